@@ -1,0 +1,80 @@
+//! Single flight: a text that somebody already waits for is not encoded a second time.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hashbrown::HashMap;
+use tokio::sync::watch;
+
+use super::Vector;
+use crate::Result;
+
+type Outcome = Option<Result<Vector>>;
+
+/// Texts in flight.
+#[derive(Clone, Default)]
+pub(super) struct Flights(Arc<Mutex<HashMap<Arc<str>, watch::Sender<Outcome>>>>);
+
+/// The duty to bring a text home. Dropped without [`Claim::land`], it gives the text up: waiters claim it anew.
+pub(super) struct Claim {
+    text: Arc<str>,
+    sender: watch::Sender<Outcome>,
+    flights: Flights,
+}
+
+/// Waits for a text.
+pub(super) struct Landing(watch::Receiver<Outcome>);
+
+impl Flights {
+    /// Joins each text in flight, or claims it. Claims are for the texts that nobody is on; landings are one a text.
+    pub(super) fn board(&self, texts: impl Iterator<Item = Arc<str>>) -> (Vec<Claim>, Vec<Landing>) {
+        let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut claims = Vec::new();
+        let landings = texts
+            .map(|text| {
+                let sender = flights.entry(text.clone()).or_insert_with(|| {
+                    let sender = watch::Sender::new(None);
+                    claims.push(Claim { text, sender: sender.clone(), flights: self.clone() });
+                    sender
+                });
+                Landing(sender.subscribe())
+            })
+            .collect();
+        (claims, landings)
+    }
+}
+
+impl Claim {
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(super) fn shared_text(&self) -> Arc<str> {
+        self.text.clone()
+    }
+
+    /// Whether nobody waits any more.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.sender.receiver_count() == 0
+    }
+
+    /// Tells every waiter.
+    pub(super) fn land(self, outcome: Result<Vector>) {
+        self.sender.send_replace(Some(outcome));
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.flights.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.text);
+    }
+}
+
+impl Landing {
+    /// The vector; `None` when the claim was given up.
+    pub(super) async fn vector(&mut self) -> Option<Result<Vector>> {
+        match self.0.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone(),
+            Err(_) => None,
+        }
+    }
+}

