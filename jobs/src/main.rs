@@ -1,1 +1,17 @@
-fn main() {}
+//! The `generel` command.
+
+mod cli;
+mod demo;
+mod environment;
+mod exit;
+mod job_file;
+mod progress;
+#[path = "/tmp/report_stub.rs"]
+mod report;
+mod runner;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

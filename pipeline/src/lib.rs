@@ -1,1 +1,21 @@
-//! pipeline
+//! Bytes in and out: sources, the Delta lake, and the stages ingest, embed and align.
+//!
+//! This crate knows nothing of the command line, and reads no configuration from the environment.
+
+pub mod align;
+mod embed;
+mod error;
+pub mod ingest;
+pub mod lake;
+pub mod person;
+pub mod runs;
+mod session;
+pub mod sources;
+
+pub use embed::{EmbedReport, embed_texts};
+pub use error::{Error, Fault, Result};
+pub use lake::Lake;
+pub use session::{Session, SessionOptions};
+
+/// The version of GENEREL that stands in commits, runs and mappings.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

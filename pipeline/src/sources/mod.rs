@@ -100,6 +100,8 @@ impl Chunk {
 /// What a source may need to know beyond the file.
 #[derive(Debug, Clone)]
 pub struct ReadOptions {
+    /// The source's name; equal person identifiers of two sources get different pseudonyms.
+    pub source: String,
     /// Rows of a chunk.
     pub chunk_rows: usize,
     /// Key with which person identifiers are hashed.
@@ -113,9 +115,9 @@ pub struct ReadOptions {
 }
 
 impl ReadOptions {
-    /// Options with defaults for everything but the key.
-    pub fn new(person_key: PersonKey) -> Self {
-        Self { chunk_rows: 8192, person_key, study_id: None, trait_name: None, genome_build: None }
+    /// Options with defaults for everything but the source's name and the key.
+    pub fn new(source: impl Into<String>, person_key: PersonKey) -> Self {
+        Self { source: source.into(), chunk_rows: 8192, person_key, study_id: None, trait_name: None, genome_build: None }
     }
 }
 

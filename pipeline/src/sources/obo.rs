@@ -537,7 +537,7 @@ fn synonym(body: &str) -> Taken<(String, NameType)> {
 
 /// By the word that ontologies use, or by OMO's term for it.
 fn is_abbreviation(kind: &str) -> bool {
-    kind.to_ascii_lowercase().contains("abbrev") || kind == "OMO:0003000"
+    kind.to_ascii_lowercase().contains("abbrev") || matches!(kind, "OMO:0003000" | "OMO:0003012")
 }
 
 fn truth(body: &str) -> Taken<bool> {
@@ -580,7 +580,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("test.obo");
         std::fs::write(&path, bytes).unwrap();
-        let mut options = ReadOptions::new(PersonKey::new(b"key".to_vec()));
+        let mut options = ReadOptions::new("test", PersonKey::new(b"key".to_vec()));
         options.chunk_rows = 3;
         let mut reader = Obo.open(&InputFile::open(&path)?, &options)?;
         let mut chunks = Vec::new();

@@ -83,6 +83,7 @@ impl Source for OmopCsv {
             records,
             columns,
             concepts,
+            source: options.source.clone(),
             person_key: options.person_key.clone(),
             chunk_rows: options.chunk_rows.max(1) as u64,
         }))
@@ -253,6 +254,7 @@ struct OmopReader {
     records: Records,
     columns: Columns,
     concepts: Concepts,
+    source: String,
     person_key: PersonKey,
     chunk_rows: u64,
 }
@@ -312,7 +314,7 @@ impl OmopReader {
         let source_concept = self.text(columns.source_concept_id).and_then(|text| text.parse::<i64>().ok());
         let concept = source_concept.and_then(|id| self.concept(id)).or_else(|| self.concept(concept_id));
         Ok(Event {
-            person_id: self.person_key.pseudonym("", person),
+            person_id: self.person_key.pseudonym(&self.source, person),
             date,
             datetime: self.optional(columns.datetime, "event_datetime", parse_datetime, nulled),
             source_vocabulary: concept.map(|c| &*c.vocabulary).filter(|text| !text.is_empty()),
@@ -635,7 +637,7 @@ mod tests {
         for (name, bytes) in files {
             std::fs::write(folder.path().join(name), bytes).unwrap();
         }
-        let mut options = ReadOptions::new(key());
+        let mut options = ReadOptions::new("hospital", key());
         options.chunk_rows = 2;
         let mut chunks = Vec::new();
         for file in OmopCsv.files(folder.path())? {
@@ -678,7 +680,7 @@ mod tests {
              3,bert,,2020-01-02,soon,much,,,,\n",
         );
         assert!(rejected(&chunks).is_empty());
-        let (anna, bert) = (key().pseudonym("", "anna"), key().pseudonym("", "bert"));
+        let (anna, bert) = (key().pseudonym("hospital", "anna"), key().pseudonym("hospital", "bert"));
         assert_eq!(column(&chunks, "person_id"), [anna.clone(), anna, bert]);
         assert_eq!(column(&chunks, "event_table"), ["measurement"; 3]);
         assert_eq!(column(&chunks, "source_code"), ["S-1", "S-2", "NULL"]);

@@ -1,14 +1,21 @@
-use super::{Column, INPUT_ID_COLUMN, Table, text};
+use super::{Column, INPUT_ID, INPUT_ID_COLUMN, Table, text};
 
 /// One row per name of a code: label and synonyms.
-pub const CONCEPT_NAMES: Table =
-    Table { name: "concept_names", doc: "one row per name of a code: label and synonyms", columns: COLUMNS };
+pub const CONCEPT_NAMES: Table = Table {
+    name: "concept_names",
+    doc: "one row per name of a code: label and synonyms",
+    columns: COLUMNS,
+    unit: Some(INPUT_ID),
+};
 
 const COLUMNS: &[Column] = &[
     text("source", "the source's name as given at ingest"),
     text("code", "the code as the source spells it"),
     text("name", "the label or synonym"),
-    text("name_type", "label, exact, narrow, broad, related or abbreviation"),
+    text(
+        "name_type",
+        "label, exact, narrow, broad, related or abbreviation",
+    ),
     text("language", "BCP 47 language tag"),
     INPUT_ID_COLUMN,
 ];

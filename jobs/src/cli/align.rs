@@ -1,0 +1,65 @@
+//! `generel align`: the codes of one source mapped to those of another.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use generel_pipeline::align::{AlignOptions, SourceSpec, write_sssom};
+use generel_pipeline::runs::new_run_id;
+
+use super::{LakeOptions, ModelOptions};
+use crate::progress::note;
+use crate::runner::{align_sources, export_sssom, pull, session, sssom_header};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  generel align --left hospital:condition_occurrence --right doid
+  generel align --left gwas_catalog --right doid --top-k 3 --min-score 0.8 --out traits.sssom.tsv
+  generel align --left a --right b --out - | head
+
+The table mappings holds all ranks; the SSSOM file the best object of each subject, and sssom:NoTermFound where there is
+none. Aligning the same two sources again replaces their rows, and does nothing while names, model and options are the
+same.")]
+pub(super) struct AlignArgs {
+    /// Source whose codes are looked for; NAME:EVENT_TABLE takes one table of patient events
+    #[arg(long, value_name = "SOURCE")]
+    left: SourceSpec,
+    /// Source in which they are looked for
+    #[arg(long, value_name = "SOURCE")]
+    right: SourceSpec,
+    /// Objects kept a subject
+    #[arg(long, default_value_t = 5, value_name = "K")]
+    top_k: usize,
+    /// Least cosine of two names
+    #[arg(long, default_value_t = 0.7, value_name = "S", allow_negative_numbers = true)]
+    min_score: f32,
+    /// SSSOM TSV to write; - for stdout
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    lake: LakeOptions,
+    #[command(flatten)]
+    model: ModelOptions,
+}
+
+pub(super) async fn run(args: AlignArgs) -> Result<()> {
+    let lake = args.lake.open()?;
+    let options = AlignOptions { top_k: args.top_k, min_score: args.min_score, ..AlignOptions::new(args.left, args.right) };
+    options.check()?;
+    let (info, _) = pull(&args.model.model).await?;
+    let session = session(lake, Some(info)).await?;
+    align_sources(&session, &options, &new_run_id()).await?;
+    match args.out {
+        None => {}
+        Some(path) if path.as_os_str() == "-" => {
+            let mut buffer = Vec::new();
+            write_sssom(&session, &options, &sssom_header(&options), &mut buffer).await?;
+            std::io::Write::write_all(&mut std::io::stdout(), &buffer)?;
+        }
+        Some(path) => {
+            let rows = export_sssom(&session, &options, &path).await?;
+            note(format_args!("wrote {} ({rows} mappings)", path.display()));
+        }
+    }
+    Ok(())
+}

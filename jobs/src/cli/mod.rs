@@ -1,0 +1,197 @@
+//! The command line: what can be typed, and which module does it.
+
+mod align;
+mod embed;
+mod formats;
+mod ingest;
+mod model;
+pub(crate) mod output;
+mod run;
+mod sql;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use generel_pipeline::Lake;
+use tracing_subscriber::EnvFilter;
+
+use crate::exit::{self, Exit};
+use crate::{demo, job_file};
+
+/// Harmonize biomedical data: ingest files into a Delta lake, embed names, align codes across sources.
+#[derive(Debug, Parser)]
+#[command(name = "generel", version, propagate_version = true, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(flatten)]
+    log: LogOptions,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  generel demo                                          the whole pipeline on a bundled real sample
+  generel ingest --format obo --source doid doid.obo.gz
+  generel align --left hospital:condition_occurrence --right doid --out mappings.sssom.tsv
+  generel sql -c \"select concept_similarity('heart attack', 'myocardial infarction')\"
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 more rows rejected than --max-rejects allows";
+
+#[derive(Debug, Args)]
+struct LogOptions {
+    /// Log more: -v for info, -vv for debug; RUST_LOG says it in detail
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+    /// How log lines look on stderr
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines, one object a line.
+    Json,
+}
+
+/// Where the lake is.
+#[derive(Debug, Args)]
+pub(crate) struct LakeOptions {
+    /// The lake: a folder or a URI
+    #[arg(long, env = "GENEREL_LAKE", default_value = "generel-lake", value_name = "URI")]
+    lake: String,
+}
+
+impl LakeOptions {
+    fn open(&self) -> Result<Lake> {
+        Ok(Lake::open(&self.lake)?)
+    }
+
+    fn create(&self) -> Result<Lake> {
+        Ok(Lake::create(&self.lake)?)
+    }
+}
+
+/// Which model embeds.
+#[derive(Debug, Args)]
+pub(crate) struct ModelOptions {
+    /// The model: a name that was pulled, or a folder in the Hugging Face layout
+    #[arg(long, env = "GENEREL_MODEL", default_value = generel_model::store::DEFAULT_MODEL, value_name = "NAME")]
+    model: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the whole pipeline on a bundled real sample and report
+    Demo(DemoArgs),
+    /// Run a job file: ingest, embed, align, export, only what is stale
+    Run(run::RunArgs),
+    /// Read files into the lake
+    Ingest(ingest::IngestArgs),
+    /// Embed texts
+    Embed(embed::EmbedArgs),
+    /// Map the codes of one source to those of another
+    Align(align::AlignArgs),
+    /// Query the lake with SQL; a shell without -c and -f
+    Sql(sql::SqlArgs),
+    /// List, fetch, show and verify models
+    #[command(subcommand)]
+    Model(model::ModelCommand),
+    /// What can be ingested, with an example each
+    Formats,
+    /// Print the JSON Schema of job files
+    JobSchema,
+    /// Print shell completions
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  generel demo\n  generel demo --dir /tmp/try-generel\n\nRun it again: it does nothing twice and says so.")]
+struct DemoArgs {
+    /// Where the sample, the lake and the report go
+    #[arg(long, default_value = "generel-demo", value_name = "DIR")]
+    dir: PathBuf,
+    #[command(flatten)]
+    model: ModelOptions,
+}
+
+/// Parses, runs, exits.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    start_log(&cli.log);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::report(&error.into()).into(),
+    };
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            result = dispatch(cli.command) => result,
+            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; what was committed is in the lake, run again to complete")),
+        }
+    });
+    // Threads that still compute for an interrupted or failed run are not waited for.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => Exit::Done.into(),
+        Err(error) => exit::report(&error).into(),
+    }
+}
+
+async fn dispatch(command: Command) -> Result<()> {
+    match command {
+        Command::Demo(args) => demo::run(&args.dir, &args.model.model).await,
+        Command::Run(args) => run::run(args).await,
+        Command::Ingest(args) => ingest::run(args).await,
+        Command::Embed(args) => embed::run(args).await,
+        Command::Align(args) => align::run(args).await,
+        Command::Sql(args) => sql::run(args).await,
+        Command::Model(command) => model::run(command).await,
+        Command::Formats => formats::run(),
+        Command::JobSchema => Ok(writeln!(std::io::stdout(), "{}", job_file::json_schema())?),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "generel", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Man => Ok(clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?),
+    }
+}
+
+fn start_log(options: &LogOptions) {
+    let default = match options.verbose {
+        0 => "warn",
+        1 => "warn,generel=info,generel_model=info,generel_pipeline=info,generel_udfs=info",
+        _ => "info,generel=debug,generel_model=debug,generel_pipeline=debug,generel_udfs=debug",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match options.log_format {
+        LogFormat::Text => log.with_ansi(std::env::var_os("NO_COLOR").is_none()).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

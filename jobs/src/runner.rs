@@ -1,0 +1,304 @@
+//! Runs a job file's steps in order, only what is stale, and keeps the record of the run.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use chrono::Utc;
+use generel_model::{Embedder, EmbedderOptions, ModelInfo};
+use generel_pipeline::align::{AlignOptions, AlignReport, SourceSpec, SssomHeader, align, write_sssom};
+use generel_pipeline::ingest::{FileReport, Ingest, MaxRejects};
+use generel_pipeline::runs::{RunRecord, new_run_id, record};
+use generel_pipeline::sources::{Fingerprint, ReadOptions, format};
+use generel_pipeline::{Lake, Session, SessionOptions};
+
+use crate::cli::output::{self, Form};
+use crate::environment;
+use crate::exit::UsageError;
+use crate::job_file::{AlignStep, ExportStep, IngestStep, JobFile};
+use crate::progress::{Step, note};
+
+/// Licence of mapping sets where a job does not say.
+const MAPPING_LICENCE: &str = "https://creativecommons.org/publicdomain/zero/1.0/";
+
+/// What a job did, step by step.
+#[derive(Debug, Default)]
+pub(crate) struct JobReport {
+    /// Format and report of each file.
+    pub(crate) files: Vec<(String, FileReport)>,
+    /// The alignments.
+    pub(crate) alignments: Vec<AlignReport>,
+    /// Name, start and end (seconds since the job began) and detail of each step.
+    pub(crate) timeline: Vec<(String, f64, f64, String)>,
+    /// Files written outside the lake.
+    pub(crate) written: Vec<PathBuf>,
+    /// Whether anything in the lake changed.
+    pub(crate) changed: bool,
+}
+
+/// Opens the lake's session with a model that must be on this machine.
+pub(crate) async fn session_with_model(lake: Lake, model: &str) -> Result<Session> {
+    let info = environment::model_store()?.info(model).map_err(generel_pipeline::Error::from)?;
+    session(lake, Some(info)).await
+}
+
+/// Opens the lake's session.
+pub(crate) async fn session(lake: Lake, model: Option<ModelInfo>) -> Result<Session> {
+    let embedder = model.map(|info| Embedder::new(info, EmbedderOptions::default()));
+    Ok(Session::open(lake, embedder, &SessionOptions::default()).await?)
+}
+
+/// Fetches the model if it is not on this machine, saying so.
+pub(crate) async fn pull(model: &str) -> Result<(ModelInfo, bool)> {
+    let (store, name) = (environment::model_store()?, model.to_string());
+    let step = Step::begin(format!("model {model}"));
+    let pulled = tokio::task::spawn_blocking(move || store.pull(&name)).await?;
+    let (info, fetched) = pulled.map_err(generel_pipeline::Error::from)?;
+    step.end(if fetched { "fetched and verified" } else { "on this machine" });
+    Ok((info, fetched))
+}
+
+/// A job with its places resolved.
+pub(crate) struct Runner {
+    job: JobFile,
+    base: PathBuf,
+    lake: Lake,
+    model: String,
+    started: Instant,
+    report: JobReport,
+}
+
+impl Runner {
+    /// Prepares a job. `lake` and `model` are what a person typed, and win over the job file.
+    pub(crate) fn new(job: JobFile, base: &Path, lake: Option<&str>, model: Option<&str>) -> Result<Self> {
+        let location = match (lake, &job.lake) {
+            (Some(typed), _) => typed.to_string(),
+            (None, Some(own)) if own.contains("://") => own.clone(),
+            (None, Some(own)) => base.join(own).display().to_string(),
+            (None, None) => base.join("generel-lake").display().to_string(),
+        };
+        let model = model.map(str::to_string).or_else(|| job.model.clone());
+        Ok(Self {
+            base: base.to_path_buf(),
+            lake: Lake::create(&location)?,
+            model: model.unwrap_or_else(|| generel_model::store::DEFAULT_MODEL.to_string()),
+            started: Instant::now(),
+            report: JobReport::default(),
+            job,
+        })
+    }
+
+    /// Checks everything that can be checked without reading a row, and says what would be done.
+    pub(crate) fn dry_run(&self) -> Result<()> {
+        for step in &self.job.ingest {
+            let format = format(&step.format)?;
+            step.limit()?;
+            for input in &step.inputs {
+                for file in format.files(&self.base.join(input))? {
+                    note(format_args!("ingest  {} as {} into source {}", file.path.display(), step.format, step.source));
+                }
+            }
+        }
+        for step in &self.job.align {
+            let options = align_options(step)?;
+            note(format_args!("align   {} to {}, top {}, cosine >= {}", options.left, options.right, options.top_k, options.min_score));
+        }
+        for step in &self.job.export {
+            export_form(step)?;
+            note(format_args!("export  {}", step.file.display()));
+        }
+        Ok(())
+    }
+
+    /// Runs the steps.
+    pub(crate) async fn run(mut self) -> Result<(Session, JobReport)> {
+        let (run_id, started_at) = (new_run_id(), Utc::now());
+        let steps = std::mem::take(&mut self.job.ingest);
+        for step in &steps {
+            self.ingest(step, &run_id).await?;
+        }
+        let info = if self.job.align.is_empty() { None } else { Some(pull(&self.model).await?.0) };
+        let model_id = info.as_ref().map(|i| i.model_id.clone());
+        let session = session(self.lake.clone(), info).await?;
+        let aligns = std::mem::take(&mut self.job.align);
+        for step in &aligns {
+            self.align(&session, step, &run_id).await?;
+        }
+        let exports = std::mem::take(&mut self.job.export);
+        for step in &exports {
+            let path = self.base.join(&step.file);
+            let frame = session.ctx().sql(&step.sql).await.with_context(|| format!("export {}", step.file.display()))?;
+            output::write_file(frame, export_form(step)?, &path).await?;
+            self.report.written.push(path);
+        }
+        let state = self.state(model_id.as_deref());
+        let kept: BTreeMap<&String, u64> = self.report.files.iter().flat_map(|(_, f)| &f.rows_kept).fold(
+            BTreeMap::new(),
+            |mut all, (table, rows)| {
+                *all.entry(table).or_default() += rows;
+                all
+            },
+        );
+        let rejected: u64 = self.report.files.iter().map(|(_, f)| f.rows_quarantined).sum();
+        let run = RunRecord {
+            run_id,
+            job: self.job.name.clone(),
+            started_at,
+            status: if rejected > 0 { "done_with_rejects" } else { "done" },
+            inputs: serde_json::to_value(self.report.files.iter().map(|(_, f)| f).collect::<Vec<_>>())?,
+            outputs: serde_json::json!({
+                "mappings": self.report.alignments.iter().filter_map(|a| a.version).next_back(),
+                "files": self.report.written.iter().map(|p| p.display().to_string()).collect::<Vec<_>>(),
+            }),
+            counts: serde_json::to_value(kept)?,
+            model_id,
+            state,
+        };
+        self.report.changed |= record(&self.lake, &run).await?;
+        session.refresh().await?;
+        Ok((session, self.report))
+    }
+
+    async fn ingest(&mut self, step: &IngestStep, run_id: &str) -> Result<()> {
+        let mut options = ReadOptions::new(&step.source, environment::person_key()?);
+        options.study_id.clone_from(&step.study_id);
+        options.trait_name.clone_from(&step.trait_name);
+        options.genome_build.clone_from(&step.genome_build);
+        for input in &step.inputs {
+            let path = self.base.join(input);
+            let began = self.seconds();
+            let reports =
+                ingest_path(&self.lake, &step.format, options.clone(), step.limit()?, run_id, &path).await?;
+            let rows: u64 = reports.iter().map(|r| r.rows_read).sum();
+            let skipped = reports.iter().all(|r| r.skipped);
+            let detail = if skipped { "in the lake already".to_string() } else { format!("{rows} rows") };
+            self.report.changed |= !skipped;
+            self.report.timeline.push((format!("ingest {}", step.source), began, self.seconds(), detail));
+            self.report.files.extend(reports.into_iter().map(|r| (step.format.clone(), r)));
+        }
+        Ok(())
+    }
+
+    async fn align(&mut self, session: &Session, step: &AlignStep, run_id: &str) -> Result<()> {
+        let options = align_options(step)?;
+        let began = self.seconds();
+        let report = align_sources(session, &options, run_id).await?;
+        let detail = match report.skipped {
+            true => "up to date".to_string(),
+            false => format!("{} names embedded, {} of {} mapped", report.embedded, report.mapped, report.subjects),
+        };
+        self.report.timeline.push((format!("align {} to {}", options.left, options.right), began, self.seconds(), detail));
+        if let Some(out) = &step.out {
+            let path = self.base.join(out);
+            if !report.skipped || !path.exists() {
+                export_sssom(session, &options, &path).await?;
+            }
+            self.report.written.push(path);
+        }
+        self.report.changed |= !report.skipped;
+        self.report.alignments.push(report);
+        Ok(())
+    }
+
+    fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    /// Everything that decides what the lake holds after this job.
+    fn state(&self, model_id: Option<&str>) -> Fingerprint {
+        let mut parts: Vec<&[u8]> = vec![model_id.unwrap_or("").as_bytes()];
+        parts.extend(self.report.files.iter().flat_map(|(_, f)| [f.input_id.as_bytes(), f.fingerprint.as_bytes()]));
+        parts.extend(self.report.alignments.iter().map(|a| a.alignment_id.as_bytes()));
+        Fingerprint::of(&parts)
+    }
+}
+
+/// Ingests a path with progress, one line a file.
+pub(crate) async fn ingest_path(
+    lake: &Lake,
+    format_name: &str,
+    options: ReadOptions,
+    max_rejects: Option<MaxRejects>,
+    run_id: &str,
+    path: &Path,
+) -> Result<Vec<FileReport>> {
+    let format = format(format_name)?;
+    let mut reports = Vec::new();
+    for file in format.files(path)? {
+        let step = Step::begin(format!("ingest {}", file.name()));
+        let ingest = Ingest { format, options: options.clone(), max_rejects, run_id, progress: step.rows() };
+        let report = ingest.file(lake, file).await?;
+        step.end(describe(&report));
+        for reject in &report.first_rejects {
+            note(format_args!("  quarantined {reject}"));
+        }
+        reports.push(report);
+    }
+    Ok(reports)
+}
+
+/// One line on a file.
+fn describe(report: &FileReport) -> String {
+    if report.skipped {
+        return "in the lake already, nothing to do".to_string();
+    }
+    let tables: Vec<String> = report.rows_kept.iter().map(|(table, rows)| format!("{rows} {table}")).collect();
+    let kept = if tables.is_empty() { "no rows".to_string() } else { tables.join(" + ") };
+    let mut text = format!("{} rows read = {kept} + {} quarantined", report.rows_read, report.rows_quarantined);
+    if !report.reasons.is_empty() {
+        let reasons: Vec<String> = report.reasons.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
+        text.push_str(&format!(" ({})", reasons.join(", ")));
+    }
+    if !report.nulled.is_empty() {
+        let nulled: Vec<String> = report.nulled.iter().map(|(column, n)| format!("{n} {column}")).collect();
+        text.push_str(&format!("; unreadable and set to NULL: {}", nulled.join(", ")));
+    }
+    text
+}
+
+/// Aligns two sources with progress.
+pub(crate) async fn align_sources(session: &Session, options: &AlignOptions, run_id: &str) -> Result<AlignReport> {
+    let step = Step::begin(format!("align {} to {}", options.left, options.right));
+    let report = align(session, options, run_id, &step.texts()).await?;
+    step.end(match report.skipped {
+        true => "up to date, nothing to do".to_string(),
+        false => format!(
+            "{} of {} codes mapped to {} codes, {} mappings, {} names embedded",
+            report.mapped, report.subjects, report.objects, report.mappings, report.embedded
+        ),
+    });
+    Ok(report)
+}
+
+/// Writes an alignment's SSSOM file, whole or not at all. Returns the rows written.
+pub(crate) async fn export_sssom(session: &Session, options: &AlignOptions, path: &Path) -> Result<usize> {
+    let mut buffer = Vec::new();
+    let rows = write_sssom(session, options, &sssom_header(options), &mut buffer).await?;
+    output::replace_file(path, &buffer)?;
+    Ok(rows)
+}
+
+pub(crate) fn sssom_header(options: &AlignOptions) -> SssomHeader {
+    let name = format!("{}-{}", options.left, options.right).replace(':', "-");
+    SssomHeader { mapping_set_id: format!("urn:generel:mapping-set:{name}"), license: MAPPING_LICENCE.to_string() }
+}
+
+fn align_options(step: &AlignStep) -> Result<AlignOptions> {
+    let spec = |text: &str| text.parse::<SourceSpec>().map_err(|e| UsageError(format!("'{text}': {e}")));
+    let options = AlignOptions {
+        top_k: step.top_k,
+        min_score: step.min_score,
+        ..AlignOptions::new(spec(&step.left)?, spec(&step.right)?)
+    };
+    options.check()?;
+    Ok(options)
+}
+
+fn export_form(step: &ExportStep) -> Result<Form> {
+    let extension = step.file.extension().and_then(|e| e.to_str()).unwrap_or("");
+    match Form::of_extension(extension) {
+        Some(form) => Ok(form),
+        None => Err(UsageError(format!("export {}: the extension must be csv, json, ndjson or parquet", step.file.display())).into()),
+    }
+}

@@ -1,0 +1,147 @@
+//! The lake: a folder or object-store URI with one Delta table per table of `generel_schemas::tables`.
+//!
+//! All writing goes through [`TableWriter`], all reading through [`Lake::provider`]. A Delta commit covers one table, so
+//! every table carries its own progress marks (Delta `txn`): side tables commit before the data, and a restart skips
+//! the tables that have the mark already.
+
+mod commit;
+pub(crate) mod marks;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::datasource::empty::EmptyTable;
+use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
+use deltalake::kernel::{StructField, StructType};
+use deltalake::operations::create::CreateBuilder;
+use deltalake::protocol::SaveMode;
+use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError, ensure_table_uri};
+use generel_schemas::Table;
+use url::Url;
+
+pub use commit::{Commit, TableWriter};
+pub use marks::Mark;
+
+use crate::{Error, Result};
+
+/// A lake at a location.
+#[derive(Debug, Clone)]
+pub struct Lake {
+    root: Url,
+}
+
+impl Lake {
+    /// A lake for reading and writing; a local folder is created.
+    ///
+    /// # Errors
+    /// When the location is not a folder or URI that can be used.
+    pub fn create(location: &str) -> Result<Self> {
+        let root = ensure_table_uri(location).map_err(|e| lake_error(location, &e))?;
+        Ok(Self { root: as_directory(root) })
+    }
+
+    /// A lake that must be there.
+    ///
+    /// # Errors
+    /// When a local folder does not exist.
+    pub fn open(location: &str) -> Result<Self> {
+        if !location.contains("://") && !Path::new(location).is_dir() {
+            let message = "no such folder; generel ingest or generel demo makes one".to_string();
+            return Err(Error::Lake { location: location.to_string(), message });
+        }
+        Self::create(location)
+    }
+
+    /// Where it is.
+    pub fn location(&self) -> String {
+        match self.root.to_file_path() {
+            Ok(path) => path.display().to_string(),
+            Err(()) => self.root.to_string(),
+        }
+    }
+
+    /// The table, if it was ever written.
+    ///
+    /// # Errors
+    /// When its log cannot be read.
+    pub async fn table(&self, table: &Table) -> Result<Option<DeltaTable>> {
+        let failed = |e| Error::delta(table.name, e);
+        let builder = DeltaTableBuilder::from_url(self.url(table)?).map_err(failed)?;
+        match builder.load().await {
+            Ok(loaded) => Ok(Some(loaded)),
+            Err(DeltaTableError::NotATable(_)) => Ok(None),
+            Err(other) => Err(failed(other)),
+        }
+    }
+
+    /// The table, made if it is not there.
+    ///
+    /// # Errors
+    /// When it can be neither read nor made.
+    pub async fn table_or_create(&self, table: &'static Table) -> Result<DeltaTable> {
+        if let Some(found) = self.table(table).await? {
+            return Ok(found);
+        }
+        let failed = |e| Error::delta(table.name, e);
+        let schema: StructType = table.schema().as_ref().try_into_kernel()?;
+        let columns: Vec<StructField> = schema.fields().cloned().collect();
+        let uri = self.url(table)?;
+        ensure_table_uri(uri.as_str()).map_err(failed)?;
+        let made = CreateBuilder::new()
+            .with_location(uri.as_str())
+            .with_table_name(table.name)
+            .with_comment(table.doc)
+            .with_columns(columns)
+            .with_partition_columns(table.unit)
+            .with_save_mode(SaveMode::Ignore)
+            .await;
+        match made {
+            Ok(made) => Ok(made),
+            // Another process made it in the meantime.
+            Err(error) => match self.table(table).await? {
+                Some(found) => Ok(found),
+                None => Err(failed(error)),
+            },
+        }
+    }
+
+    /// The table for queries; empty if it was never written.
+    ///
+    /// # Errors
+    /// When its log cannot be read.
+    pub async fn provider(&self, table: &Table, session: &dyn Session) -> Result<Arc<dyn TableProvider>> {
+        let Some(found) = self.table(table).await? else {
+            return Ok(Arc::new(EmptyTable::new(table.schema())));
+        };
+        let failed = |e| Error::delta(table.name, e);
+        found.update_datafusion_session(session).map_err(failed)?;
+        let provider = found.table_provider().build().await?;
+        Ok(Arc::new(provider))
+    }
+
+    fn url(&self, table: &Table) -> Result<Url> {
+        self.root.join(&format!("{}/", table.name)).map_err(|e| Error::Lake {
+            location: self.location(),
+            message: e.to_string(),
+        })
+    }
+}
+
+fn as_directory(mut url: Url) -> Url {
+    if !url.path().ends_with('/') {
+        let path = format!("{}/", url.path());
+        url.set_path(&path);
+    }
+    url
+}
+
+fn lake_error(location: &str, error: &DeltaTableError) -> Error {
+    let text = error.to_string();
+    let message = if text.contains("ermission denied") {
+        "permission denied; check the rights of the folder".to_string()
+    } else {
+        text.lines().last().unwrap_or("not usable").to_string()
+    };
+    Error::Lake { location: location.to_string(), message }
+}

@@ -1,0 +1,108 @@
+//! The only place that builds a SessionContext: the lake's tables, GENEREL's functions, and the limits.
+
+use std::sync::Arc;
+
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use generel_model::Embedder;
+use generel_schemas::tables::{self, EMBEDDINGS};
+
+use crate::{Error, Lake, Result};
+
+/// Name under which the stored vectors of all models stand, untyped.
+const ALL_EMBEDDINGS: &str = "embeddings_all";
+/// Consumers that a memory error names.
+const REPORTED_CONSUMERS: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN.saturating_add(4);
+
+/// Limits of a session.
+#[derive(Debug, Clone)]
+pub struct SessionOptions {
+    /// Memory for queries, in bytes; beyond it operators spill or fail with a message.
+    pub memory_bytes: usize,
+    /// Partitions of a query.
+    pub partitions: usize,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        let partitions = std::thread::available_parallelism().map_or(2, usize::from);
+        Self { memory_bytes: 4 << 30, partitions }
+    }
+}
+
+/// A lake, a model and a query context over both.
+#[derive(Clone)]
+pub struct Session {
+    /// The lake.
+    pub lake: Lake,
+    embedder: Option<Embedder>,
+    ctx: SessionContext,
+}
+
+impl Session {
+    /// Opens a session with every table of the lake registered. Without an Embedder the functions that need a model are
+    /// missing and `embeddings` is untyped; everything else works.
+    ///
+    /// # Errors
+    /// When a table's log cannot be read.
+    pub async fn open(lake: Lake, embedder: Option<Embedder>, options: &SessionOptions) -> Result<Self> {
+        let config = SessionConfig::new()
+            .with_information_schema(true)
+            .with_target_partitions(options.partitions)
+            .with_default_catalog_and_schema("generel", "lake");
+        let pool = TrackConsumersPool::new(FairSpillPool::new(options.memory_bytes), REPORTED_CONSUMERS);
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).build_arc()?;
+        let ctx = SessionContext::new_with_config_rt(config, runtime);
+        if let Some(embedder) = &embedder {
+            generel_udfs::register_all(&ctx, embedder.clone());
+        }
+        let session = Self { lake, embedder, ctx };
+        session.refresh().await?;
+        Ok(session)
+    }
+
+    /// The model.
+    ///
+    /// # Errors
+    /// When the session was opened without one.
+    pub fn embedder(&self) -> Result<&Embedder> {
+        self.embedder.as_ref().ok_or_else(|| Error::Invalid("this needs a model; get one with: generel model pull".into()))
+    }
+
+    /// The query context.
+    pub fn ctx(&self) -> &SessionContext {
+        &self.ctx
+    }
+
+    /// Sees what was committed since the session was opened.
+    ///
+    /// # Errors
+    /// When a table's log cannot be read.
+    pub async fn refresh(&self) -> Result<()> {
+        for table in tables::ALL {
+            let name = if table.name == EMBEDDINGS.name { ALL_EMBEDDINGS } else { table.name };
+            self.ctx.deregister_table(name)?;
+            self.ctx.register_table(name, self.lake.provider(table, &self.ctx.state()).await?)?;
+        }
+        self.register_embeddings().await
+    }
+
+    /// `embeddings` is the vectors of the session's model, with their type restored: Delta has no fixed-size list, and
+    /// a column can be of one model only.
+    async fn register_embeddings(&self) -> Result<()> {
+        let sql = match &self.embedder {
+            Some(embedder) => {
+                let model_id = &embedder.info().model_id;
+                format!(
+                    "SELECT model_id, kind, key, as_vector(vector, '{model_id}') AS vector FROM {ALL_EMBEDDINGS} WHERE model_id = '{model_id}'"
+                )
+            }
+            None => format!("SELECT * FROM {ALL_EMBEDDINGS}"),
+        };
+        let view = self.ctx.sql(&sql).await?.into_view();
+        self.ctx.deregister_table(EMBEDDINGS.name)?;
+        self.ctx.register_table(EMBEDDINGS.name, view)?;
+        Ok(())
+    }
+}
