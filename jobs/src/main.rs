@@ -6,7 +6,6 @@ mod environment;
 mod exit;
 mod job_file;
 mod progress;
-#[path = "/tmp/report_stub.rs"]
 mod report;
 mod runner;
 

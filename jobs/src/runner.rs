@@ -37,12 +37,6 @@ pub(crate) struct JobReport {
     pub(crate) changed: bool,
 }
 
-/// Opens the lake's session with a model that must be on this machine.
-pub(crate) async fn session_with_model(lake: Lake, model: &str) -> Result<Session> {
-    let info = environment::model_store()?.info(model).map_err(generel_pipeline::Error::from)?;
-    session(lake, Some(info)).await
-}
-
 /// Opens the lake's session.
 pub(crate) async fn session(lake: Lake, model: Option<ModelInfo>) -> Result<Session> {
     let embedder = model.map(|info| Embedder::new(info, EmbedderOptions::default()));

@@ -16,28 +16,38 @@ pub(crate) struct Tokens {
 }
 
 /// A tokenizer without padding, truncating at the model's length: the file's own settings of both are overridden.
-pub(crate) struct TextTokenizer(Tokenizer);
+pub(crate) struct TextTokenizer {
+    tokenizer: Tokenizer,
+    /// The same without truncation, to tell a text of just the model's length from a longer one.
+    whole: Tokenizer,
+    max_tokens: usize,
+}
 
 impl TextTokenizer {
     pub(crate) fn load(folder: &Path, max_tokens: usize) -> Result<Self> {
         let path = folder.join("tokenizer.json");
         if !path.exists() {
-            return Err(Error::folder(&path, "no such file; a model folder needs config.json, tokenizer.json and model.safetensors"));
+            return Err(Error::folder(&path, crate::store::INCOMPLETE));
         }
-        let mut tokenizer = Tokenizer::from_file(&path).map_err(|e| Error::folder(&path, e))?;
-        tokenizer.with_padding(None);
+        let failed = |e: tokenizers::Error| Error::folder(&path, e);
+        let mut whole = Tokenizer::from_file(&path).map_err(failed)?;
+        whole.with_padding(None).with_truncation(None).map_err(failed)?;
+        let mut tokenizer = whole.clone();
         let truncation = TruncationParams { max_length: max_tokens, ..Default::default() };
-        tokenizer.with_truncation(Some(truncation)).map_err(|e| Error::folder(&path, e))?;
-        Ok(Self(tokenizer))
+        tokenizer.with_truncation(Some(truncation)).map_err(failed)?;
+        Ok(Self { tokenizer, whole, max_tokens })
     }
 
     /// Tokenizes on all cores, in order.
     pub(crate) fn tokenize<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Vec<Tokens>> {
+        let failed = |e: tokenizers::Error| Error::Encoder(e.to_string());
         texts
             .par_iter()
             .map(|text| {
-                let encoding = self.0.encode_fast(text.as_ref(), true).map_err(|e| Error::Encoder(e.to_string()))?;
-                Ok(Tokens { ids: encoding.get_ids().to_vec(), truncated: !encoding.get_overflowing().is_empty() })
+                let ids = self.tokenizer.encode_fast(text.as_ref(), true).map_err(failed)?.get_ids().to_vec();
+                let truncated = ids.len() >= self.max_tokens
+                    && self.whole.encode_fast(text.as_ref(), true).map_err(failed)?.len() > self.max_tokens;
+                Ok(Tokens { ids, truncated })
             })
             .collect()
     }

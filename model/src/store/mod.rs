@@ -20,6 +20,9 @@ pub const DEFAULT_MODEL: &str = "all-MiniLM-L6-v2";
 
 /// Changes whenever the Embedder's text normalization does, so that old vectors are not mixed with new ones.
 const NORMALIZATION: &str = "nfkc-whitespace-1";
+/// What to say of a folder that lacks a file.
+pub(crate) const INCOMPLETE: &str =
+    "no such file; a model folder needs config.json, tokenizer.json and model.safetensors";
 const MANIFEST: &str = "generel-manifest.json";
 /// Files that decide what a vector is; those that are absent are skipped.
 const IDENTITY: &[&str] =
@@ -185,7 +188,7 @@ impl ModelStore {
             return Ok(path);
         }
         if path.is_dir() && path.components().count() > 0 && (name.starts_with(['.', '/']) || !name.contains('/')) {
-            return Err(Error::folder(&path.join("config.json"), "no such file; a model folder needs config.json, tokenizer.json and model.safetensors"));
+            return Err(Error::folder(&path.join("config.json"), INCOMPLETE));
         }
         Err(Error::NotPulled { name: name.to_string() })
     }
@@ -209,7 +212,7 @@ fn hash_files(folder: &Path) -> Result<Vec<(String, String)>> {
     }
     for needed in ["config.json", "model.safetensors", "tokenizer.json"] {
         if !files.iter().any(|(name, _)| name == needed) {
-            return Err(Error::folder(&folder.join(needed), "no such file; a model folder needs config.json, tokenizer.json and model.safetensors"));
+            return Err(Error::folder(&folder.join(needed), INCOMPLETE));
         }
     }
     Ok(files)

@@ -67,12 +67,16 @@ impl Lake {
     /// When its log cannot be read.
     pub async fn table(&self, table: &Table) -> Result<Option<DeltaTable>> {
         let failed = |e| Error::delta(table.name, e);
-        let builder = DeltaTableBuilder::from_url(self.url(table)?).map_err(failed)?;
-        match builder.load().await {
-            Ok(loaded) => Ok(Some(loaded)),
-            Err(DeltaTableError::NotATable(_)) => Ok(None),
-            Err(other) => Err(failed(other)),
+        let url = self.url(table)?;
+        if url.to_file_path().is_ok_and(|folder| !folder.exists()) {
+            return Ok(None);
         }
+        let mut delta = DeltaTableBuilder::from_url(url).and_then(DeltaTableBuilder::build).map_err(failed)?;
+        if !delta.verify_deltatable_existence().await.map_err(failed)? {
+            return Ok(None);
+        }
+        delta.load().await.map_err(failed)?;
+        Ok(Some(delta))
     }
 
     /// The table, made if it is not there.
