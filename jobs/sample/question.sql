@@ -3,13 +3,13 @@ WITH conditions AS (
     FROM patient_events
     WHERE event_table = 'condition_occurrence' AND source_name IS NOT NULL
     GROUP BY 1
-    HAVING count(DISTINCT person_id) >= 3
+    HAVING count(DISTINCT person_id) >= 2
 ),
 -- A best match that a curator would take without a second look: equal names, or nearly so and mutual.
 sure AS (
     SELECT subject_id, subject_label, subject_source, object_id, object_label, similarity_score
     FROM mappings
-    WHERE rank = 1 AND (mapping_justification = 'semapv:LexicalMatching' OR (mutual AND similarity_score >= 0.85))
+    WHERE rank = 1 AND (mapping_justification = 'semapv:LexicalMatching' OR (mutual AND similarity_score >= 0.8))
 ),
 -- A condition and a trait that meet in a term; of several terms the nearest to both.
 met AS (

@@ -37,7 +37,9 @@ const SAMPLE: &[(&str, &[u8])] = &[
 const QUESTION: &str = "For each common condition among these patients, which SNPs are associated with it at p < 5e-8?";
 /// The question in SQL: conditions and traits meet in an ontology term that is the best match of both.
 const ANSWER: &str = include_str!("../sample/question.sql");
-const BEST: &str = "SELECT * FROM mappings WHERE rank = 1 ORDER BY similarity_score DESC, mapping_justification DESC, subject_label LIMIT 15";
+/// Equal names need no model: the best are those that only the embedding found.
+const BEST: &str = "SELECT * FROM mappings WHERE rank = 1 AND mapping_justification <> 'semapv:LexicalMatching' \
+    ORDER BY similarity_score DESC, subject_label LIMIT 15";
 const DOUBTFUL: &str = "SELECT * FROM mappings WHERE rank = 1 AND mapping_justification <> 'semapv:LexicalMatching' \
     ORDER BY similarity_score + coalesce(margin, 0), subject_label LIMIT 15";
 

@@ -63,11 +63,22 @@ enum LogFormat {
 #[derive(Debug, Args)]
 pub(crate) struct LakeOptions {
     /// The lake: a folder or a URI
-    #[arg(long, env = "GENEREL_LAKE", default_value = "generel-lake", value_name = "URI")]
+    #[arg(long, env = "GENEREL_LAKE", default_value = DEFAULT_LAKE, value_name = "URI")]
     lake: String,
 }
 
+const DEFAULT_LAKE: &str = "generel-lake";
+
 impl LakeOptions {
+    /// For queries: nobody has to have a lake to ask for `concept_similarity('a', 'b')`, so the default one may be
+    /// missing. A lake that was named must be there.
+    fn open_or_empty(&self) -> Result<Lake> {
+        match self.lake.as_str() {
+            DEFAULT_LAKE => Ok(Lake::at_folder(DEFAULT_LAKE.as_ref())?),
+            _ => self.open(),
+        }
+    }
+
     fn open(&self) -> Result<Lake> {
         Ok(Lake::open(&self.lake)?)
     }

@@ -45,8 +45,7 @@ pub(super) struct SqlArgs {
 }
 
 pub(super) async fn run(args: SqlArgs) -> Result<()> {
-    // A query may need no lake: the default one is then an empty folder that is never made.
-    let lake = if args.lake.lake == "generel-lake" { args.lake.create()? } else { args.lake.open()? };
+    let lake = args.lake.open_or_empty()?;
     let session = session(lake, model(&args)?).await?;
     let text = match (&args.command, &args.file) {
         (Some(command), _) => Some(command.clone()),

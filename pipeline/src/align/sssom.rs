@@ -116,19 +116,31 @@ fn cell(array: &ArrayRef, row: usize) -> Result<Option<String>> {
 }
 
 fn write_header(rows: &[Row], options: &AlignOptions, header: &SssomHeader, out: &mut dyn Write) -> std::io::Result<()> {
+    let today = chrono::Utc::now().date_naive().to_string();
     writeln!(out, "# curie_map:")?;
     for (prefix, uri) in curie_map(rows) {
-        writeln!(out, "#   {prefix}: {uri}")?;
+        writeln!(out, "#   {prefix}: {}", quoted(&uri))?;
     }
-    writeln!(out, "# license: {}", header.license)?;
-    writeln!(out, "# mapping_date: {}", chrono::Utc::now().date_naive())?;
-    writeln!(out, "# mapping_set_id: {}", header.mapping_set_id)?;
-    writeln!(out, "# mapping_set_title: \"{} to {} by embedding similarity\"", options.left, options.right)?;
-    writeln!(out, "# mapping_set_version: \"{}\"", chrono::Utc::now().date_naive())?;
-    writeln!(out, "# mapping_tool: generel")?;
-    writeln!(out, "# mapping_tool_version: \"{VERSION}\"")?;
-    writeln!(out, "# object_source: {}", source_curie_of(options.right.source()))?;
-    writeln!(out, "# subject_source: {}", source_curie_of(options.left.source()))
+    let title = format!("{} to {} by embedding similarity", options.left, options.right);
+    for (slot, value) in [
+        ("license", header.license.as_str()),
+        ("mapping_date", &today),
+        ("mapping_set_id", &header.mapping_set_id),
+        ("mapping_set_title", &title),
+        ("mapping_set_version", &today),
+        ("mapping_tool", "generel"),
+        ("mapping_tool_version", VERSION),
+        ("object_source", &source_curie_of(options.right.source())),
+        ("subject_source", &source_curie_of(options.left.source())),
+    ] {
+        writeln!(out, "# {slot}: {}", quoted(value))?;
+    }
+    Ok(())
+}
+
+/// A YAML string that is a string whatever is in it (`urn:x:` and `1.0` are not, bare).
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 /// SSSOM's `…_source` slots are entity references.

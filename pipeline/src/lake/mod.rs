@@ -41,6 +41,16 @@ impl Lake {
         Ok(Self { root: as_directory(root) })
     }
 
+    /// A lake in a local folder that may not exist, for reading only: without the folder every table is empty.
+    ///
+    /// # Errors
+    /// When the path cannot be made absolute.
+    pub fn at_folder(folder: &Path) -> Result<Self> {
+        let absolute = std::path::absolute(folder).map_err(|e| Error::io(folder, e))?;
+        let invalid = || Error::Lake { location: folder.display().to_string(), message: "not a path".into() };
+        Ok(Self { root: Url::from_directory_path(absolute).map_err(|()| invalid())? })
+    }
+
     /// A lake that must be there.
     ///
     /// # Errors

@@ -1,0 +1,29 @@
+//! Plans travel: every kind of plan goes through protobuf and gives the same rows.
+
+use datafusion::physical_plan::collect;
+use datafusion_proto::bytes::{physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec};
+use generel_pipeline::SessionOptions;
+use generel_udfs::GenerelPhysicalCodec;
+
+use crate::lake::session;
+use crate::support::Place;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_join_and_the_functions_survive_protobuf() {
+    let place = Place::new();
+    let session = session(&place, SessionOptions::default()).await;
+    let ctx = session.ctx();
+    let names = "create table names as select name, embed(name) as vector from (values ('heart attack'), ('wrist fracture'), ('flu')) t(name)";
+    ctx.sql(names).await.expect("plan").collect().await.expect("table");
+    let codec = GenerelPhysicalCodec::new(session.embedder().expect("a model").clone());
+    for query in [
+        "select left_name, right_name, rank from similarity_join('names', 'names', 2) order by left_name, rank",
+        "select name, rank from nearest('names', 'influenza', 2) order by rank",
+    ] {
+        let plan = ctx.sql(query).await.expect(query).create_physical_plan().await.expect(query);
+        let rows = collect(plan.clone(), ctx.task_ctx()).await.expect(query);
+        let bytes = physical_plan_to_bytes_with_extension_codec(plan, &codec).expect(query);
+        let back = physical_plan_from_bytes_with_extension_codec(&bytes, &ctx.task_ctx(), &codec).expect(query);
+        assert_eq!(rows, collect(back, ctx.task_ctx()).await.expect(query), "{query}");
+    }
+}
