@@ -42,7 +42,11 @@ fn main() {
     let ours = flop / seconds / 1e9;
     let ceiling = ceiling();
     println!("distinct names {encoded}, tokens {tokens} ({:.1} a name)", tokens as f64 / encoded as f64);
-    println!("embed          {:>9.0} names/s {:>9.0} tokens/s {ours:>8.1} GFLOP/s in linear layers", encoded as f64 / seconds, tokens as f64 / seconds);
+    println!(
+        "embed          {:>9.0} names/s {:>9.0} tokens/s {ours:>8.1} GFLOP/s in linear layers",
+        encoded as f64 / seconds,
+        tokens as f64 / seconds
+    );
     println!("gemm alone     {:>9.0} names/s {:>28.1} GFLOP/s", ceiling / flop * 1e9 * encoded as f64, ceiling);
     println!("ratio          {:>9.2}", ours / ceiling);
 }
@@ -60,8 +64,25 @@ fn ceiling() -> f64 {
             // SAFETY: the three buffers have the sizes that the dimensions and strides imply.
             unsafe {
                 gemm::gemm(
-                    TOKENS, n, k, c.as_mut_ptr(), 1, n as isize, false, a.as_ptr(), 1, k as isize, b.as_ptr(),
-                    k as isize, 1, 0.0, 1.0, false, false, false, gemm::Parallelism::Rayon(threads),
+                    TOKENS,
+                    n,
+                    k,
+                    c.as_mut_ptr(),
+                    1,
+                    n as isize,
+                    false,
+                    a.as_ptr(),
+                    1,
+                    k as isize,
+                    b.as_ptr(),
+                    k as isize,
+                    1,
+                    0.0,
+                    1.0,
+                    false,
+                    false,
+                    false,
+                    gemm::Parallelism::Rayon(threads),
                 );
             }
             black_box(&c);

@@ -27,10 +27,7 @@ const SAMPLE: &[(&str, &[u8])] = &[
     ("sample/omop/PERSON.csv.gz", include_bytes!("../sample/omop/PERSON.csv.gz")),
     ("sample/doid-2016.obo.gz", include_bytes!("../sample/doid-2016.obo.gz")),
     ("sample/hp-2016-04-01.obo.gz", include_bytes!("../sample/hp-2016-04-01.obo.gz")),
-    (
-        "sample/gwas_catalog_v1.0.1_2015-06-08.tsv.gz",
-        include_bytes!("../sample/gwas_catalog_v1.0.1_2015-06-08.tsv.gz"),
-    ),
+    ("sample/gwas_catalog_v1.0.1_2015-06-08.tsv.gz", include_bytes!("../sample/gwas_catalog_v1.0.1_2015-06-08.tsv.gz")),
     ("demo.yaml", include_bytes!("../sample/demo.yaml")),
 ];
 
@@ -177,21 +174,34 @@ fn next_commands(dir: &Path) -> Vec<String> {
     let lake = dir.join("lake");
     let lake = lake.display();
     vec![
-        format!("generel sql --lake {lake} -c \"select subject_label, object_label, similarity_score from mappings where rank = 1 order by similarity_score limit 20\""),
-        format!("generel sql --lake {lake} -c \"select key, similarity_score from nearest('embeddings', 'high blood pressure', 5)\""),
+        format!(
+            "generel sql --lake {lake} -c \"select subject_label, object_label, similarity_score from mappings where rank = 1 order by similarity_score limit 20\""
+        ),
+        format!(
+            "generel sql --lake {lake} -c \"select key, similarity_score from nearest('embeddings', 'high blood pressure', 5)\""
+        ),
         format!("generel align --lake {lake} --left doid --right hp --out {}", dir.join("doid-hp.sssom.tsv").display()),
     ]
 }
 
 /// Data on stdout: the answer and the counts. Everything else went to stderr.
-fn print(dir: &Path, session: &Session, report: &JobReport, answer: &[AnswerRow], tables: &[(String, u64)]) -> Result<()> {
+fn print(
+    dir: &Path,
+    session: &Session,
+    report: &JobReport,
+    answer: &[AnswerRow],
+    tables: &[(String, u64)],
+) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "\n{QUESTION}\n")?;
     for row in answer {
         writeln!(out, "{} ({} patients) = {} = GWAS: {}", row.condition, row.persons, row.ontology_term, row.traits)?;
         writeln!(out, "    {} SNPs, best p {}: {}", row.snps, row.best_p, row.top_snps)?;
     }
-    writeln!(out, "\nThe sources share no codes: conditions (SNOMED CT) and traits (free text) meet in the ontology term\nwhose name or synonym is nearest to both.\n")?;
+    writeln!(
+        out,
+        "\nThe sources share no codes: conditions (SNOMED CT) and traits (free text) meet in the ontology term\nwhose name or synonym is nearest to both.\n"
+    )?;
     for (table, rows) in tables {
         writeln!(out, "{table:<20}{rows:>9} rows")?;
     }

@@ -132,9 +132,8 @@ fn substitute(text: &str, variable: impl Fn(&str) -> Option<String>) -> std::res
                 out.push('$');
                 rest = tail;
             } else if let Some((name, tail)) = after.strip_prefix('{').and_then(|a| a.split_once('}')) {
-                let value = variable(name).ok_or_else(|| {
-                    format!("line {}: ${{{name}}} is not set in the environment", number + 1)
-                })?;
+                let value = variable(name)
+                    .ok_or_else(|| format!("line {}: ${{{name}}} is not set in the environment", number + 1))?;
                 out.push_str(&value);
                 rest = tail;
             } else {

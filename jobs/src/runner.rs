@@ -90,13 +90,21 @@ impl Runner {
             step.limit()?;
             for input in &step.inputs {
                 for file in format.files(&self.base.join(input))? {
-                    note(format_args!("ingest  {} as {} into source {}", file.path.display(), step.format, step.source));
+                    note(format_args!(
+                        "ingest  {} as {} into source {}",
+                        file.path.display(),
+                        step.format,
+                        step.source
+                    ));
                 }
             }
         }
         for step in &self.job.align {
             let options = align_options(step)?;
-            note(format_args!("align   {} to {}, top {}, cosine >= {}", options.left, options.right, options.top_k, options.min_score));
+            note(format_args!(
+                "align   {} to {}, top {}, cosine >= {}",
+                options.left, options.right, options.top_k, options.min_score
+            ));
         }
         for step in &self.job.export {
             export_form(step)?;
@@ -122,18 +130,17 @@ impl Runner {
         let exports = std::mem::take(&mut self.job.export);
         for step in &exports {
             let path = self.base.join(&step.file);
-            let frame = session.ctx().sql(&step.sql).await.with_context(|| format!("export {}", step.file.display()))?;
+            let frame =
+                session.ctx().sql(&step.sql).await.with_context(|| format!("export {}", step.file.display()))?;
             output::write_file(frame, export_form(step)?, &path).await?;
             self.report.written.push(path);
         }
         let state = self.state(model_id.as_deref());
-        let kept: BTreeMap<&String, u64> = self.report.files.iter().flat_map(|(_, f)| &f.rows_kept).fold(
-            BTreeMap::new(),
-            |mut all, (table, rows)| {
+        let kept: BTreeMap<&String, u64> =
+            self.report.files.iter().flat_map(|(_, f)| &f.rows_kept).fold(BTreeMap::new(), |mut all, (table, rows)| {
                 *all.entry(table).or_default() += rows;
                 all
-            },
-        );
+            });
         let rejected: u64 = self.report.files.iter().map(|(_, f)| f.rows_quarantined).sum();
         let run = RunRecord {
             run_id,
@@ -162,8 +169,7 @@ impl Runner {
         for input in &step.inputs {
             let path = self.base.join(input);
             let began = self.seconds();
-            let reports =
-                ingest_path(&self.lake, &step.format, options.clone(), step.limit()?, run_id, &path).await?;
+            let reports = ingest_path(&self.lake, &step.format, options.clone(), step.limit()?, run_id, &path).await?;
             let rows: u64 = reports.iter().map(|r| r.rows_read).sum();
             let skipped = reports.iter().all(|r| r.skipped);
             let detail = if skipped { "in the lake already".to_string() } else { format!("{rows} rows") };
@@ -182,7 +188,12 @@ impl Runner {
             true => "up to date".to_string(),
             false => format!("{} names embedded, {} of {} mapped", report.embedded, report.mapped, report.subjects),
         };
-        self.report.timeline.push((format!("align {} to {}", options.left, options.right), began, self.seconds(), detail));
+        self.report.timeline.push((
+            format!("align {} to {}", options.left, options.right),
+            began,
+            self.seconds(),
+            detail,
+        ));
         if let Some(out) = &step.out {
             let path = self.base.join(out);
             if !report.skipped || !path.exists() {
@@ -293,6 +304,10 @@ fn export_form(step: &ExportStep) -> Result<Form> {
     let extension = step.file.extension().and_then(|e| e.to_str()).unwrap_or("");
     match Form::of_extension(extension) {
         Some(form) => Ok(form),
-        None => Err(UsageError(format!("export {}: the extension must be csv, json, ndjson or parquet", step.file.display())).into()),
+        None => Err(UsageError(format!(
+            "export {}: the extension must be csv, json, ndjson or parquet",
+            step.file.display()
+        ))
+        .into()),
     }
 }

@@ -141,7 +141,13 @@ impl Ingest<'_> {
         Ok(report)
     }
 
-    async fn read(&self, file: InputFile, input_id: &str, outputs: &mut Outputs, report: &mut FileReport) -> Result<()> {
+    async fn read(
+        &self,
+        file: InputFile,
+        input_id: &str,
+        outputs: &mut Outputs,
+        report: &mut FileReport,
+    ) -> Result<()> {
         let (sender, mut chunks) = mpsc::channel::<Result<Chunk>>(CHUNKS_AHEAD);
         let (format, options) = (self.format, self.options.clone());
         let parser = tokio::task::spawn_blocking(move || {

@@ -67,7 +67,9 @@ impl Session {
     /// # Errors
     /// When the session was opened without one.
     pub fn embedder(&self) -> Result<&Embedder> {
-        self.embedder.as_ref().ok_or_else(|| Error::Invalid("this needs a model; get one with: generel model pull".into()))
+        self.embedder
+            .as_ref()
+            .ok_or_else(|| Error::Invalid("this needs a model; get one with: generel model pull".into()))
     }
 
     /// The query context.

@@ -13,9 +13,7 @@ pub const MANDATORY: &[&[&str]] = &[
 ];
 
 /// Spellings of a missing value in summary statistics; the standard's own is `#NA`.
-pub const MISSING: &[&str] = &[
-    "#NA", "NA", "", ".", "NaN", "nan", "null", "NULL", "N/A", "na",
-];
+pub const MISSING: &[&str] = &["#NA", "NA", "", ".", "NaN", "nan", "null", "NULL", "N/A", "na"];
 
 /// Whether a field is one of the spellings of a missing value.
 pub fn is_missing(text: &str) -> bool {

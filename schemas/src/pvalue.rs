@@ -32,10 +32,7 @@ pub fn neg_log10(text: &str) -> Result<f64> {
         }
     }
     if significand.is_empty() {
-        return invalid(
-            KIND,
-            "zero; the tool that wrote it underflowed, give neg_log_10_p_value instead",
-        );
+        return invalid(KIND, "zero; the tool that wrote it underflowed, give neg_log_10_p_value instead");
     }
     if negative {
         return invalid(KIND, "negative");
@@ -63,27 +60,19 @@ fn split(text: &str) -> Result<(bool, &str, i64)> {
     };
     let plain = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
     let one_point = digits.bytes().filter(|b| *b == b'.').count() <= 1;
-    if !one_point
-        || !digits.bytes().all(|b| b.is_ascii_digit() || b == b'.')
-        || !digits.bytes().any(|b| b != b'.')
-    {
+    if !one_point || !digits.bytes().all(|b| b.is_ascii_digit() || b == b'.') || !digits.bytes().any(|b| b != b'.') {
         return Err(not_a_number());
     }
     let exponent = match exponent {
         None => 0,
-        Some(e) if plain(e.strip_prefix(['-', '+']).unwrap_or(e)) => {
-            e.parse().map_err(|_| not_a_number())?
-        }
+        Some(e) if plain(e.strip_prefix(['-', '+']).unwrap_or(e)) => e.parse().map_err(|_| not_a_number())?,
         Some(_) => return Err(not_a_number()),
     };
     Ok((negative, digits, exponent))
 }
 
 fn not_a_number() -> crate::Error {
-    crate::Error::Invalid {
-        kind: KIND,
-        problem: "not a decimal number",
-    }
+    crate::Error::Invalid { kind: KIND, problem: "not a decimal number" }
 }
 
 #[cfg(test)]
@@ -106,18 +95,15 @@ mod tests {
             ("+0.1", 1.0),
         ] {
             let got = neg_log10(text).unwrap();
-            assert!(
-                (got - expected).abs() < 1e-12,
-                "{text}: {got} != {expected}"
-            );
+            assert!((got - expected).abs() < 1e-12, "{text}: {got} != {expected}");
         }
     }
 
     #[test]
     fn refuses_what_is_not_a_probability() {
         for text in [
-            "2", "1.0001", "5E12", "0", "0e-5", "-0.1", "", ".", "NS", "1e", "1e-", "e5", "1.2.3",
-            "inf", "NaN", "0x1", "1 e5",
+            "2", "1.0001", "5E12", "0", "0e-5", "-0.1", "", ".", "NS", "1e", "1e-", "e5", "1.2.3", "inf", "NaN", "0x1",
+            "1 e5",
         ] {
             assert!(neg_log10(text).is_err(), "{text}");
         }

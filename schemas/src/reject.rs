@@ -117,10 +117,7 @@ mod tests {
             message: "a value is needed".into(),
             raw: "secret payload".into(),
         };
-        assert_eq!(
-            row.to_string(),
-            "line 7, column person_id: a value is needed (missing_value)"
-        );
+        assert_eq!(row.to_string(), "line 7, column person_id: a value is needed (missing_value)");
         assert!(!format!("{row:?}").contains("secret"));
     }
 

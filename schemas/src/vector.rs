@@ -28,10 +28,7 @@ pub struct VectorType {
 impl VectorType {
     /// The Arrow type, `FixedSizeList<Float32, D>`, whose items are not nullable.
     pub fn data_type(&self) -> DataType {
-        DataType::FixedSizeList(
-            item_field(),
-            i32::try_from(self.dimension).unwrap_or(i32::MAX),
-        )
+        DataType::FixedSizeList(item_field(), i32::try_from(self.dimension).unwrap_or(i32::MAX))
     }
 
     /// The metadata that makes a field a typed vector.
@@ -52,28 +49,18 @@ impl VectorType {
     /// # Errors
     /// [`Error::Untyped`] when the field is not a fixed-size list of Float32 with a `model_id`.
     pub fn from_field(field: &Field) -> Result<Self> {
-        let untyped = |hint: String| Error::Untyped {
-            column: field.name().clone(),
-            found: short_type(field.data_type()),
-            hint,
-        };
+        let untyped =
+            |hint: String| Error::Untyped { column: field.name().clone(), found: short_type(field.data_type()), hint };
         let DataType::FixedSizeList(item, dimension) = field.data_type() else {
-            return Err(untyped(
-                "use a vector made by embed(), or read it through the lake's tables".into(),
-            ));
+            return Err(untyped("use a vector made by embed(), or read it through the lake's tables".into()));
         };
         if item.data_type() != &DataType::Float32 {
             return Err(untyped("its items must be Float32".into()));
         }
         let Some(model_id) = field.metadata().get(MODEL_ID) else {
-            return Err(untyped(
-                "say which model made it: as_vector(column, 'MODEL_ID')".into(),
-            ));
+            return Err(untyped("say which model made it: as_vector(column, 'MODEL_ID')".into()));
         };
-        Ok(Self {
-            model_id: model_id.clone(),
-            dimension: usize::try_from(*dimension).unwrap_or(0),
-        })
+        Ok(Self { model_id: model_id.clone(), dimension: usize::try_from(*dimension).unwrap_or(0) })
     }
 }
 
@@ -87,21 +74,12 @@ pub fn item_field() -> Arc<Field> {
 /// # Errors
 /// [`Error::Untyped`], [`Error::ModelMismatch`] or [`Error::DimensionMismatch`].
 pub fn compatible(left: &Field, right: &Field) -> Result<VectorType> {
-    let (left, right) = (
-        VectorType::from_field(left)?,
-        VectorType::from_field(right)?,
-    );
+    let (left, right) = (VectorType::from_field(left)?, VectorType::from_field(right)?);
     if left.model_id != right.model_id {
-        return Err(Error::ModelMismatch {
-            left: left.model_id,
-            right: right.model_id,
-        });
+        return Err(Error::ModelMismatch { left: left.model_id, right: right.model_id });
     }
     if left.dimension != right.dimension {
-        return Err(Error::DimensionMismatch {
-            left: left.dimension,
-            right: right.dimension,
-        });
+        return Err(Error::DimensionMismatch { left: left.dimension, right: right.dimension });
     }
     Ok(left)
 }
@@ -119,23 +97,13 @@ mod tests {
     use super::*;
 
     fn vector(model: &str, dimension: usize) -> Field {
-        VectorType {
-            model_id: model.into(),
-            dimension,
-        }
-        .to_field("v", true)
+        VectorType { model_id: model.into(), dimension }.to_field("v", true)
     }
 
     #[test]
     fn round_trips_through_a_field() {
         let field = vector("m1", 384);
-        assert_eq!(
-            VectorType::from_field(&field).unwrap(),
-            VectorType {
-                model_id: "m1".into(),
-                dimension: 384
-            }
-        );
+        assert_eq!(VectorType::from_field(&field).unwrap(), VectorType { model_id: "m1".into(), dimension: 384 });
     }
 
     #[test]
@@ -154,11 +122,6 @@ mod tests {
         let err = VectorType::from_field(&plain).unwrap_err().to_string();
         assert!(err.contains("as_vector(column, 'MODEL_ID')"), "{err}");
         let list = Field::new("v", DataType::List(item_field()), true);
-        assert!(
-            VectorType::from_field(&list)
-                .unwrap_err()
-                .to_string()
-                .contains("List<Float32>")
-        );
+        assert!(VectorType::from_field(&list).unwrap_err().to_string().contains("List<Float32>"));
     }
 }

@@ -38,7 +38,9 @@ fn a_folder_without_permission_is_one_line() {
     std::fs::set_permissions(place.path("cdm"), closed).expect("permissions");
     // Root reads everything; there the case cannot be made.
     if std::fs::read_dir(place.path("cdm")).is_err() {
-        place.generel(&["ingest", "--format", "omop", "--source", "s", "cdm"]).fails_with(1, &["cdm", "permission denied"]);
+        place
+            .generel(&["ingest", "--format", "omop", "--source", "s", "cdm"])
+            .fails_with(1, &["cdm", "permission denied"]);
     }
     std::fs::set_permissions(place.path("cdm"), std::fs::Permissions::from_mode(0o700)).expect("permissions");
 }
@@ -94,8 +96,7 @@ fn embed_writes_one_object_a_line() {
     let place = Place::new();
     let ran = place.generel(&["embed", "--text", "heart attack", "--text", " "]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    let lines: Vec<serde_json::Value> =
-        ran.stdout.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+    let lines: Vec<serde_json::Value> = ran.stdout.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
     assert_eq!(lines[0]["vector"].as_array().map(Vec::len), Some(384));
     assert!(lines[1]["vector"].is_null());
 }

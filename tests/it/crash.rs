@@ -6,22 +6,33 @@ use std::time::Duration;
 use crate::support::{Place, pull, repository};
 
 const TABLES: [&str; 9] = [
-    "concepts", "concept_names", "patient_events", "kg_edges", "gwas_associations", "embeddings", "mappings",
-    "quarantine", "runs",
+    "concepts",
+    "concept_names",
+    "patient_events",
+    "kg_edges",
+    "gwas_associations",
+    "embeddings",
+    "mappings",
+    "quarantine",
+    "runs",
 ];
 
 /// A cut of the bundled sample that is ingested, embedded and aligned in a few seconds.
 fn job(place: &Place) {
     let sample = repository().join("jobs/sample");
     let sample = sample.display();
-    let terms: String = (0..400).map(|i| format!("[Term]\nid: T:{i}\nname: disorder number {i} of organ {}\n\n", i % 20)).collect();
+    let terms: String =
+        (0..400).map(|i| format!("[Term]\nid: T:{i}\nname: disorder number {i} of organ {}\n\n", i % 20)).collect();
     place.write("terms.obo", terms);
-    place.write("job.yaml", format!(
-        "name: crash\ningest:\n  - {{ format: omop, source: hospital, inputs: [{sample}/omop] }}\n  \
+    place.write(
+        "job.yaml",
+        format!(
+            "name: crash\ningest:\n  - {{ format: omop, source: hospital, inputs: [{sample}/omop] }}\n  \
          - {{ format: obo, source: t, inputs: [terms.obo] }}\n  \
          - {{ format: gwas-catalog, source: gwas, inputs: [{sample}/gwas_catalog_v1.0.1_2015-06-08.tsv.gz] }}\n\
          align:\n  - {{ left: 'hospital:condition_occurrence', right: t, min_score: 0.2 }}\n"
-    ));
+        ),
+    );
 }
 
 fn counts(place: &Place) -> Vec<String> {

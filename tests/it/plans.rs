@@ -1,7 +1,9 @@
 //! Plans travel: every kind of plan goes through protobuf and gives the same rows.
 
 use datafusion::physical_plan::collect;
-use datafusion_proto::bytes::{physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec};
+use datafusion_proto::bytes::{
+    physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec,
+};
 use generel_pipeline::SessionOptions;
 use generel_udfs::GenerelPhysicalCodec;
 

@@ -38,7 +38,11 @@ impl sqllogictest::AsyncDB for Engine {
             let columns = batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).expect("a formatter"));
             let columns: Vec<_> = columns.collect();
             for row in 0..batch.num_rows() {
-                rows.push(columns.iter().map(|c| c.value(row).to_string()).collect());
+                let shown = columns.iter().map(|c| match c.value(row).to_string() {
+                    empty if empty.is_empty() => "(empty)".to_string(),
+                    value => value,
+                });
+                rows.push(shown.collect());
             }
         }
         if batches.is_empty() {

@@ -51,7 +51,9 @@ impl ScalarUDFImpl for ConceptSimilarity {
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
         match types.iter().find(|t| !is_text(t)) {
-            Some(other) => plan_err!("concept_similarity takes two texts, not {other}; for vectors use cosine_similarity"),
+            Some(other) => {
+                plan_err!("concept_similarity takes two texts, not {other}; for vectors use cosine_similarity")
+            }
             None => Ok(DataType::Float32),
         }
     }

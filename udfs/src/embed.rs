@@ -80,7 +80,10 @@ impl ScalarUDFImpl for Embed {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         if !is_text(args.arg_fields[0].data_type()) {
-            return plan_err!("embed takes text, not {}; cast it: embed(cast(… as varchar))", args.arg_fields[0].data_type());
+            return plan_err!(
+                "embed takes text, not {}; cast it: embed(cast(… as varchar))",
+                args.arg_fields[0].data_type()
+            );
         }
         if args.arg_fields.len() == 2 {
             self.check_model(args.scalar_arguments[1])?;

@@ -21,7 +21,13 @@ pub(crate) struct Arguments<'a> {
 }
 
 impl<'a> Arguments<'a> {
-    pub(crate) fn new(function: &'static str, usage: &'static str, exprs: &'a [Expr], needed: usize, most: usize) -> Result<Self> {
+    pub(crate) fn new(
+        function: &'static str,
+        usage: &'static str,
+        exprs: &'a [Expr],
+        needed: usize,
+        most: usize,
+    ) -> Result<Self> {
         if exprs.len() < needed || exprs.len() > most {
             return plan_err!("{function} takes {usage}");
         }

@@ -98,8 +98,20 @@ mod tests {
 
     #[test]
     fn nulls_and_vectors_without_direction() {
-        let a = vectors(vec![Some(vec![1.0, 0.0]), None, Some(vec![0.0, 0.0]), Some(vec![3.0, 4.0]), Some(vec![f32::NAN, 1.0])]);
-        let b = vectors(vec![Some(vec![0.0, 2.0]), Some(vec![1.0, 1.0]), Some(vec![1.0, 1.0]), Some(vec![6.0, 8.0]), Some(vec![1.0, 1.0])]);
+        let a = vectors(vec![
+            Some(vec![1.0, 0.0]),
+            None,
+            Some(vec![0.0, 0.0]),
+            Some(vec![3.0, 4.0]),
+            Some(vec![f32::NAN, 1.0]),
+        ]);
+        let b = vectors(vec![
+            Some(vec![0.0, 2.0]),
+            Some(vec![1.0, 1.0]),
+            Some(vec![1.0, 1.0]),
+            Some(vec![6.0, 8.0]),
+            Some(vec![1.0, 1.0]),
+        ]);
         let c = cosine(&a, &b).unwrap();
         assert_eq!(c.iter().collect::<Vec<_>>(), [Some(0.0), None, None, Some(1.0), None]);
         assert_eq!(cosine(&a.slice(3, 1), &b.slice(3, 1)).unwrap().value(0), 1.0);

@@ -44,7 +44,8 @@ pub(super) struct AlignArgs {
 
 pub(super) async fn run(args: AlignArgs) -> Result<()> {
     let lake = args.lake.open()?;
-    let options = AlignOptions { top_k: args.top_k, min_score: args.min_score, ..AlignOptions::new(args.left, args.right) };
+    let options =
+        AlignOptions { top_k: args.top_k, min_score: args.min_score, ..AlignOptions::new(args.left, args.right) };
     options.check()?;
     let (info, _) = pull(&args.model.model).await?;
     let session = session(lake, Some(info)).await?;

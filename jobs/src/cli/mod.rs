@@ -127,7 +127,9 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  generel demo\n  generel demo --dir /tmp/try-generel\n\nRun it again: it does nothing twice and says so.")]
+#[command(
+    after_help = "Examples:\n  generel demo\n  generel demo --dir /tmp/try-generel\n\nRun it again: it does nothing twice and says so."
+)]
 struct DemoArgs {
     /// Where the sample, the lake and the report go
     #[arg(long, default_value = "generel-demo", value_name = "DIR")]

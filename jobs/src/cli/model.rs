@@ -47,7 +47,9 @@ pub(super) async fn run(command: ModelCommand) -> Result<()> {
             }
         }
         ModelCommand::Pull { name } => show(&mut out, &pull(&name).await?.0)?,
-        ModelCommand::Show(options) => show(&mut out, &store.info(&options.model).map_err(generel_pipeline::Error::from)?)?,
+        ModelCommand::Show(options) => {
+            show(&mut out, &store.info(&options.model).map_err(generel_pipeline::Error::from)?)?
+        }
         ModelCommand::Verify(options) => {
             let info = store.verify(&options.model).map_err(generel_pipeline::Error::from)?;
             writeln!(out, "{}: every file is as it was pulled", info.name)?;

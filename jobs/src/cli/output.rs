@@ -93,7 +93,10 @@ impl<'a> Sink<'a> {
             Form::Table => bail!("a table is not streamed"),
             Form::Csv => {
                 if let Some(nested) = schema.fields().iter().find(|f| f.data_type().is_nested()) {
-                    bail!("column '{}' is a list, which CSV cannot hold; use --output ndjson or parquet", nested.name());
+                    bail!(
+                        "column '{}' is a list, which CSV cannot hold; use --output ndjson or parquet",
+                        nested.name()
+                    );
                 }
                 let mut writer = WriterBuilder::new().with_header(true).build(out);
                 writer.write(&RecordBatch::new_empty(schema))?;

@@ -160,7 +160,10 @@ mod tests {
 
     #[test]
     fn splits_outside_quotes_and_comments() {
-        assert_eq!(statements("select 1; select ';'; -- a; b\n select \"x;y\";\n"), ["select 1", " select ';'", " \n select \"x;y\""]);
+        assert_eq!(
+            statements("select 1; select ';'; -- a; b\n select \"x;y\";\n"),
+            ["select 1", " select ';'", " \n select \"x;y\""]
+        );
         assert!(statements(" ; \n").is_empty());
     }
 }

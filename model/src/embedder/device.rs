@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::Instant;
 
@@ -45,10 +45,7 @@ impl Queue {
 
     /// The model's tokenizer, loaded with the first text.
     pub(super) fn tokenizer(&self, info: &ModelInfo) -> Result<&TextTokenizer> {
-        self.tokenizer
-            .get_or_init(|| TextTokenizer::load(&info.folder, info.max_tokens))
-            .as_ref()
-            .map_err(Clone::clone)
+        self.tokenizer.get_or_init(|| TextTokenizer::load(&info.folder, info.max_tokens)).as_ref().map_err(Clone::clone)
     }
 }
 
@@ -113,11 +110,8 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
 fn form_batches(arrivals: &Receiver<Vec<Item>>, batches: &SyncSender<Batch>, budget: usize) {
     while let Ok(first) = arrivals.recv() {
         let mut items = first;
-        loop {
-            match arrivals.try_recv() {
-                Ok(more) => items.extend(more),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-            }
+        while let Ok(more) = arrivals.try_recv() {
+            items.extend(more);
         }
         items.retain(|item| !item.claim.is_abandoned());
         items.sort_by_key(|item| item.tokens.len());

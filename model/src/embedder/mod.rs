@@ -29,8 +29,8 @@ use column::Column;
 use device::{Item, Queue};
 use flight::{Claim, Flights};
 pub use normalize::normalize;
-pub use stats::Stats;
 use stats::Counters;
+pub use stats::Stats;
 
 /// A vector of one text, shared by the cache and everybody who asked for it.
 pub(crate) type Vector = Arc<[f32]>;
@@ -104,7 +104,17 @@ impl Embedder {
         };
         let queue = device.start(load);
         let admission = Arc::new(Semaphore::new(queue_tokens));
-        Self { inner: Arc::new(Inner { info, cache, flights: Flights::default(), queue, admission, queue_tokens, counters }) }
+        Self {
+            inner: Arc::new(Inner {
+                info,
+                cache,
+                flights: Flights::default(),
+                queue,
+                admission,
+                queue_tokens,
+                counters,
+            }),
+        }
     }
 
     /// The model.
@@ -195,7 +205,10 @@ impl Embedder {
     fn admission_groups(items: Vec<Item>, queue_tokens: usize) -> Vec<Vec<Item>> {
         let lengths: Vec<usize> = items.iter().map(|i| i.tokens.len()).collect();
         let mut items = items.into_iter();
-        crate::pack::cut(&lengths, queue_tokens / 4).into_iter().map(|run| items.by_ref().take(run.len()).collect()).collect()
+        crate::pack::cut(&lengths, queue_tokens / 4)
+            .into_iter()
+            .map(|run| items.by_ref().take(run.len()).collect())
+            .collect()
     }
 
     /// Tokenizes on rayon's threads, so that no thread of an async runtime is held up.

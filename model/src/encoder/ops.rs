@@ -150,8 +150,7 @@ impl CustomOp1 for Gelu {
 fn erf(x: f32) -> f32 {
     let a = x.abs();
     let t = 1.0 / (1.0 + 0.327_591_1 * a);
-    let poly = t
-        * (0.254_829_592 + t * (-0.284_496_736 + t * (1.421_413_741 + t * (-1.453_152_027 + t * 1.061_405_429))));
+    let poly = t * (0.254_829_6 + t * (-0.284_496_72 + t * (1.421_413_8 + t * (-1.453_152_1 + t * 1.061_405_4))));
     (1.0 - poly * exp_negative(a * a)).copysign(x)
 }
 
@@ -165,7 +164,7 @@ fn exp_negative(x: f32) -> f32 {
     let shifted = y + MAGIC;
     let f = y - (shifted - MAGIC);
     let p = 1.0
-        + f * (0.693_147_2
+        + f * (std::f32::consts::LN_2
             + f * (0.240_226_5 + f * (0.055_504_11 + f * (0.009_618_13 + f * (0.001_333_36 + f * 0.000_154_04)))));
     f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
 }

@@ -123,14 +123,23 @@ mod tests {
         all
     }
 
-    fn naive(queries: &[f32], build: &[f32], dim: usize, groups: Option<&[u32]>, options: SearchOptions) -> Vec<Vec<u32>> {
+    fn naive(
+        queries: &[f32],
+        build: &[f32],
+        dim: usize,
+        groups: Option<&[u32]>,
+        options: SearchOptions,
+    ) -> Vec<Vec<u32>> {
         queries
             .chunks(dim)
             .map(|q| {
                 let mut one = vec![0.0; build.len() / dim];
                 dot_products(q, build, dim, &mut one);
-                let mut order: Vec<u32> = (0..one.len() as u32).filter(|i| one[*i as usize] >= options.min_score).collect();
-                order.sort_by(|a, b| one[*b as usize].clamp(-1.0, 1.0).total_cmp(&one[*a as usize].clamp(-1.0, 1.0)).then(a.cmp(b)));
+                let mut order: Vec<u32> =
+                    (0..one.len() as u32).filter(|i| one[*i as usize] >= options.min_score).collect();
+                order.sort_by(|a, b| {
+                    one[*b as usize].clamp(-1.0, 1.0).total_cmp(&one[*a as usize].clamp(-1.0, 1.0)).then(a.cmp(b))
+                });
                 let mut seen = std::collections::HashSet::new();
                 order.retain(|i| seen.insert(groups.map_or(*i, |g| g[*i as usize])));
                 order.truncate(options.k);

@@ -20,8 +20,8 @@ impl TopK {
     /// A NaN score is never kept.
     pub(super) fn offer(&mut self, index: u32, score: f32, group: Option<u32>) {
         let full = self.best.len() == self.k;
-        // Not `score < floor`: NaN must fail too. Once full, an equal score with a larger index loses.
-        if !(score >= self.floor) || (full && score <= self.floor) {
+        // Once full, an equal score with a larger index loses.
+        if score.is_nan() || score < self.floor || (full && score <= self.floor) {
             return;
         }
         let group = group.unwrap_or(index);

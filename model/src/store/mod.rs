@@ -160,7 +160,8 @@ impl ModelStore {
                 (format!("Hugging Face hub: {name}"), "as stated on the hub".to_string())
             }
             None => {
-                let problem = format!("no such model; known: {}; or organization/name of the hub, or a folder", known());
+                let problem =
+                    format!("no such model; known: {}; or organization/name of the hub, or a folder", known());
                 return Err(Error::Fetch { name: name.to_string(), problem });
             }
         };
@@ -265,7 +266,9 @@ mod tests {
     #[test]
     fn an_unknown_architecture_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        for (file, text) in [("config.json", r#"{"model_type": "t5"}"#), ("tokenizer.json", "{}"), ("model.safetensors", "x")] {
+        for (file, text) in
+            [("config.json", r#"{"model_type": "t5"}"#), ("tokenizer.json", "{}"), ("model.safetensors", "x")]
+        {
             std::fs::write(folder.path().join(file), text).unwrap();
         }
         let store = ModelStore::new(folder.path().join("store"));

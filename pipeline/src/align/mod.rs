@@ -109,10 +109,8 @@ pub async fn align(
     let right = Names::load(session, &options.right).await?;
     let model_id = session.embedder()?.info().model_id.clone();
     let alignment_id = options.id();
-    let mark = Mark::new(
-        format!("generel/align/{alignment_id}"),
-        options.fingerprint(&left, &right, &model_id).as_i64(),
-    );
+    let mark =
+        Mark::new(format!("generel/align/{alignment_id}"), options.fingerprint(&left, &right, &model_id).as_i64());
     let mut report = AlignReport {
         alignment_id: alignment_id.clone(),
         skipped: true,
@@ -133,7 +131,15 @@ pub async fn align(
     let backward = candidates(session, &right, &left, 1, options.min_score).await?;
     let mappings = select(forward, &backward, options.top_k);
     let (subjects, objects) = (options.left.source(), options.right.source());
-    let batch = select::batch(&mappings, &left, &right, [subjects, objects], &model_id, &alignment_id, Utc::now().date_naive())?;
+    let batch = select::batch(
+        &mappings,
+        &left,
+        &right,
+        [subjects, objects],
+        &model_id,
+        &alignment_id,
+        Utc::now().date_naive(),
+    )?;
     let mut writer = session.lake.writer(&MAPPINGS).await?;
     writer.write(batch).await?;
     let commit = Commit { replace_unit: Some(alignment_id), marks: vec![mark], run_id: run_id.to_string() };
@@ -147,7 +153,13 @@ pub async fn align(
 }
 
 /// The best pairs of names: for each name of `probe` the `k` codes of `build` with the most similar name.
-async fn candidates(session: &Session, probe: &Names, build: &Names, k: usize, min_score: f32) -> Result<Vec<Candidate>> {
+async fn candidates(
+    session: &Session,
+    probe: &Names,
+    build: &Names,
+    k: usize,
+    min_score: f32,
+) -> Result<Vec<Candidate>> {
     let ctx = session.ctx();
     let (probe_view, build_view) = ("generel_align_probe", "generel_align_build");
     register_with_vectors(session, probe, probe_view).await?;

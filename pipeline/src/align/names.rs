@@ -174,7 +174,10 @@ impl Names {
     /// Changes with any code, label or name.
     pub(super) fn fingerprint(&self) -> Fingerprint {
         let codes = self.codes.iter().flat_map(|(curie, label)| [curie.as_bytes(), label.as_bytes()]);
-        let names = self.names.iter().flat_map(|n| [n.name.as_bytes(), n.name_type.as_bytes(), self.curie(n.code_no).as_bytes()]);
+        let names = self
+            .names
+            .iter()
+            .flat_map(|n| [n.name.as_bytes(), n.name_type.as_bytes(), self.curie(n.code_no).as_bytes()]);
         Fingerprint::of(&codes.chain(names).collect::<Vec<_>>())
     }
 }
@@ -195,16 +198,26 @@ async fn prepared(ctx: &SessionContext, sql: &str, spec: &SourceSpec) -> Result<
 }
 
 fn read_rows(batch: &RecordBatch, source: &str) -> Result<Vec<Row>> {
-    let columns: Vec<ArrayRef> =
-        batch.columns().iter().map(|c| arrow::compute::cast(c, &DataType::Utf8)).collect::<std::result::Result<_, _>>()?;
+    let columns: Vec<ArrayRef> = batch
+        .columns()
+        .iter()
+        .map(|c| arrow::compute::cast(c, &DataType::Utf8))
+        .collect::<std::result::Result<_, _>>()?;
     let [curies, vocabularies, codes, labels, names, types]: [&StringArray; 6] =
         std::array::from_fn(|i| columns[i].as_string::<i32>());
-    let text = |array: &StringArray, row: usize| (!arrow::array::Array::is_null(array, row)).then(|| array.value(row).to_string());
+    let text = |array: &StringArray, row: usize| {
+        (!arrow::array::Array::is_null(array, row)).then(|| array.value(row).to_string())
+    };
     Ok((0..batch.num_rows())
         .filter_map(|row| {
             let (code, name) = (text(codes, row)?, text(names, row)?);
             let curie = text(curies, row).unwrap_or_else(|| curie_of(source, text(vocabularies, row), &code));
-            Some(Row { curie, label: text(labels, row).unwrap_or_else(|| name.clone()), name_type: text(types, row)?, name })
+            Some(Row {
+                curie,
+                label: text(labels, row).unwrap_or_else(|| name.clone()),
+                name_type: text(types, row)?,
+                name,
+            })
         })
         .collect())
 }

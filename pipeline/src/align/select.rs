@@ -63,7 +63,9 @@ pub(super) fn select(forward: Vec<Candidate>, backward: &[Candidate], k: usize) 
     }
     let mut pairs: Vec<Candidate> = pairs.into_values().collect();
     pairs.sort_by(|a, b| {
-        a.subject.cmp(&b.subject).then_with(|| if a.better_than(b) { std::cmp::Ordering::Less } else { std::cmp::Ordering::Greater })
+        a.subject
+            .cmp(&b.subject)
+            .then_with(|| if a.better_than(b) { std::cmp::Ordering::Less } else { std::cmp::Ordering::Greater })
     });
     let mut mappings = Vec::with_capacity(pairs.len());
     for of_subject in pairs.chunk_by(|a, b| a.subject == b.subject) {
@@ -101,7 +103,9 @@ pub(super) fn batch(
     alignment_id: &str,
     date: NaiveDate,
 ) -> Result<RecordBatch> {
-    let text = |f: &dyn Fn(&Mapping) -> String| -> ArrayRef { Arc::new(StringArray::from_iter_values(mappings.iter().map(f))) };
+    let text = |f: &dyn Fn(&Mapping) -> String| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(mappings.iter().map(f)))
+    };
     let constant = |value: &str| -> ArrayRef { Arc::new(StringArray::from(vec![value; mappings.len()])) };
     let days = date.signed_duration_since(NaiveDate::default()).num_days() as i32;
     let columns: Vec<ArrayRef> = vec![
@@ -166,13 +170,17 @@ mod tests {
         let equal = Candidate { lexical: true, ..candidate(0, 5, 0.97) };
         let mappings = select(vec![candidate(0, 4, 0.99), equal], &[], 5);
         assert_eq!(mappings[0].best, equal);
-        assert_eq!((predicate(&mappings[0]), justification(&mappings[0])), ("skos:exactMatch", "semapv:LexicalMatching"));
+        assert_eq!(
+            (predicate(&mappings[0]), justification(&mappings[0])),
+            ("skos:exactMatch", "semapv:LexicalMatching")
+        );
         assert_eq!(predicate(&mappings[1]), "skos:closeMatch");
     }
 
     #[test]
     fn mutual_needs_both_directions() {
-        let mappings = select(vec![candidate(0, 9, 0.9), candidate(1, 9, 0.8)], &[candidate(9, 0, 0.9), candidate(9, 1, 0.8)], 1);
+        let mappings =
+            select(vec![candidate(0, 9, 0.9), candidate(1, 9, 0.8)], &[candidate(9, 0, 0.9), candidate(9, 1, 0.8)], 1);
         assert_eq!(mappings.iter().map(|m| m.mutual).collect::<Vec<_>>(), [true, false]);
     }
 

@@ -115,7 +115,12 @@ fn cell(array: &ArrayRef, row: usize) -> Result<Option<String>> {
     }))
 }
 
-fn write_header(rows: &[Row], options: &AlignOptions, header: &SssomHeader, out: &mut dyn Write) -> std::io::Result<()> {
+fn write_header(
+    rows: &[Row],
+    options: &AlignOptions,
+    header: &SssomHeader,
+    out: &mut dyn Write,
+) -> std::io::Result<()> {
     let today = chrono::Utc::now().date_naive().to_string();
     writeln!(out, "# curie_map:")?;
     for (prefix, uri) in curie_map(rows) {
@@ -150,7 +155,16 @@ fn source_curie_of(source: &str) -> String {
 
 /// Every prefix used, with what it expands to; a source's own prefix expands to a URN.
 fn curie_map(rows: &[Row]) -> BTreeMap<String, String> {
-    let columns = ["subject_id", "predicate_id", "object_id", "mapping_justification", "subject_source", "object_source", "subject_match_field", "object_match_field"];
+    let columns = [
+        "subject_id",
+        "predicate_id",
+        "object_id",
+        "mapping_justification",
+        "subject_source",
+        "object_source",
+        "subject_match_field",
+        "object_match_field",
+    ];
     let mut map = BTreeMap::new();
     for curie in rows.iter().flat_map(|r| columns.iter().filter_map(|c| r.get(c))) {
         if let Ok(curie) = curie.parse::<Curie>() {

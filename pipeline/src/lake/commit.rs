@@ -14,8 +14,8 @@ use deltalake::{DeltaTable, DeltaTableError};
 use futures::TryStreamExt;
 use generel_schemas::Table;
 
-use super::marks::Mark;
 use super::Lake;
+use super::marks::Mark;
 use crate::{Error, Result, VERSION};
 
 /// A data file is closed at about this size.
@@ -53,7 +53,8 @@ impl Lake {
 
 impl TableWriter {
     pub(crate) fn new(table: &'static Table, delta: DeltaTable) -> Result<Self> {
-        let level = ZstdLevel::try_new(1).map_err(|e| Error::delta(table.name, DeltaTableError::generic(e.to_string())))?;
+        let level =
+            ZstdLevel::try_new(1).map_err(|e| Error::delta(table.name, DeltaTableError::generic(e.to_string())))?;
         let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
         let writer = RecordBatchWriter::for_table(&delta)
             .map_err(|e| Error::delta(table.name, e))?
@@ -85,7 +86,8 @@ impl TableWriter {
     /// When storage fails, or another process committed the same marks first.
     pub async fn commit(mut self, commit: Commit) -> Result<u64> {
         let failed = |e| Error::delta(self.table.name, e);
-        let mut actions: Vec<Action> = self.writer.flush().await.map_err(failed)?.into_iter().map(Action::Add).collect();
+        let mut actions: Vec<Action> =
+            self.writer.flush().await.map_err(failed)?.into_iter().map(Action::Add).collect();
         if let Some(unit) = &commit.replace_unit {
             actions.extend(self.removals(unit).await?);
         }
@@ -117,7 +119,8 @@ impl TableWriter {
         };
         let state = self.delta.snapshot().map_err(failed)?;
         let log_store = self.delta.log_store();
-        let files: Vec<_> = state.snapshot().file_views(log_store.as_ref(), None).try_collect().await.map_err(failed)?;
+        let files: Vec<_> =
+            state.snapshot().file_views(log_store.as_ref(), None).try_collect().await.map_err(failed)?;
         Ok(files
             .iter()
             .filter(|f| f.partition_values_map().get(column).and_then(|v| v.as_deref()) == Some(unit))

@@ -135,10 +135,9 @@ impl Lake {
     }
 
     fn url(&self, table: &Table) -> Result<Url> {
-        self.root.join(&format!("{}/", table.name)).map_err(|e| Error::Lake {
-            location: self.location(),
-            message: e.to_string(),
-        })
+        self.root
+            .join(&format!("{}/", table.name))
+            .map_err(|e| Error::Lake { location: self.location(), message: e.to_string() })
     }
 }
 

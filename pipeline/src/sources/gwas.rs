@@ -4,9 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, Float64Builder, Int32Builder, Int64Builder, RecordBatch, StringBuilder,
-};
+use arrow::array::{ArrayRef, Float64Builder, Int32Builder, Int64Builder, RecordBatch, StringBuilder};
 use generel_schemas::ids::{Chromosome, Rsid, normalize_allele};
 use generel_schemas::tables::GWAS_ASSOCIATIONS;
 use generel_schemas::{RejectReason, pvalue};
@@ -90,18 +88,15 @@ impl AssociationBuilder {
         self.trait_name.append_option(row.trait_name);
         self.trait_curie.append_option(row.trait_curie);
         self.chromosome.append_option(row.chromosome);
-        self.base_pair_location
-            .append_option(row.base_pair_location);
+        self.base_pair_location.append_option(row.base_pair_location);
         self.effect_allele.append_option(row.effect_allele);
         self.other_allele.append_option(row.other_allele);
         self.beta.append_option(row.beta);
         self.odds_ratio.append_option(row.odds_ratio);
         self.hazard_ratio.append_option(row.hazard_ratio);
         self.standard_error.append_option(row.standard_error);
-        self.effect_allele_frequency
-            .append_option(row.effect_allele_frequency);
-        self.neg_log_10_p_value
-            .append_option(row.neg_log_10_p_value);
+        self.effect_allele_frequency.append_option(row.effect_allele_frequency);
+        self.neg_log_10_p_value.append_option(row.neg_log_10_p_value);
         self.variant_id.append_option(row.variant_id);
         self.rsid.append_option(row.rsid);
         self.n.append_option(row.n);
@@ -142,10 +137,7 @@ impl AssociationBuilder {
             Arc::new(self.mapped_gene.finish()),
             Arc::new(self.genome_build.finish()),
         ];
-        Ok(RecordBatch::try_new(
-            Arc::new(table.project(&inner)?),
-            columns,
-        )?)
+        Ok(RecordBatch::try_new(Arc::new(table.project(&inner)?), columns)?)
     }
 }
 
@@ -165,9 +157,7 @@ pub(super) fn read_chunk(
             Next::End => break,
             Next::Rejected(row) => chunk.rejected.push(row),
             Next::Row => {
-                if let Err((column, (reason, message))) =
-                    keep(rows, &mut builder, &mut chunk.nulled)
-                {
+                if let Err((column, (reason, message))) = keep(rows, &mut builder, &mut chunk.nulled) {
                     chunk.rejected.push(rows.reject(column, reason, message));
                 }
             }
@@ -195,10 +185,7 @@ pub(super) fn number(text: &str) -> Parsed<f64> {
 pub(super) fn not_negative(text: &str) -> Parsed<f64> {
     match number(text)? {
         value if value >= 0.0 => Ok(value),
-        _ => Err((
-            RejectReason::InvalidNumber,
-            "expected a number of at least 0",
-        )),
+        _ => Err((RejectReason::InvalidNumber, "expected a number of at least 0")),
     }
 }
 
@@ -206,10 +193,7 @@ pub(super) fn not_negative(text: &str) -> Parsed<f64> {
 pub(super) fn frequency(text: &str) -> Parsed<f64> {
     match number(text)? {
         value if (0.0..=1.0).contains(&value) => Ok(value),
-        _ => Err((
-            RejectReason::InvalidNumber,
-            "expected a frequency from 0 to 1",
-        )),
+        _ => Err((RejectReason::InvalidNumber, "expected a frequency from 0 to 1")),
     }
 }
 
@@ -233,10 +217,7 @@ pub(super) fn position(text: &str) -> Parsed<i64> {
     });
     match value {
         Some(value) if (1..=MAX_POSITION).contains(&value) => Ok(value),
-        _ => Err((
-            RejectReason::InvalidPosition,
-            "expected a position from 1 to 400000000",
-        )),
+        _ => Err((RejectReason::InvalidPosition, "expected a position from 1 to 400000000")),
     }
 }
 
@@ -244,21 +225,14 @@ pub(super) fn position(text: &str) -> Parsed<i64> {
 pub(super) fn chromosome(text: &str) -> Parsed<i32> {
     match text.parse::<Chromosome>() {
         Ok(chromosome) => Ok(i32::from(chromosome.number())),
-        Err(_) => Err((
-            RejectReason::InvalidChromosome,
-            "expected 1-22, X, Y, MT or 23-25",
-        )),
+        Err(_) => Err((RejectReason::InvalidChromosome, "expected 1-22, X, Y, MT or 23-25")),
     }
 }
 
 /// An allele in upper case.
 pub(super) fn allele(text: &str) -> Parsed<Cow<'_, str>> {
-    normalize_allele(text).map_err(|_| {
-        (
-            RejectReason::InvalidAllele,
-            "expected letters of ACGTN or a symbolic allele like <DEL>",
-        )
-    })
+    normalize_allele(text)
+        .map_err(|_| (RejectReason::InvalidAllele, "expected letters of ACGTN or a symbolic allele like <DEL>"))
 }
 
 /// A p value as −log10, read from its decimal text.
@@ -267,10 +241,7 @@ pub(super) fn p_value(text: &str) -> Parsed<f64> {
         generel_schemas::Error::Invalid { problem, .. } if problem != "not a decimal number" => {
             (RejectReason::PValueOutOfRange, problem)
         }
-        _ => (
-            RejectReason::InvalidNumber,
-            "expected a p value as a decimal number",
-        ),
+        _ => (RejectReason::InvalidNumber, "expected a p value as a decimal number"),
     })
 }
 
@@ -278,11 +249,7 @@ pub(super) fn p_value(text: &str) -> Parsed<f64> {
 pub(super) fn rsid(text: &str) -> Option<Cow<'_, str>> {
     let id = text.parse::<Rsid>().ok()?;
     let as_written = text.starts_with("rs") && !text.starts_with("rs0");
-    Some(if as_written {
-        Cow::Borrowed(text)
-    } else {
-        Cow::Owned(id.to_string())
-    })
+    Some(if as_written { Cow::Borrowed(text) } else { Cow::Owned(id.to_string()) })
 }
 
 /// What the tests of the GWAS formats share.
@@ -319,15 +286,11 @@ pub(super) mod testing {
             let mut reader = format.open(&file, options)?;
             while let Some(chunk) = reader.next_chunk()? {
                 assert!(chunk.rows_read > 0 && chunk.rows_read <= options.chunk_rows as u64);
-                assert_eq!(
-                    chunk.rows_read,
-                    chunk.rows_kept() + chunk.rejected.len() as u64
-                );
+                assert_eq!(chunk.rows_read, chunk.rows_kept() + chunk.rejected.len() as u64);
                 for (table, batch) in &chunk.batches {
                     let names: Vec<&str> = table.columns.iter().map(|c| c.name).collect();
                     let schema = batch.schema();
-                    let found: Vec<&str> =
-                        schema.fields().iter().map(|f| f.name().as_str()).collect();
+                    let found: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
                     assert_eq!(table.name, GWAS_ASSOCIATIONS.name);
                     assert_eq!(found, names[1..names.len() - 1]);
                 }
@@ -344,8 +307,7 @@ pub(super) mod testing {
         for (_, batch) in chunks.iter().flat_map(|chunk| &chunk.batches) {
             let array = batch.column_by_name(column).unwrap();
             for row in 0..array.len() {
-                let value =
-                    (!array.is_null(row)).then(|| array_value_to_string(array, row).unwrap());
+                let value = (!array.is_null(row)).then(|| array_value_to_string(array, row).unwrap());
                 all.push(value.unwrap_or_else(|| "-".to_string()));
             }
         }
@@ -355,16 +317,12 @@ pub(super) mod testing {
     /// Line, column and reason of each rejected row.
     pub(in crate::sources) fn rejected(chunks: &[Chunk]) -> Vec<(u64, &str, RejectReason)> {
         let rows = chunks.iter().flat_map(|chunk| &chunk.rejected);
-        rows.map(|row| (row.line, row.column.as_deref().unwrap_or("-"), row.reason))
-            .collect()
+        rows.map(|row| (row.line, row.column.as_deref().unwrap_or("-"), row.reason)).collect()
     }
 
     /// How often a column's value became NULL.
     pub(in crate::sources) fn nulled(chunks: &[Chunk], column: &str) -> u64 {
-        chunks
-            .iter()
-            .filter_map(|chunk| chunk.nulled.get(column))
-            .sum()
+        chunks.iter().filter_map(|chunk| chunk.nulled.get(column)).sum()
     }
 }
 
@@ -381,30 +339,17 @@ mod tests {
         for (text, expected) in [(".04", 0.04), ("+1.5", 1.5), ("1e-5", 1e-5), ("-3", -3.0)] {
             assert_eq!(number(text), Ok(expected), "{text}");
         }
-        for bad in [
-            "nan", "NaN", "inf", "-Inf", "Infinity", "1e999", "", "1,5", "x",
-        ] {
-            assert_eq!(
-                reason(number(bad)),
-                Some(RejectReason::InvalidNumber),
-                "{bad}"
-            );
+        for bad in ["nan", "NaN", "inf", "-Inf", "Infinity", "1e999", "", "1,5", "x"] {
+            assert_eq!(reason(number(bad)), Some(RejectReason::InvalidNumber), "{bad}");
         }
         assert_eq!(not_negative("0"), Ok(0.0));
-        assert_eq!(
-            reason(not_negative("-0.1")),
-            Some(RejectReason::InvalidNumber)
-        );
+        assert_eq!(reason(not_negative("-0.1")), Some(RejectReason::InvalidNumber));
         assert_eq!(frequency("1"), Ok(1.0));
         assert_eq!(reason(frequency("1.01")), Some(RejectReason::InvalidNumber));
         assert_eq!(sample_size("50508.6"), Ok(50_509));
         assert_eq!(sample_size("1e5"), Ok(100_000));
         for bad in ["-1", "-1.5", "many", "1e30"] {
-            assert_eq!(
-                reason(sample_size(bad)),
-                Some(RejectReason::InvalidNumber),
-                "{bad}"
-            );
+            assert_eq!(reason(sample_size(bad)), Some(RejectReason::InvalidNumber), "{bad}");
         }
     }
 
@@ -412,27 +357,11 @@ mod tests {
     fn places_and_alleles() {
         assert_eq!(position("12345.0"), Ok(12_345));
         assert_eq!(position("400000000"), Ok(400_000_000));
-        for bad in [
-            "0",
-            "-5",
-            "400000001",
-            "1.5",
-            "123,456",
-            "abc",
-            "1e300",
-            "99999999999999999999",
-        ] {
-            assert_eq!(
-                reason(position(bad)),
-                Some(RejectReason::InvalidPosition),
-                "{bad}"
-            );
+        for bad in ["0", "-5", "400000001", "1.5", "123,456", "abc", "1e300", "99999999999999999999"] {
+            assert_eq!(reason(position(bad)), Some(RejectReason::InvalidPosition), "{bad}");
         }
         assert_eq!((chromosome("01"), chromosome("chrX")), (Ok(1), Ok(23)));
-        assert_eq!(
-            reason(chromosome("6;6")),
-            Some(RejectReason::InvalidChromosome)
-        );
+        assert_eq!(reason(chromosome("6;6")), Some(RejectReason::InvalidChromosome));
         assert_eq!(allele("ac").as_deref(), Ok("AC"));
         assert_eq!(reason(allele("E4")), Some(RejectReason::InvalidAllele));
     }
@@ -441,18 +370,10 @@ mod tests {
     fn p_values_tell_no_number_from_out_of_range() {
         assert_eq!(p_value("1e-400"), Ok(400.0));
         for bad in ["2", "0", "-0.1", "5E12"] {
-            assert_eq!(
-                reason(p_value(bad)),
-                Some(RejectReason::PValueOutOfRange),
-                "{bad}"
-            );
+            assert_eq!(reason(p_value(bad)), Some(RejectReason::PValueOutOfRange), "{bad}");
         }
         for bad in ["NS", "inf", "<0.05"] {
-            assert_eq!(
-                reason(p_value(bad)),
-                Some(RejectReason::InvalidNumber),
-                "{bad}"
-            );
+            assert_eq!(reason(p_value(bad)), Some(RejectReason::InvalidNumber), "{bad}");
         }
     }
 

@@ -102,10 +102,8 @@ impl Columns {
         nulled: &mut Nulled,
     ) -> Kept {
         let get = |column| stated(rows, column);
-        let disease_trait = get(Some(self.disease_trait)).ok_or((
-            Some(self.disease_trait),
-            (RejectReason::MissingValue, "a trait is needed"),
-        ))?;
+        let disease_trait = get(Some(self.disease_trait))
+            .ok_or((Some(self.disease_trait), (RejectReason::MissingValue, "a trait is needed")))?;
         let p_value = self.p_value(rows)?;
         // Nothing below rejects the row: only kept rows count as having a hole.
         let p_value = match p_value {
@@ -120,21 +118,14 @@ impl Columns {
         let snps = get(Some(self.snps)).filter(|text| *text != "Pending");
         let rsid = snps.and_then(gwas::rsid);
         let uris = get(self.trait_uri);
-        let curie = uris
-            .and_then(|text| hole(nulled, "trait_curie", trait_curie(text)))
-            .map(|curie| curie.to_string());
-        let allele = get(self.risk_allele)
-            .and_then(|text| hole(nulled, "effect_allele", risk_allele(text)))
-            .flatten();
+        let curie = uris.and_then(|text| hole(nulled, "trait_curie", trait_curie(text))).map(|curie| curie.to_string());
+        let allele = get(self.risk_allele).and_then(|text| hole(nulled, "effect_allele", risk_allele(text))).flatten();
         let effect = self.effect(rows, nulled);
         builder.append(&Association {
-            study_id: get(self.accession)
-                .or(pmid.as_deref())
-                .unwrap_or(file.study_id),
+            study_id: get(self.accession).or(pmid.as_deref()).unwrap_or(file.study_id),
             trait_name: Some(disease_trait),
             trait_curie: curie.as_deref(),
-            chromosome: get(self.chromosome)
-                .and_then(|t| hole(nulled, "chromosome", gwas::chromosome(t).ok())),
+            chromosome: get(self.chromosome).and_then(|t| hole(nulled, "chromosome", gwas::chromosome(t).ok())),
             base_pair_location: get(self.position)
                 .and_then(|t| hole(nulled, "base_pair_location", gwas::position(t).ok())),
             effect_allele: allele.as_deref(),
@@ -158,20 +149,13 @@ impl Columns {
     fn p_value(&self, rows: &Delimited) -> Kept<PValue> {
         let text = rows.field(self.p_value);
         if text.is_empty() {
-            let mlog =
-                stated(rows, self.p_value_mlog).and_then(|text| gwas::not_negative(text).ok());
+            let mlog = stated(rows, self.p_value_mlog).and_then(|text| gwas::not_negative(text).ok());
             return Ok(mlog.map_or(PValue::Absent, PValue::Known));
         }
-        if is_missing(text)
-            || NO_P_VALUE
-                .iter()
-                .any(|word| word.eq_ignore_ascii_case(text))
-        {
+        if is_missing(text) || NO_P_VALUE.iter().any(|word| word.eq_ignore_ascii_case(text)) {
             return Ok(PValue::Word);
         }
-        gwas::p_value(text)
-            .map(PValue::Known)
-            .map_err(|refusal| (Some(self.p_value), refusal))
+        gwas::p_value(text).map(PValue::Known).map_err(|refusal| (Some(self.p_value), refusal))
     }
 
     fn effect(&self, rows: &Delimited, nulled: &mut Nulled) -> Effect {
@@ -180,9 +164,7 @@ impl Columns {
         let value = text.and_then(|text| gwas::number(text).ok());
         let effect = Effect::of(value, ci);
         if text.is_some() && value.is_none() {
-            *nulled
-                .entry(if effect.is_beta { "beta" } else { "odds_ratio" })
-                .or_default() += 1;
+            *nulled.entry(if effect.is_beta { "beta" } else { "odds_ratio" }).or_default() += 1;
         }
         effect
     }
@@ -221,11 +203,7 @@ impl Effect {
             interval: interval(ci),
         };
         let less = !says(unit, "increase") && LESS.iter().any(|word| says(unit, word));
-        if effect.is_beta && less && value.is_none_or(|v| v >= 0.0) {
-            effect.negated()
-        } else {
-            effect
-        }
+        if effect.is_beta && less && value.is_none_or(|v| v >= 0.0) { effect.negated() } else { effect }
     }
 
     /// "0.04 [0.03-0.05] decrease" is −0.04 with an interval from −0.05 to −0.03.
@@ -240,9 +218,7 @@ impl Effect {
 
 /// Whether a text has a word in it, ignoring case.
 fn says(text: &str, word: &str) -> bool {
-    text.as_bytes()
-        .windows(word.len())
-        .any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+    text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 /// The limits in `[1.07-1.14]`: also with blanks, a long dash or negative limits.
@@ -251,14 +227,8 @@ fn interval(text: &str) -> Option<(f64, f64)> {
     let (inside, _) = rest.split_once(']')?;
     let inside = inside.trim();
     // A dash after a digit separates; any other dash is a sign.
-    let after_number = |at: usize| {
-        inside[..at]
-            .trim_end()
-            .ends_with(|c: char| c.is_ascii_digit() || c == '.')
-    };
-    let (at, dash) = inside
-        .char_indices()
-        .find(|(at, c)| matches!(*c, '-' | '–' | '—') && after_number(*at))?;
+    let after_number = |at: usize| inside[..at].trim_end().ends_with(|c: char| c.is_ascii_digit() || c == '.');
+    let (at, dash) = inside.char_indices().find(|(at, c)| matches!(*c, '-' | '–' | '—') && after_number(*at))?;
     let lower = gwas::number(inside[..at].trim()).ok()?;
     let upper = gwas::number(inside[at + dash.len_utf8()..].trim()).ok()?;
     (lower <= upper).then_some((lower, upper))
@@ -306,9 +276,7 @@ fn is_missing(text: &str) -> bool {
 
 /// The text of a column, if there is such a column and a value in it.
 fn stated(rows: &Delimited, column: Option<usize>) -> Option<&str> {
-    column
-        .map(|index| rows.field(index))
-        .filter(|text| !is_missing(text))
+    column.map(|index| rows.field(index)).filter(|text| !is_missing(text))
 }
 
 /// Counts a value that is there but could not be read.
@@ -329,20 +297,9 @@ struct Reader {
 
 impl ChunkReader for Reader {
     fn next_chunk(&mut self) -> Result<Option<Chunk>> {
-        let Self {
-            rows,
-            columns,
-            file_study,
-            genome_build,
-            chunk_rows,
-        } = self;
-        let file = FileWide {
-            study_id: file_study.as_str(),
-            genome_build: genome_build.as_deref(),
-        };
-        gwas::read_chunk(rows, *chunk_rows, |rows, builder, nulled| {
-            columns.keep(rows, &file, builder, nulled)
-        })
+        let Self { rows, columns, file_study, genome_build, chunk_rows } = self;
+        let file = FileWide { study_id: file_study.as_str(), genome_build: genome_build.as_deref() };
+        gwas::read_chunk(rows, *chunk_rows, |rows, builder, nulled| columns.keep(rows, &file, builder, nulled))
     }
 }
 
@@ -362,26 +319,13 @@ mod tests {
     /// A good row with some columns replaced.
     fn with(changes: &[(&str, &str)]) -> String {
         let fields = HEADER.split('\t').zip(GOOD.split('\t'));
-        let value = |name: &str| {
-            changes
-                .iter()
-                .find(|(changed, _)| *changed == name)
-                .map(|(_, value)| *value)
-        };
-        fields
-            .map(|(name, old)| value(name).unwrap_or(old))
-            .collect::<Vec<_>>()
-            .join("\t")
+        let value = |name: &str| changes.iter().find(|(changed, _)| *changed == name).map(|(_, value)| *value);
+        fields.map(|(name, old)| value(name).unwrap_or(old)).collect::<Vec<_>>().join("\t")
     }
 
     fn table(rows: &[String]) -> Vec<Chunk> {
         let text = format!("{HEADER}\n{}\n", rows.join("\n"));
-        read(
-            &GwasCatalog,
-            &[("catalog.tsv", text.as_bytes())],
-            &options(),
-        )
-        .unwrap()
+        read(&GwasCatalog, &[("catalog.tsv", text.as_bytes())], &options()).unwrap()
     }
 
     /// What becomes of one column when another is changed, and whether its NULL was counted.
@@ -392,11 +336,7 @@ mod tests {
 
     fn check(changed: &str, column: &str, cases: &[(&str, &str, u64)]) {
         for (value, expected, counted) in cases {
-            assert_eq!(
-                becomes((changed, *value), column),
-                (expected.to_string(), *counted),
-                "{changed} {value}"
-            );
+            assert_eq!(becomes((changed, *value), column), (expected.to_string(), *counted), "{changed} {value}");
         }
     }
 
@@ -429,14 +369,8 @@ mod tests {
 
     #[test]
     fn p_values_are_read_or_rejected() {
-        let cases = [
-            ("1e-400", "400.0", 0),
-            ("", "-", 0),
-            ("NS", "-", 1),
-            ("Pending", "-", 1),
-            ("E", "-", 1),
-            ("NR", "-", 1),
-        ];
+        let cases =
+            [("1e-400", "400.0", 0), ("", "-", 0), ("NS", "-", 1), ("Pending", "-", 1), ("E", "-", 1), ("NR", "-", 1)];
         check("p-Value", "neg_log_10_p_value", &cases);
         use RejectReason::{InvalidNumber, MissingValue, PValueOutOfRange};
         for (column, value, reason) in [
@@ -489,40 +423,19 @@ mod tests {
                 ("1.2", "-", 1),
             ],
         );
-        check(
-            "CHR_ID",
-            "chromosome",
-            &[
-                ("23", "23", 0),
-                ("", "-", 0),
-                ("6;6", "-", 1),
-                ("1 x 2", "-", 1),
-            ],
-        );
-        check(
-            "CHR_POS",
-            "base_pair_location",
-            &[("", "-", 0), ("1;2", "-", 1)],
-        );
+        check("CHR_ID", "chromosome", &[("23", "23", 0), ("", "-", 0), ("6;6", "-", 1), ("1 x 2", "-", 1)]);
+        check("CHR_POS", "base_pair_location", &[("", "-", 0), ("1;2", "-", 1)]);
         check(
             "MAPPED_TRAIT_URI",
             "trait_curie",
             &[
-                (
-                    "http://www.orpha.net/ORDO/Orphanet_98, http://www.ebi.ac.uk/efo/EFO_1",
-                    "orphanet.ordo:98",
-                    0,
-                ),
+                ("http://www.orpha.net/ORDO/Orphanet_98, http://www.ebi.ac.uk/efo/EFO_1", "orphanet.ordo:98", 0),
                 ("height, http://www.ebi.ac.uk/efo/EFO_1", "EFO:1", 0),
                 ("height", "-", 1),
                 ("", "-", 0),
             ],
         );
-        check(
-            "MAPPED_GENE",
-            "mapped_gene",
-            &[(" - ", "ABC1", 0), ("NR", "ABC1", 0), ("", "ABC1", 0)],
-        );
+        check("MAPPED_GENE", "mapped_gene", &[(" - ", "ABC1", 0), ("NR", "ABC1", 0), ("", "ABC1", 0)]);
     }
 
     #[test]
@@ -550,28 +463,15 @@ mod tests {
             ("1.32", "NR", ["-", "1.32", "-", "-"]),
             ("1.32", "", ["-", "1.32", "-", "-"]),
             (".5", "[1.2-1.1] SD increase", ["0.5", "-", "-", "-"]),
-            (
-                ".5",
-                "[-0.1-0.6] mg/dL increase",
-                ["0.5", "-", "-0.1", "0.6"],
-            ),
-            (
-                ".5",
-                "[0.4-0.6] (unit decrease)",
-                ["-0.5", "-", "-0.6", "-0.4"],
-            ),
-            (
-                "-.5",
-                "[-0.6--0.4] (unit decrease)",
-                ["-0.5", "-", "-0.6", "-0.4"],
-            ),
+            (".5", "[-0.1-0.6] mg/dL increase", ["0.5", "-", "-0.1", "0.6"]),
+            (".5", "[0.4-0.6] (unit decrease)", ["-0.5", "-", "-0.6", "-0.4"]),
+            ("-.5", "[-0.6--0.4] (unit decrease)", ["-0.5", "-", "-0.6", "-0.4"]),
             (".5", "(% SD lower)", ["-0.5", "-", "-", "-"]),
             ("-.5", "", ["-0.5", "-", "-", "-"]),
             ("NR", "[1.1-1.2]", ["-", "-", "1.1", "1.2"]),
         ] {
             let chunks = table(&[with(&[("OR or BETA", value), ("95% CI (TEXT)", ci)])]);
-            let found = ["beta", "odds_ratio", "ci_lower", "ci_upper"]
-                .map(|column| cells(&chunks, column).concat());
+            let found = ["beta", "odds_ratio", "ci_lower", "ci_upper"].map(|column| cells(&chunks, column).concat());
             assert_eq!(found, expected, "{value} {ci}");
             assert!(chunks[0].nulled.is_empty());
         }
@@ -581,11 +481,7 @@ mod tests {
     #[test]
     fn a_study_is_its_accession_or_paper_or_file() {
         let (no_accession, no_paper) = (("STUDY ACCESSION", ""), ("PUBMEDID", ""));
-        let chunks = table(&[
-            GOOD.to_string(),
-            with(&[no_accession]),
-            with(&[no_accession, no_paper]),
-        ]);
+        let chunks = table(&[GOOD.to_string(), with(&[no_accession]), with(&[no_accession, no_paper])]);
         assert_eq!(cells(&chunks, "study_id"), ["GCST9", "PMID:123", "catalog"]);
         assert_eq!(chunks.len(), 2);
     }
@@ -600,10 +496,7 @@ mod tests {
         assert_eq!(cells(&chunks, "genome_build"), ["GRCh38"]);
         let header = "SNPS\tP-VALUE\n";
         let error = read(&GwasCatalog, &[("x.tsv", header.as_bytes())], &options()).unwrap_err();
-        assert!(
-            error.to_string().contains("no column DISEASE/TRAIT"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("no column DISEASE/TRAIT"), "{error}");
     }
 
     #[test]

@@ -43,22 +43,14 @@ impl Source for GwasSsf {
     }
 
     fn files(&self, path: &Path) -> Result<Vec<InputFile>> {
-        Ok(vec![InputFile::with_companions(
-            path,
-            metadata_file(path).into_iter().collect(),
-        )?])
+        Ok(vec![InputFile::with_companions(path, metadata_file(path).into_iter().collect())?])
     }
 
     fn open(&self, file: &InputFile, options: &ReadOptions) -> Result<Box<dyn ChunkReader>> {
         let rows = Delimited::open(file, b'\t')?;
         let columns = Columns::of(&rows, &file.path)?;
         let study = Study::of(file, options)?;
-        Ok(Box::new(Reader {
-            rows,
-            columns,
-            study,
-            chunk_rows: options.chunk_rows,
-        }))
+        Ok(Box::new(Reader { rows, columns, study, chunk_rows: options.chunk_rows }))
     }
 }
 
@@ -69,11 +61,7 @@ fn metadata_file(path: &Path) -> Option<PathBuf> {
         name.push("-meta.yaml");
         Some(PathBuf::from(name)).filter(|p| p.is_file())
     };
-    let unzipped = || {
-        path.extension()
-            .filter(|e| *e == "gz")
-            .and_then(|_| beside(&path.with_extension("")))
-    };
+    let unzipped = || path.extension().filter(|e| *e == "gz").and_then(|_| beside(&path.with_extension("")));
     beside(path).or_else(unzipped)
 }
 
@@ -97,29 +85,18 @@ enum TextOrList {
 impl Metadata {
     fn read(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        let text = std::str::from_utf8(&bytes)
-            .map_err(|_| Error::format(path, 1, "the metadata is not UTF-8 text"))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| Error::format(path, 1, "the metadata is not UTF-8 text"))?;
         serde_saphyr::from_str(text).map_err(|e| {
             // The parser's own message may quote the file.
             let line = e.location().map_or(1, |location| location.line()).max(1);
-            Error::format(
-                path,
-                line,
-                "not GWAS-SSF metadata: expected YAML with trait_description as text or list",
-            )
+            Error::format(path, line, "not GWAS-SSF metadata: expected YAML with trait_description as text or list")
         })
     }
 
     fn trait_name(&self) -> Option<String> {
         match self.trait_description.as_ref()? {
             TextOrList::Text(text) => Some(text.trim().to_string()),
-            TextOrList::List(texts) => Some(
-                texts
-                    .iter()
-                    .map(|t| t.trim())
-                    .collect::<Vec<_>>()
-                    .join("; "),
-            ),
+            TextOrList::List(texts) => Some(texts.iter().map(|t| t.trim()).collect::<Vec<_>>().join("; ")),
         }
     }
 }
@@ -133,24 +110,13 @@ struct Study {
 
 impl Study {
     fn of(file: &InputFile, options: &ReadOptions) -> Result<Self> {
-        let metadata = file
-            .companions
-            .first()
-            .map(|path| Metadata::read(path))
-            .transpose()?;
+        let metadata = file.companions.first().map(|path| Metadata::read(path)).transpose()?;
         let stated = |text: &String| !is_missing(text);
         let study_id = options.study_id.clone().unwrap_or_else(|| {
             let stem = file.stem();
-            stem.split('.')
-                .next()
-                .filter(|id| !id.is_empty())
-                .unwrap_or(&stem)
-                .to_string()
+            stem.split('.').next().filter(|id| !id.is_empty()).unwrap_or(&stem).to_string()
         });
-        let trait_name = metadata
-            .as_ref()
-            .and_then(Metadata::trait_name)
-            .filter(stated);
+        let trait_name = metadata.as_ref().and_then(Metadata::trait_name).filter(stated);
         let genome_build = metadata.and_then(|m| m.genome_assembly).filter(stated);
         Ok(Self {
             study_id,
@@ -189,18 +155,14 @@ impl Columns {
         let by_rsid = rsid.iter().any(Option::is_some);
         let missing: Vec<String> = gwas_ssf::MANDATORY
             .iter()
-            .filter(|names| {
-                !OFTEN_ABSENT.contains(&names[0]) && !(by_rsid && LOCATION.contains(&names[0]))
-            })
+            .filter(|names| !(OFTEN_ABSENT.contains(&names[0]) || by_rsid && LOCATION.contains(&names[0])))
             .filter(|names| rows.column(names).is_none())
             .map(|names| names.join(" or "))
             .collect();
         if !missing.is_empty() {
             let (missing, found) = (missing.join(", "), rows.header().join(", "));
             let others = "`generel formats` lists other formats";
-            let message = format!(
-                "not GWAS-SSF: no column {missing} in the header; found: {found}; {others}"
-            );
+            let message = format!("not GWAS-SSF: no column {missing} in the header; found: {found}; {others}");
             return Err(Error::format(path, 1, message));
         }
         Ok(Self {
@@ -224,27 +186,12 @@ impl Columns {
         })
     }
 
-    fn keep(
-        &self,
-        rows: &Delimited,
-        study: &Study,
-        builder: &mut AssociationBuilder,
-        nulled: &mut Nulled,
-    ) -> Kept {
-        let rsid_text = self
-            .rsid
-            .into_iter()
-            .find_map(|column| stated(rows, column));
+    fn keep(&self, rows: &Delimited, study: &Study, builder: &mut AssociationBuilder, nulled: &mut Nulled) -> Kept {
+        let rsid_text = self.rsid.into_iter().find_map(|column| stated(rows, column));
         let rsid = rsid_text.and_then(gwas::rsid);
         let variant_text = stated(rows, self.variant_id);
-        let effect_allele = needed(
-            self.effect_allele,
-            optional(rows, self.effect_allele, gwas::allele)?,
-        )?;
-        let other_allele = needed(
-            self.other_allele,
-            optional(rows, self.other_allele, gwas::allele)?,
-        )?;
+        let effect_allele = needed(self.effect_allele, optional(rows, self.effect_allele, gwas::allele)?)?;
+        let other_allele = needed(self.other_allele, optional(rows, self.other_allele, gwas::allele)?)?;
         let mut row = Association {
             study_id: &study.study_id,
             trait_name: study.trait_name.as_deref(),
@@ -284,28 +231,20 @@ impl Columns {
         if let Some(value) = optional(rows, self.neg_log_10_p_value, logarithm)? {
             return Ok(value);
         }
-        needed(
-            self.p_value.or(self.neg_log_10_p_value),
-            optional(rows, self.p_value, gwas::p_value)?,
-        )
+        needed(self.p_value.or(self.neg_log_10_p_value), optional(rows, self.p_value, gwas::p_value)?)
     }
 }
 
 fn logarithm(text: &str) -> Parsed<f64> {
     match gwas::number(text)? {
         value if value >= 0.0 => Ok(value),
-        _ => Err((
-            RejectReason::PValueOutOfRange,
-            "negative, so the p value is greater than 1",
-        )),
+        _ => Err((RejectReason::PValueOutOfRange, "negative, so the p value is greater than 1")),
     }
 }
 
 /// The text of a column, if there is such a column and a value in it.
 fn stated(rows: &Delimited, column: Option<usize>) -> Option<&str> {
-    column
-        .map(|index| rows.field(index))
-        .filter(|text| !is_missing(text))
+    column.map(|index| rows.field(index)).filter(|text| !is_missing(text))
 }
 
 /// The value of a column, if there is one; a value that is there must be valid.
@@ -314,22 +253,14 @@ fn optional<'a, T>(
     column: Option<usize>,
     parse: impl FnOnce(&'a str) -> Parsed<T>,
 ) -> Kept<Option<T>> {
-    stated(rows, column)
-        .map(parse)
-        .transpose()
-        .map_err(|refusal| (column, refusal))
+    stated(rows, column).map(parse).transpose().map_err(|refusal| (column, refusal))
 }
 
 fn needed<T>(column: Option<usize>, value: Option<T>) -> Kept<T> {
     value.ok_or((column, (RejectReason::MissingValue, "a value is needed")))
 }
 
-fn number_or_hole(
-    rows: &Delimited,
-    column: Option<usize>,
-    name: &'static str,
-    nulled: &mut Nulled,
-) -> Option<f64> {
+fn number_or_hole(rows: &Delimited, column: Option<usize>, name: &'static str, nulled: &mut Nulled) -> Option<f64> {
     let number = gwas::number(stated(rows, column)?).ok();
     if number.is_none() {
         *nulled.entry(name).or_default() += 1;
@@ -346,15 +277,8 @@ struct Reader {
 
 impl ChunkReader for Reader {
     fn next_chunk(&mut self) -> Result<Option<Chunk>> {
-        let Self {
-            rows,
-            columns,
-            study,
-            chunk_rows,
-        } = self;
-        gwas::read_chunk(rows, *chunk_rows, |rows, builder, nulled| {
-            columns.keep(rows, study, builder, nulled)
-        })
+        let Self { rows, columns, study, chunk_rows } = self;
+        gwas::read_chunk(rows, *chunk_rows, |rows, builder, nulled| columns.keep(rows, study, builder, nulled))
     }
 }
 
@@ -372,10 +296,7 @@ mod tests {
     /// A good row with one column replaced.
     fn with(column: &str, value: &str) -> String {
         let fields = HEADER.split('\t').zip(GOOD.split('\t'));
-        fields
-            .map(|(name, old)| if name == column { value } else { old })
-            .collect::<Vec<_>>()
-            .join("\t")
+        fields.map(|(name, old)| if name == column { value } else { old }).collect::<Vec<_>>().join("\t")
     }
 
     fn table(rows: &[String]) -> Vec<Chunk> {
@@ -429,35 +350,20 @@ mod tests {
             ("p_value", "NA", MissingValue),
             ("n", "many", InvalidNumber),
         ] {
-            assert_eq!(
-                rejected(&table(&[with(column, value)])),
-                [(2, column, reason)],
-                "{column} {value}"
-            );
+            assert_eq!(rejected(&table(&[with(column, value)])), [(2, column, reason)], "{column} {value}");
         }
     }
 
     #[test]
     fn missing_values_become_null() {
-        for column in [
-            "chromosome",
-            "base_pair_location",
-            "beta",
-            "standard_error",
-            "n",
-            "info",
-            "rsid",
-            "variant_id",
-        ] {
+        for column in ["chromosome", "base_pair_location", "beta", "standard_error", "n", "info", "rsid", "variant_id"]
+        {
             let chunks = table(&[with(column, "#NA")]);
             assert_eq!(cells(&chunks, column), ["-"], "{column}");
             assert!(chunks[0].nulled.is_empty());
         }
         let chunks = table(&[with("ci_lower", "low")]);
-        assert_eq!(
-            (cells(&chunks, "ci_lower"), nulled(&chunks, "ci_lower")),
-            (vec!["-".to_string()], 1)
-        );
+        assert_eq!((cells(&chunks, "ci_lower"), nulled(&chunks, "ci_lower")), (vec!["-".to_string()], 1));
     }
 
     #[test]
@@ -465,10 +371,7 @@ mod tests {
         let without = with("rsid", "NA").replacen("1\t100", "NA\t100", 1);
         let invalid = with("rsid", "ss5").replacen("\tv1\t", "\tNA\t", 1);
         let chunks = table(&[without, invalid, with("rsid", "RS7")]);
-        assert_eq!(
-            rejected(&chunks),
-            [(2, "chromosome", RejectReason::MissingValue)]
-        );
+        assert_eq!(rejected(&chunks), [(2, "chromosome", RejectReason::MissingValue)]);
         assert_eq!(cells(&chunks, "rsid"), ["-", "rs7"]);
         assert_eq!(cells(&chunks, "variant_id"), ["ss5", "v1"]);
         assert_eq!(nulled(&chunks, "rsid"), 1);
@@ -483,24 +386,13 @@ mod tests {
         assert_eq!(cells(&chunks, "rsid"), ["rs2", "rs1"]);
         assert_eq!(cells(&chunks, "odds_ratio"), ["1.5", "-"]);
         assert_eq!(cells(&chunks, "effect_allele"), ["A", "A"]);
-        assert_eq!(
-            rejected(&chunks),
-            [(4, "neg_log_10_p_value", RejectReason::PValueOutOfRange)]
-        );
+        assert_eq!(rejected(&chunks), [(4, "neg_log_10_p_value", RejectReason::PValueOutOfRange)]);
 
-        let error = read(
-            &GwasSsf,
-            &[("x.tsv", b"SNP\tp_value\tbeta\n".as_slice())],
-            &options(),
-        )
-        .unwrap_err()
-        .to_string();
-        for part in [
-            "x.tsv:1:",
-            "chromosome, base_pair_location, effect_allele",
-            "found: SNP, p_value",
-            "generel formats",
-        ] {
+        let error =
+            read(&GwasSsf, &[("x.tsv", b"SNP\tp_value\tbeta\n".as_slice())], &options()).unwrap_err().to_string();
+        for part in
+            ["x.tsv:1:", "chromosome, base_pair_location, effect_allele", "found: SNP, p_value", "generel formats"]
+        {
             assert!(error.contains(part), "{error}");
         }
     }
@@ -511,52 +403,27 @@ mod tests {
         let list: &[u8] = b"trait_description:\n  - asthma\n  - eczema\ngenome_assembly: GRCh37\nother: [1, {a: b}]\n";
         let text: &[u8] = b"trait_description: asthma\n";
         let with_meta = |name: &str, meta: &[u8], options: &ReadOptions| {
-            read(
-                &GwasSsf,
-                &[("GCST7.tsv.gz", data.as_bytes()), (name, meta)],
-                options,
-            )
+            read(&GwasSsf, &[("GCST7.tsv.gz", data.as_bytes()), (name, meta)], options)
         };
         let chunks = with_meta("GCST7.tsv.gz-meta.yaml", list, &options()).unwrap();
         assert_eq!(
-            (
-                &cells(&chunks, "trait")[0][..],
-                &cells(&chunks, "genome_build")[0][..]
-            ),
+            (&cells(&chunks, "trait")[0][..], &cells(&chunks, "genome_build")[0][..]),
             ("asthma; eczema", "GRCh37")
         );
         let chunks = with_meta("GCST7.tsv-meta.yaml", text, &options()).unwrap();
-        assert_eq!(
-            (
-                &cells(&chunks, "trait")[0][..],
-                &cells(&chunks, "genome_build")[0][..]
-            ),
-            ("asthma", "-")
-        );
+        assert_eq!((&cells(&chunks, "trait")[0][..], &cells(&chunks, "genome_build")[0][..]), ("asthma", "-"));
 
         let mut given = options();
         given.study_id = Some("mine".into());
         given.trait_name = Some("height".into());
         given.genome_build = Some("GRCh38".into());
         let chunks = with_meta("GCST7.tsv.gz-meta.yaml", list, &given).unwrap();
-        for (column, expected) in [
-            ("study_id", "mine"),
-            ("trait", "height"),
-            ("genome_build", "GRCh38"),
-        ] {
+        for (column, expected) in [("study_id", "mine"), ("trait", "height"), ("genome_build", "GRCh38")] {
             assert_eq!(cells(&chunks, column), [expected]);
         }
-        let error = with_meta(
-            "GCST7.tsv-meta.yaml",
-            b"trait_description: [secret\n",
-            &options(),
-        )
-        .unwrap_err()
-        .to_string();
-        assert!(
-            error.contains("GCST7.tsv-meta.yaml:") && !error.contains("secret"),
-            "{error}"
-        );
+        let error =
+            with_meta("GCST7.tsv-meta.yaml", b"trait_description: [secret\n", &options()).unwrap_err().to_string();
+        assert!(error.contains("GCST7.tsv-meta.yaml:") && !error.contains("secret"), "{error}");
     }
 
     #[test]

@@ -30,7 +30,8 @@ impl Lines {
     pub(super) fn advance(&mut self) -> Result<bool> {
         self.buffer.clear();
         let mut limited = std::io::Read::take(&mut self.reader, MAX_LINE_BYTES as u64);
-        let read = limited.read_until(b'\n', &mut self.buffer).map_err(|e| Error::read(&self.path, self.number + 1, e))?;
+        let read =
+            limited.read_until(b'\n', &mut self.buffer).map_err(|e| Error::read(&self.path, self.number + 1, e))?;
         if read == 0 {
             return Ok(false);
         }

@@ -25,8 +25,7 @@ use crate::person::PersonKey;
 use crate::{Error, Result};
 
 /// Every format, in the order in which `generel formats` lists them.
-pub const FORMATS: &[&dyn Source] =
-    &[&obo::Obo, &omop::OmopCsv, &gwas_catalog::GwasCatalog, &gwas_ssf::GwasSsf];
+pub const FORMATS: &[&dyn Source] = &[&obo::Obo, &omop::OmopCsv, &gwas_catalog::GwasCatalog, &gwas_ssf::GwasSsf];
 
 /// The format of this name.
 ///
@@ -117,7 +116,13 @@ pub struct ReadOptions {
 impl ReadOptions {
     /// Options with defaults for everything but the source's name and the key.
     pub fn new(source: impl Into<String>, person_key: PersonKey) -> Self {
-        Self { source: source.into(), chunk_rows: 8192, person_key, study_id: None, trait_name: None, genome_build: None }
+        Self {
+            source: source.into(),
+            chunk_rows: 8192,
+            person_key,
+            study_id: None,
+            trait_name: None,
+            genome_build: None,
+        }
     }
 }
-

@@ -778,7 +778,7 @@ mod tests {
         std::fs::write(&concept, CONCEPTS).unwrap();
         let files = OmopCsv.files(&person).unwrap();
         assert_eq!(files[0].path, person);
-        assert_eq!(files[0].companions, [concept.clone()]);
+        assert_eq!(files[0].companions, std::slice::from_ref(&concept));
         assert!(matches!(OmopCsv.files(&concept), Err(Error::Invalid(_))));
         assert!(matches!(OmopCsv.files(&folder.path().join("none.csv")), Err(Error::Io { .. })));
     }

@@ -19,16 +19,8 @@ pub fn normalize_allele(text: &str) -> Result<Cow<'_, str>> {
     if bytes.is_empty() {
         return invalid("allele", "empty");
     }
-    if !bytes.iter().all(|b| {
-        matches!(
-            b,
-            b'A' | b'C' | b'G' | b'T' | b'N' | b'a' | b'c' | b'g' | b't' | b'n'
-        )
-    }) {
-        return invalid(
-            "allele",
-            "expected letters of ACGTN or a symbolic allele like <DEL>",
-        );
+    if !bytes.iter().all(|b| matches!(b, b'A' | b'C' | b'G' | b'T' | b'N' | b'a' | b'c' | b'g' | b't' | b'n')) {
+        return invalid("allele", "expected letters of ACGTN or a symbolic allele like <DEL>");
     }
     if bytes.iter().any(u8::is_ascii_lowercase) {
         return Ok(Cow::Owned(text.to_ascii_uppercase()));

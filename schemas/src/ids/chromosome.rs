@@ -34,20 +34,12 @@ impl FromStr for Chromosome {
     /// Accepts `7`, `07`, `chr7`, `X`, `chrX`, `Y`, `M`, `MT`, `23`–`25`.
     fn from_str(text: &str) -> Result<Self> {
         let bytes = text.as_bytes();
-        let name = if bytes.len() > 3 && bytes[..3].eq_ignore_ascii_case(b"chr") {
-            &text[3..]
-        } else {
-            text
-        };
+        let name = if bytes.len() > 3 && bytes[..3].eq_ignore_ascii_case(b"chr") { &text[3..] } else { text };
         let number = match name {
             "X" | "x" => 23,
             "Y" | "y" => 24,
             "MT" | "M" | "mt" | "Mt" | "m" => 25,
-            digits
-                if !digits.is_empty()
-                    && digits.len() <= 2
-                    && digits.bytes().all(|b| b.is_ascii_digit()) =>
-            {
+            digits if !digits.is_empty() && digits.len() <= 2 && digits.bytes().all(|b| b.is_ascii_digit()) => {
                 digits.parse().unwrap_or(0)
             }
             _ => 0,
@@ -79,11 +71,7 @@ mod tests {
             ("MT", 25),
             ("chrM", 25),
         ] {
-            assert_eq!(
-                text.parse::<Chromosome>().unwrap().number(),
-                number,
-                "{text}"
-            );
+            assert_eq!(text.parse::<Chromosome>().unwrap().number(), number, "{text}");
         }
         for bad in ["", "0", "26", "300", "-1", "1.0001", "chr", "Z", "XY", "1 "] {
             assert!(bad.parse::<Chromosome>().is_err(), "{bad}");
@@ -94,10 +82,7 @@ mod tests {
     fn display_round_trips() {
         for number in 1..=25 {
             let chromosome = Chromosome::from_number(number).unwrap();
-            assert_eq!(
-                chromosome.to_string().parse::<Chromosome>().unwrap(),
-                chromosome
-            );
+            assert_eq!(chromosome.to_string().parse::<Chromosome>().unwrap(), chromosome);
         }
     }
 }

@@ -19,16 +19,8 @@ pub struct Prefix {
     pub uri: &'static str,
 }
 
-const fn prefix(
-    preferred: &'static str,
-    aliases: &'static [&'static str],
-    uri: &'static str,
-) -> Prefix {
-    Prefix {
-        preferred,
-        aliases,
-        uri,
-    }
+const fn prefix(preferred: &'static str, aliases: &'static [&'static str], uri: &'static str) -> Prefix {
+    Prefix { preferred, aliases, uri }
 }
 
 /// The prefixes of this field (Bioregistry's preferred spellings), with aliases found in real files.
@@ -41,66 +33,26 @@ pub const PREFIXES: &[Prefix] = &[
     prefix("CL", &[], "http://purl.obolibrary.org/obo/CL_"),
     prefix("GO", &[], "http://purl.obolibrary.org/obo/GO_"),
     prefix("CHEBI", &[], "http://purl.obolibrary.org/obo/CHEBI_"),
-    prefix(
-        "mesh",
-        &["msh", "mesh_descriptor"],
-        "http://id.nlm.nih.gov/mesh/",
-    ),
-    prefix(
-        "ncit",
-        &["nci", "nci_thesaurus", "ncithesaurus"],
-        "http://purl.obolibrary.org/obo/NCIT_",
-    ),
-    prefix(
-        "icd10cm",
-        &["icd10_cm", "icd-10-cm"],
-        "https://icd.codes/icd10cm/",
-    ),
-    prefix(
-        "icd10",
-        &["icd-10"],
-        "https://icd.who.int/browse10/2019/en#/",
-    ),
+    prefix("mesh", &["msh", "mesh_descriptor"], "http://id.nlm.nih.gov/mesh/"),
+    prefix("ncit", &["nci", "nci_thesaurus", "ncithesaurus"], "http://purl.obolibrary.org/obo/NCIT_"),
+    prefix("icd10cm", &["icd10_cm", "icd-10-cm"], "https://icd.codes/icd10cm/"),
+    prefix("icd10", &["icd-10"], "https://icd.who.int/browse10/2019/en#/"),
     prefix(
         "icd9cm",
         &["icd9_cm", "icd-9-cm", "icd9cm_2006"],
         "http://bioportal.bioontology.org/ontologies/ICD9CM?p=classes&conceptid=",
     ),
-    prefix(
-        "snomedct",
-        &["snomed", "snomedct_us", "sctid", "snomed_ct"],
-        "http://snomed.info/id/",
-    ),
-    prefix(
-        "umls",
-        &["umls_cui", "cui"],
-        "https://uts.nlm.nih.gov/uts/umls/concept/",
-    ),
+    prefix("snomedct", &["snomed", "snomedct_us", "sctid", "snomed_ct"], "http://snomed.info/id/"),
+    prefix("umls", &["umls_cui", "cui"], "https://uts.nlm.nih.gov/uts/umls/concept/"),
     prefix("omim", &["mim", "omim_ps"], "https://omim.org/entry/"),
-    prefix(
-        "orphanet.ordo",
-        &["ordo", "orphanet", "orpha"],
-        "http://www.orpha.net/ORDO/Orphanet_",
-    ),
+    prefix("orphanet.ordo", &["ordo", "orphanet", "orpha"], "http://www.orpha.net/ORDO/Orphanet_"),
     prefix("gard", &[], "https://rarediseases.info.nih.gov/diseases/"),
-    prefix(
-        "meddra",
-        &[],
-        "http://purl.bioontology.org/ontology/MEDDRA/",
-    ),
-    prefix(
-        "rxnorm",
-        &["rxnorm_extension"],
-        "http://purl.bioontology.org/ontology/RXNORM/",
-    ),
+    prefix("meddra", &[], "http://purl.bioontology.org/ontology/MEDDRA/"),
+    prefix("rxnorm", &["rxnorm_extension"], "http://purl.bioontology.org/ontology/RXNORM/"),
     prefix("loinc", &["lnc"], "https://loinc.org/rdf/"),
     prefix("cvx", &[], "http://hl7.org/fhir/sid/cvx/"),
     prefix("dbsnp", &[], "https://www.ncbi.nlm.nih.gov/snp/"),
-    prefix(
-        "oboInOwl",
-        &[],
-        "http://www.geneontology.org/formats/oboInOwl#",
-    ),
+    prefix("oboInOwl", &[], "http://www.geneontology.org/formats/oboInOwl#"),
     prefix("skos", &[], "http://www.w3.org/2004/02/skos/core#"),
     prefix("semapv", &[], "https://w3id.org/semapv/vocab/"),
     prefix("sssom", &[], "https://w3id.org/sssom/"),
@@ -123,23 +75,14 @@ impl Curie {
         if prefix.is_empty() || local.is_empty() {
             return invalid("CURIE", "expected prefix:local");
         }
-        if !prefix
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-        {
-            return invalid(
-                "CURIE",
-                "the prefix has a character outside A-Z a-z 0-9 . _ -",
-            );
+        if !prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
+            return invalid("CURIE", "the prefix has a character outside A-Z a-z 0-9 . _ -");
         }
         if local.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return invalid("CURIE", "the local id has a blank");
         }
         let prefix = known(prefix).map_or_else(|| prefix.to_string(), |p| p.preferred.to_string());
-        Ok(Self {
-            prefix,
-            local: local.to_string(),
-        })
+        Ok(Self { prefix, local: local.to_string() })
     }
 
     /// The prefix in its preferred spelling.
@@ -159,10 +102,9 @@ impl Curie {
 }
 
 fn known(prefix: &str) -> Option<&'static Prefix> {
-    PREFIXES.iter().find(|p| {
-        p.preferred.eq_ignore_ascii_case(prefix)
-            || p.aliases.iter().any(|a| a.eq_ignore_ascii_case(prefix))
-    })
+    PREFIXES
+        .iter()
+        .find(|p| p.preferred.eq_ignore_ascii_case(prefix) || p.aliases.iter().any(|a| a.eq_ignore_ascii_case(prefix)))
 }
 
 /// A CURIE for a code or a free text of a source that no registry knows: `gwas_catalog:Type%202%20diabetes`.
@@ -170,25 +112,10 @@ fn known(prefix: &str) -> Option<&'static Prefix> {
 /// Total: every character that a CURIE cannot hold is percent-encoded, so distinct texts stay distinct.
 pub fn source_curie(source: &str, code: &str) -> Curie {
     const KEEP: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
-    let prefix: String = source
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "._-".contains(c) {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect();
-    let prefix = if prefix.is_empty() {
-        "source".to_string()
-    } else {
-        prefix
-    };
-    Curie {
-        prefix,
-        local: utf8_percent_encode(code, KEEP).to_string(),
-    }
+    let prefix: String =
+        source.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
+    let prefix = if prefix.is_empty() { "source".to_string() } else { prefix };
+    Curie { prefix, local: utf8_percent_encode(code, KEEP).to_string() }
 }
 
 impl FromStr for Curie {
@@ -226,14 +153,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Curie>().unwrap().to_string(), expected);
         }
-        for bad in [
-            "no colon",
-            "http://example.org",
-            ":x",
-            "x:",
-            "a b:c",
-            "HP:00 01",
-        ] {
+        for bad in ["no colon", "http://example.org", ":x", "x:", "a b:c", "HP:00 01"] {
             assert!(bad.parse::<Curie>().is_err(), "{bad}");
         }
     }

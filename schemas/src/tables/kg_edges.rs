@@ -19,17 +19,10 @@ const COLUMNS: &[Column] = &[
     optional("subject_name", Kind::Text, "name of the subject"),
     optional("subject_category", Kind::Text, "category of the subject"),
     text("predicate", "CURIE of the relation"),
-    text(
-        "object",
-        "CURIE of the object; the source's own text where it is none",
-    ),
+    text("object", "CURIE of the object; the source's own text where it is none"),
     optional("object_name", Kind::Text, "name of the object"),
     optional("object_category", Kind::Text, "category of the object"),
-    optional(
-        "weight",
-        Kind::Double,
-        "strength of the edge, where the source has one",
-    ),
+    optional("weight", Kind::Double, "strength of the edge, where the source has one"),
     optional("provenance", Kind::Text, "where the source says it is from"),
     INPUT_ID_COLUMN,
 ];

@@ -44,10 +44,7 @@ pub const INPUT_ID: &str = "input_id";
 /// Field metadata key under which a column's meaning travels into Delta.
 pub const COMMENT: &str = "comment";
 
-const INPUT_ID_COLUMN: Column = text(
-    INPUT_ID,
-    "hash of the input file that the row came from; see runs.inputs",
-);
+const INPUT_ID_COLUMN: Column = text(INPUT_ID, "hash of the input file that the row came from; see runs.inputs");
 
 /// A table of the lake.
 #[derive(Debug)]
@@ -111,9 +108,7 @@ impl Kind {
             Self::Double => DataType::Float64,
             Self::Date => DataType::Date32,
             Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            Self::Vector => {
-                DataType::List(Arc::new(Field::new("element", DataType::Float32, true)))
-            }
+            Self::Vector => DataType::List(Arc::new(Field::new("element", DataType::Float32, true))),
         }
     }
 }
@@ -139,12 +134,7 @@ pub fn by_name(name: &str) -> Option<&'static Table> {
 }
 
 const fn column(name: &'static str, kind: Kind, nullable: bool, doc: &'static str) -> Column {
-    Column {
-        name,
-        kind,
-        nullable,
-        doc,
-    }
+    Column { name, kind, nullable, doc }
 }
 
 const fn text(name: &'static str, doc: &'static str) -> Column {
@@ -168,11 +158,7 @@ mod tests {
             names.dedup();
             assert_eq!(names.len(), table.columns.len(), "{}", table.name);
             assert!(table.columns.iter().all(|c| !c.doc.is_empty()));
-            assert!(
-                table
-                    .unit
-                    .is_none_or(|unit| table.columns.iter().any(|c| c.name == unit))
-            );
+            assert!(table.unit.is_none_or(|unit| table.columns.iter().any(|c| c.name == unit)));
         }
         assert!(by_name("nothing").is_none());
     }

@@ -12,12 +12,7 @@ const COLUMNS: &[Column] = &[
     text("run_id", "the run that rejected it"),
     text("source", "the source's name as given at ingest"),
     text("file", "name of the input file"),
-    column(
-        "line",
-        Kind::Long,
-        false,
-        "1-based line on which the row begins",
-    ),
+    column("line", Kind::Long, false, "1-based line on which the row begins"),
     optional("column", Kind::Text, "the column at fault"),
     text("reason", "why, one word of a fixed list"),
     text("message", "what was expected"),

@@ -80,7 +80,8 @@ pub(super) fn present_vectors(batch: &RecordBatch, vector: usize) -> Result<(UIn
     }
     let dimension = array.value_length() as usize;
     let kept: Vec<u32> = (0..array.len()).filter(|i| array.is_valid(*i)).map(|i| i as u32).collect();
-    let vectors = kept.iter().flat_map(|i| &all[*i as usize * dimension..(*i as usize + 1) * dimension]).copied().collect();
+    let vectors =
+        kept.iter().flat_map(|i| &all[*i as usize * dimension..(*i as usize + 1) * dimension]).copied().collect();
     Ok((kept.into(), vectors))
 }
 

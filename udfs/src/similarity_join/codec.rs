@@ -11,6 +11,7 @@ use datafusion::logical_expr::ScalarUDF;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 use generel_model::Embedder;
+use generel_schemas::vector::VectorType;
 use prost::Message;
 
 use super::exec::{SimilarityJoinExec, SimilarityJoinOptions};
@@ -42,6 +43,10 @@ struct SimilarityJoinNode {
     min_score: f32,
     #[prost(uint32, optional, tag = "5")]
     right_group: Option<u32>,
+    #[prost(string, tag = "6")]
+    model_id: String,
+    #[prost(uint32, tag = "7")]
+    dimension: u32,
 }
 
 impl PhysicalExtensionCodec for GenerelPhysicalCodec {
@@ -64,7 +69,8 @@ impl PhysicalExtensionCodec for GenerelPhysicalCodec {
             min_score: node.min_score,
             right_group: node.right_group.map(|g| g as usize),
         };
-        Ok(Arc::new(SimilarityJoinExec::try_new(left.clone(), right.clone(), options)?))
+        let vector_type = VectorType { model_id: node.model_id, dimension: node.dimension as usize };
+        Ok(Arc::new(SimilarityJoinExec::try_new_typed(left.clone(), right.clone(), options, vector_type)?))
     }
 
     fn try_encode(
@@ -83,6 +89,8 @@ impl PhysicalExtensionCodec for GenerelPhysicalCodec {
             k: options.k as u64,
             min_score: options.min_score,
             right_group: options.right_group.map(|g| g as u32),
+            model_id: join.vector_type().model_id.clone(),
+            dimension: join.vector_type().dimension as u32,
         };
         message.encode(buf).map_err(|e| DataFusionError::Execution(e.to_string()))
     }

@@ -24,7 +24,7 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use generel_model::search::{Neighbor, SearchOptions, normalize_rows, top_k};
-use generel_schemas::vector::compatible;
+use generel_schemas::vector::{VectorType, compatible};
 use tokio::sync::OnceCell;
 
 use super::build::{BuildSide, present_vectors, without_column};
@@ -55,6 +55,7 @@ pub struct SimilarityJoinExec {
     left: Arc<dyn ExecutionPlan>,
     right: Arc<dyn ExecutionPlan>,
     options: SimilarityJoinOptions,
+    vector_type: VectorType,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
     build: Arc<OnceCell<Arc<BuildSide>>>,
@@ -76,10 +77,34 @@ impl SimilarityJoinExec {
         right: Arc<dyn ExecutionPlan>,
         options: SimilarityJoinOptions,
     ) -> Result<Self> {
+        let vector_type = vector_type(&left.schema(), &right.schema(), &options)?;
+        Self::try_new_typed(left, right, options, vector_type)
+    }
+
+    /// Joins two plans whose vectors are stated to be of a type. A plan that came through protobuf needs this: the
+    /// wire format of functions has no field metadata, so `embed` comes back without its model.
+    ///
+    /// # Errors
+    /// When a column states another type, or cannot be of this one.
+    pub(super) fn try_new_typed(
+        left: Arc<dyn ExecutionPlan>,
+        right: Arc<dyn ExecutionPlan>,
+        options: SimilarityJoinOptions,
+        vector_type: VectorType,
+    ) -> Result<Self> {
         if options.k == 0 {
             return plan_err!("k must be at least 1");
         }
-        let schema = output_schema(&left.schema(), &right.schema(), &options)?;
+        let stated = vector_type.to_field("the plan's vector", true);
+        for (schema, index) in [(left.schema(), options.left_vector), (right.schema(), options.right_vector)] {
+            let field = field_of(&schema, index)?;
+            if VectorType::from_field(field).is_ok() {
+                compatible(&stated, field).map_err(plan)?;
+            } else if field.data_type() != stated.data_type() {
+                return plan_err!("column '{}' is {}, not {}", field.name(), field.data_type(), stated.data_type());
+            }
+        }
+        let schema = output_schema(&left.schema(), &right.schema(), &options);
         let partitions = left.output_partitioning().partition_count();
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
@@ -91,6 +116,7 @@ impl SimilarityJoinExec {
             left,
             right,
             options,
+            vector_type,
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
             build: Arc::default(),
@@ -101,17 +127,30 @@ impl SimilarityJoinExec {
     pub fn options(&self) -> &SimilarityJoinOptions {
         &self.options
     }
+
+    /// The type of the vectors of both sides.
+    pub fn vector_type(&self) -> &VectorType {
+        &self.vector_type
+    }
 }
 
-/// The schema of the join of two tables, checked.
+/// The type that the vector columns of two tables share.
 ///
 /// # Errors
-/// When the vector columns are not typed or of two models.
-pub(super) fn output_schema(left: &Schema, right: &Schema, options: &SimilarityJoinOptions) -> Result<SchemaRef> {
-    let (Some(l), Some(r)) = (left.fields().get(options.left_vector), right.fields().get(options.right_vector)) else {
-        return internal_err!("the vector columns are out of range");
-    };
-    compatible(l, r).map_err(plan)?;
+/// When they are not typed or of two models.
+pub(super) fn vector_type(left: &Schema, right: &Schema, options: &SimilarityJoinOptions) -> Result<VectorType> {
+    compatible(field_of(left, options.left_vector)?, field_of(right, options.right_vector)?).map_err(plan)
+}
+
+fn field_of(schema: &Schema, index: usize) -> Result<&Field> {
+    match schema.fields().get(index) {
+        Some(field) => Ok(field),
+        None => internal_err!("the vector column {index} is out of range"),
+    }
+}
+
+/// The schema of the join of two tables.
+pub(super) fn output_schema(left: &Schema, right: &Schema, options: &SimilarityJoinOptions) -> SchemaRef {
     let side = |schema: &Schema, prefix: &str, vector: usize| -> Vec<Field> {
         let others = schema.fields().iter().enumerate().filter(|(i, _)| *i != vector);
         others.map(|(_, f)| f.as_ref().clone().with_name(format!("{prefix}{}", f.name()))).collect()
@@ -120,7 +159,7 @@ pub(super) fn output_schema(left: &Schema, right: &Schema, options: &SimilarityJ
     fields.extend(side(right, "right_", options.right_vector));
     fields.push(Field::new("similarity_score", DataType::Float32, false));
     fields.push(Field::new("rank", DataType::Int32, false));
-    Ok(Arc::new(Schema::new(fields)))
+    Arc::new(Schema::new(fields))
 }
 
 impl DisplayAs for SimilarityJoinExec {
@@ -172,7 +211,7 @@ impl ExecutionPlan for SimilarityJoinExec {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let [left, right] = <[_; 2]>::try_from(children)
             .map_err(|_| DataFusionError::Internal("SimilarityJoinExec has two children".into()))?;
-        Ok(Arc::new(Self::try_new(left, right, self.options.clone())?))
+        Ok(Arc::new(Self::try_new_typed(left, right, self.options.clone(), self.vector_type.clone())?))
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
@@ -233,8 +272,7 @@ async fn search(
         let dimension = vector_dimension(&probe, options.left_vector)?;
         normalize_rows(&mut queries, dimension);
         let search = SearchOptions { k: options.k, min_score: options.min_score };
-        let found =
-            top_k(&queries, &build.vectors, dimension, build.groups.as_deref(), search).map_err(execution)?;
+        let found = top_k(&queries, &build.vectors, dimension, build.groups.as_deref(), search).map_err(execution)?;
         let batch = assemble(&probe, &kept, &build, &options, found, schema)?;
         baseline.record_output(batch.num_rows());
         Ok(batch)

@@ -12,10 +12,11 @@ use datafusion::logical_expr::{Expr, LogicalPlanBuilder, lit};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::ProjectionExec;
 
-use super::exec::{SimilarityJoinExec, SimilarityJoinOptions, output_schema};
+use super::exec::{SimilarityJoinExec, SimilarityJoinOptions, output_schema, vector_type};
 use crate::table_arguments::{Arguments, table, vector_column};
 
-const JOIN_USAGE: &str = "('left table', 'right table' [, k = 5 [, min_score = -1 [, 'right column whose values k counts']]])";
+const JOIN_USAGE: &str =
+    "('left table', 'right table' [, k = 5 [, min_score = -1 [, 'right column whose values k counts']]])";
 const NEAREST_USAGE: &str = "('table', 'query text' [, k = 10 [, min_score = -1]])";
 
 /// `similarity_join(left, right, k, min_score, right_group)`.
@@ -41,7 +42,8 @@ impl TableFunctionImpl for SimilarityJoinFunction {
             min_score: arguments.score(3, -1.0)?,
             right_group,
         };
-        let schema = output_schema(&left.schema(), &right.schema(), &options)?;
+        vector_type(&left.schema(), &right.schema(), &options)?;
+        let schema = output_schema(&left.schema(), &right.schema(), &options);
         Ok(Arc::new(JoinTable { left: Side::Table(left), right, options, schema }))
     }
 }
@@ -68,7 +70,8 @@ impl TableFunctionImpl for NearestFunction {
             min_score: arguments.score(3, -1.0)?,
             right_group: None,
         };
-        let joined = output_schema(query.schema().as_arrow(), &right.schema(), &options)?;
+        vector_type(query.schema().as_arrow(), &right.schema(), &options)?;
+        let joined = output_schema(query.schema().as_arrow(), &right.schema(), &options);
         // The caller knows the query and wants the table's own names.
         let fields = joined.fields().iter().skip(1).map(|f| {
             let name = f.name().strip_prefix("right_").unwrap_or(f.name());
