@@ -66,7 +66,6 @@ impl<'a> Arguments<'a> {
         match self.exprs.get(index) {
             None => Ok(None),
             Some(Expr::Literal(value, _)) => Ok(Some(value)),
-            // `-0.5` reaches a table function as a negated literal.
             Some(_) => self.wrong(index, "a literal"),
         }
     }
