@@ -56,6 +56,10 @@ pub(crate) fn report(error: &anyhow::Error) -> Exit {
             message = format!("{message}: {cause}");
         }
     }
+    // The query engine breaks its lines in the middle of a sentence.
+    if let Some(Error::DataFusion(_)) = error.downcast_ref::<Error>() {
+        message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    }
     let _ = writeln!(std::io::stderr(), "error: {}", message.trim_end());
     if error.downcast_ref::<UsageError>().is_some() {
         return Exit::Usage;

@@ -156,7 +156,7 @@ impl Runner {
             model_id,
             state,
         };
-        self.report.changed |= record(&self.lake, &run).await?;
+        self.report.changed |= record(&self.lake, &run, self.report.changed).await?;
         session.refresh().await?;
         Ok((session, self.report))
     }
@@ -212,9 +212,10 @@ impl Runner {
 
     /// Everything that decides what the lake holds after this job.
     fn state(&self, model_id: Option<&str>) -> Fingerprint {
+        let alignments: Vec<String> = self.report.alignments.iter().map(|a| a.state.to_string()).collect();
         let mut parts: Vec<&[u8]> = vec![model_id.unwrap_or("").as_bytes()];
         parts.extend(self.report.files.iter().flat_map(|(_, f)| [f.input_id.as_bytes(), f.fingerprint.as_bytes()]));
-        parts.extend(self.report.alignments.iter().map(|a| a.alignment_id.as_bytes()));
+        parts.extend(alignments.iter().map(String::as_bytes));
         Fingerprint::of(&parts)
     }
 }

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file cannot be opened or read.
-    #[error("{}: {}", path.display(), explain(source))]
+    #[error("{}: {}", path.display(), explain(cause))]
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
-        source: io::Error,
+        /// Why; not a `source`, since the message says it already.
+        cause: io::Error,
     },
     /// A folder was given where a file was expected.
     #[error("{}: is a directory; give a file, or a format that reads folders", path.display())]
@@ -129,7 +129,7 @@ pub enum Fault {
 
 impl Error {
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
-        Self::Io { path: path.to_path_buf(), source }
+        Self::Io { path: path.to_path_buf(), cause: source }
     }
 
     /// An error while reading on in a file: corrupt compression is told apart from I/O.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use generel_schemas::tables::QUARANTINE;
+use generel_schemas::tables::{PATIENT_EVENTS, QUARANTINE};
 use generel_schemas::{RejectedRow, Table};
 use tokio::sync::mpsc;
 
@@ -75,7 +75,7 @@ pub struct FileReport {
     pub file: String,
     /// The file's identity in the lake's `input_id` columns.
     pub input_id: String,
-    /// Hash of its content.
+    /// Hash of its content and of the options it was read with.
     pub fingerprint: String,
     /// Whether everything was in the lake already; then no row was read.
     pub skipped: bool,
@@ -122,7 +122,7 @@ impl Ingest<'_> {
     /// their commit. Running again completes it.
     pub async fn file(&self, lake: &Lake, file: InputFile) -> Result<FileReport> {
         let for_hash = file.clone();
-        let fingerprint = blocking(move || for_hash.fingerprint()).await?;
+        let fingerprint = self.fingerprint(blocking(move || for_hash.fingerprint()).await?);
         let input_id = self.input_id(&file);
         let mut report = FileReport {
             file: file.name(),
@@ -206,6 +206,23 @@ impl Ingest<'_> {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// Content is the same content when bytes, format and all options that decide about rows are; the key of pseudonyms
+    /// counts where there are persons.
+    fn fingerprint(&self, bytes: Fingerprint) -> Fingerprint {
+        let options = &self.options;
+        let text = |option: &Option<String>| format!("{option:?}");
+        let persons = self.format.tables().iter().any(|t| t.name == PATIENT_EVENTS.name);
+        let key = if persons { options.person_key.pseudonym(&options.source, "") } else { String::new() };
+        Fingerprint::of(&[
+            &bytes.as_i64().to_le_bytes(),
+            self.format.name().as_bytes(),
+            text(&options.study_id).as_bytes(),
+            text(&options.trait_name).as_bytes(),
+            text(&options.genome_build).as_bytes(),
+            key.as_bytes(),
+        ])
     }
 
     /// A file is the same file when source, format and absolute path are.

@@ -39,16 +39,19 @@ pub fn new_run_id() -> String {
     uuid::Uuid::now_v7().to_string()
 }
 
-/// Writes the row, unless the job's last row is of the same state. True when it was written.
+/// Writes the row of a run that changed something, or that a killed run of the same job and state owes. True when it
+/// was written.
 ///
 /// # Errors
 /// When the lake cannot be written.
-pub async fn record(lake: &Lake, record: &RunRecord) -> Result<bool> {
-    let mark = Mark::new(format!("generel/run/{}", record.job), record.state.as_i64());
+pub async fn record(lake: &Lake, record: &RunRecord, changed: bool) -> Result<bool> {
+    let id = format!("generel/run/{}/{}", record.job, record.state);
     let table = lake.table_or_create(&RUNS).await?;
-    if marks::read(&RUNS, &table, &mark.id).await? == Some(mark.version) {
+    let rows = marks::read(&RUNS, &table, &id).await?;
+    if rows.is_some() && !changed {
         return Ok(false);
     }
+    let mark = Mark::new(id, rows.unwrap_or(0) + 1);
     let mut writer = lake.writer(&RUNS).await?;
     writer.write(batch(record)?).await?;
     writer.commit(Commit { replace_unit: None, marks: vec![mark], run_id: record.run_id.clone() }).await?;

@@ -6,7 +6,9 @@ use crate::support::{GOOD, OBO, Place, ssf};
 fn failures_are_one_line_with_the_documented_code() {
     let place = Place::new();
     let ingest = |format: &str, file: &str| place.generel(&["ingest", "--format", format, "--source", "s", file]);
-    ingest("obo", "missing.obo").fails_with(1, &["missing.obo", "no such file"]);
+    let missing = ingest("obo", "missing.obo");
+    missing.fails_with(1, &["missing.obo", "no such file"]);
+    assert_eq!(missing.stderr.lines().count(), 1, "the system's words beside ours: {}", missing.stderr);
     ingest("xml", "missing.obo").fails_with(2, &["unknown format 'xml'", "obo", "gwas-ssf"]);
     place.write("empty.obo", "");
     ingest("obo", "empty.obo").fails_with(1, &["empty.obo", "empty"]);
@@ -16,7 +18,9 @@ fn failures_are_one_line_with_the_documented_code() {
     ingest("obo", "not.tsv").fails_with(1, &["not.tsv", "OBO"]);
     place.write("a.obo", OBO);
     assert_eq!(ingest("obo", "a.obo").code, 0);
-    place.generel(&["sql", "-c", "select nothing from concepts"]).fails_with(1, &["nothing"]);
+    let unknown = place.generel(&["sql", "-c", "select nothing from concepts"]);
+    unknown.fails_with(1, &["No field named nothing", "concepts.name"]);
+    assert_eq!(unknown.stderr.lines().count(), 1, "{}", unknown.stderr);
     place.generel(&["sql", "-c", "selec 1"]).fails_with(1, &["selec"]);
     place.generel(&["sql", "--lake", "nowhere", "-c", "select 1"]).fails_with(1, &["nowhere", "no such folder"]);
     place.generel(&["run", "missing.yaml"]).fails_with(1, &["missing.yaml"]);

@@ -77,6 +77,9 @@ fn the_same_content_is_taken_once_and_changed_content_replaces_its_rows() {
     // A copy elsewhere is the same content.
     place.write("copy/b.tsv", ssf(&[GOOD]));
     assert!(ingest(&place, "copy/b.tsv", &[]).stderr.contains("in the lake already"));
+    // The same bytes read with another option are other rows.
+    assert_eq!(ingest(&place, "a.tsv", &["--trait", "asthma"]).code, 0);
+    assert_eq!(place.rows("select rsid, trait from gwas_associations"), ["rs1,asthma"]);
     let other = "2\t5\tA\tG\t0.1\t0.01\t0.3\t1e-9\trs9";
     let torn = "2\t6\tA\tG\t0.1\t0.01\t0.3\t7\trs10";
     place.write("a.tsv", ssf(&[other, torn]));
@@ -88,6 +91,8 @@ fn the_same_content_is_taken_once_and_changed_content_replaces_its_rows() {
     assert_eq!(ingest(&place, "a.tsv", &[]).code, 0);
     assert_eq!(place.rows("select rsid from gwas_associations"), ["rs1"]);
     assert_eq!(place.value("select count(*) from quarantine"), "0");
+    // One row a run that changed something: first, trait, changed, back.
+    assert_eq!(place.value("select count(*) from runs"), "4");
 }
 
 #[test]

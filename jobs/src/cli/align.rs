@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use generel_pipeline::align::{AlignOptions, SourceSpec, write_sssom};
-use generel_pipeline::runs::new_run_id;
+use generel_pipeline::runs::{RunRecord, new_run_id, record};
 
 use super::{LakeOptions, ModelOptions};
 use crate::progress::note;
@@ -48,8 +48,23 @@ pub(super) async fn run(args: AlignArgs) -> Result<()> {
         AlignOptions { top_k: args.top_k, min_score: args.min_score, ..AlignOptions::new(args.left, args.right) };
     options.check()?;
     let (info, _) = pull(&args.model.model).await?;
+    let (run_id, started_at, model_id) = (new_run_id(), chrono::Utc::now(), info.model_id.clone());
     let session = session(lake, Some(info)).await?;
-    align_sources(&session, &options, &new_run_id()).await?;
+    let report = align_sources(&session, &options, &run_id).await?;
+    let run = RunRecord {
+        run_id,
+        job: format!("align {} to {}", options.left, options.right),
+        started_at,
+        status: "done",
+        inputs: serde_json::json!([options.left.to_string(), options.right.to_string()]),
+        outputs: serde_json::json!({ "mappings": report.version }),
+        counts: serde_json::json!({ "mappings": report.mappings, "embeddings": report.embedded }),
+        model_id: Some(model_id),
+        state: report.state,
+    };
+    if !report.skipped {
+        record(&session.lake, &run, true).await?;
+    }
     match args.out {
         None => {}
         Some(path) if path.as_os_str() == "-" => {

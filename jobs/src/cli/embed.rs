@@ -9,7 +9,8 @@ use clap::{ArgGroup, Args};
 use datafusion::prelude::col;
 use generel_model::{Embedder, EmbedderOptions, normalize};
 use generel_pipeline::embed_texts;
-use generel_pipeline::runs::new_run_id;
+use generel_pipeline::runs::{RunRecord, new_run_id, record};
+use generel_pipeline::sources::Fingerprint;
 
 use super::{LakeOptions, ModelOptions};
 use crate::progress::{Step, note};
@@ -87,7 +88,25 @@ async fn embed_column(args: &EmbedArgs, table: &str, column: &str) -> Result<()>
     }
     let texts: Vec<String> = texts.into_iter().collect();
     let step = Step::begin(format!("embed {table}.{column}"));
-    let report = embed_texts(&session, &texts, &new_run_id(), &step.texts()).await?;
+    let (run_id, started_at) = (new_run_id(), chrono::Utc::now());
+    let report = embed_texts(&session, &texts, &run_id, &step.texts()).await?;
+    if report.embedded > 0 {
+        let model_id = session.embedder()?.info().model_id.clone();
+        let mut parts: Vec<&[u8]> = texts.iter().map(String::as_bytes).collect();
+        parts.push(model_id.as_bytes());
+        let run = RunRecord {
+            run_id,
+            job: format!("embed {table}.{column}"),
+            started_at,
+            status: "done",
+            inputs: serde_json::json!({ "table": table, "column": column, "texts": report.texts }),
+            outputs: serde_json::json!(["embeddings"]),
+            counts: serde_json::json!({ "embeddings": report.embedded }),
+            state: Fingerprint::of(&parts),
+            model_id: Some(model_id),
+        };
+        record(&session.lake, &run, true).await?;
+    }
     step.end(format_args!("{} distinct texts, {} embedded, the rest had vectors", report.texts, report.embedded));
     note(format_args!("in table embeddings of {}", session.lake.location()));
     Ok(())

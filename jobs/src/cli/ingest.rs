@@ -63,7 +63,7 @@ pub(super) async fn run(args: IngestArgs) -> Result<()> {
     for input in &args.inputs {
         reports.extend(ingest_path(&lake, &args.format, options.clone(), args.max_rejects, &run_id, input).await?);
     }
-    let parts: Vec<&[u8]> = reports.iter().flat_map(|r| [r.input_id.as_bytes(), r.fingerprint.as_bytes()]).collect();
+    let parts: Vec<&[u8]> = reports.iter().map(|r| r.fingerprint.as_bytes()).collect();
     let rejected = reports.iter().any(|r| r.rows_quarantined > 0);
     let versions: Vec<_> = reports.iter().map(|r| &r.versions).collect();
     let kept: Vec<_> = reports.iter().map(|r| &r.rows_kept).collect();
@@ -78,6 +78,6 @@ pub(super) async fn run(args: IngestArgs) -> Result<()> {
         model_id: None,
         state: Fingerprint::of(&parts),
     };
-    record(&lake, &run).await?;
+    record(&lake, &run, reports.iter().any(|r| !r.skipped)).await?;
     Ok(())
 }

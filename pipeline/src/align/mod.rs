@@ -78,6 +78,8 @@ impl AlignOptions {
 pub struct AlignReport {
     /// Identity of the alignment: `mappings.alignment_id`.
     pub alignment_id: String,
+    /// Changes with anything that can change the result: names, model, options.
+    pub state: Fingerprint,
     /// Whether the lake had the result already; then nothing was computed.
     pub skipped: bool,
     /// Codes on the left.
@@ -109,10 +111,11 @@ pub async fn align(
     let right = Names::load(session, &options.right).await?;
     let model_id = session.embedder()?.info().model_id.clone();
     let alignment_id = options.id();
-    let mark =
-        Mark::new(format!("generel/align/{alignment_id}"), options.fingerprint(&left, &right, &model_id).as_i64());
+    let state = options.fingerprint(&left, &right, &model_id);
+    let mark = Mark::new(format!("generel/align/{alignment_id}"), state.as_i64());
     let mut report = AlignReport {
         alignment_id: alignment_id.clone(),
+        state,
         skipped: true,
         subjects: left.codes(),
         objects: right.codes(),

@@ -9,8 +9,8 @@ use generel_schemas::ids::{Chromosome, Rsid, normalize_allele};
 use generel_schemas::tables::GWAS_ASSOCIATIONS;
 use generel_schemas::{RejectReason, pvalue};
 
-use super::Chunk;
 use super::delimited::{Delimited, Next};
+use super::{Chunk, batch};
 use crate::Result;
 
 /// Chromosome 1 has 249 million bases; anything far beyond is no position on a human chromosome.
@@ -112,8 +112,6 @@ impl AssociationBuilder {
     /// # Errors
     /// When the builder and the table disagree: a defect of the program.
     pub(super) fn finish(mut self) -> Result<RecordBatch> {
-        let table = GWAS_ASSOCIATIONS.schema();
-        let inner: Vec<usize> = (1..table.fields().len() - 1).collect();
         let columns: Vec<ArrayRef> = vec![
             Arc::new(self.study_id.finish()),
             Arc::new(self.trait_name.finish()),
@@ -137,7 +135,7 @@ impl AssociationBuilder {
             Arc::new(self.mapped_gene.finish()),
             Arc::new(self.genome_build.finish()),
         ];
-        Ok(RecordBatch::try_new(Arc::new(table.project(&inner)?), columns)?)
+        batch(&GWAS_ASSOCIATIONS, columns)
     }
 }
 

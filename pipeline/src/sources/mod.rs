@@ -15,8 +15,9 @@ mod omop;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use generel_schemas::{RejectedRow, Table};
 
 pub use input::{Fingerprint, InputFile};
@@ -94,6 +95,16 @@ impl Chunk {
     pub fn rows_kept(&self) -> u64 {
         self.batches.iter().map(|(_, batch)| batch.num_rows() as u64).sum()
     }
+}
+
+/// A batch of a table without the columns that are the engine's: the first, `source`, and the last, `input_id`.
+///
+/// # Errors
+/// When the columns and the table disagree: a defect of the program.
+pub(super) fn batch(table: &'static Table, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
+    let inner: Vec<usize> = (1..table.columns.len().saturating_sub(1)).collect();
+    let schema = table.schema().project(&inner)?;
+    Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
 }
 
 /// What a source may need to know beyond the file.

@@ -3,15 +3,18 @@
 //! A row is what becomes one row of the lake: the term itself, each of its names and each of its edges. A tag may
 //! stand before the `id:` and `name:` that its row needs, so a stanza is gathered whole before its rows are made.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod rows;
+mod syntax;
 
-use arrow::array::{ArrayRef, BooleanBuilder, RecordBatch, StringBuilder, new_null_array};
-use arrow::datatypes::DataType;
 use generel_schemas::ids::{Curie, source_curie};
 use generel_schemas::tables::{CONCEPT_NAMES, CONCEPTS, HAS_DB_XREF, KG_EDGES, NameType, SUB_CLASS_OF};
 use generel_schemas::{RejectReason, RejectedRow, Table};
 
+use self::rows::Rows;
+use self::syntax::{
+    Bad, Taken, Value, curie_or_text, label_start, non_empty, quoted, set_once, stanza_kind, synonym, tag_value, truth,
+    unescape,
+};
 use super::input::InputFile;
 use super::lines::Lines;
 use super::{Chunk, ChunkReader, ReadOptions, Source};
@@ -19,8 +22,6 @@ use crate::{Error, Result};
 
 /// Predicate of an obsolete term's replacement: IAO's "term replaced by".
 const REPLACED_BY: &str = "IAO:0100001";
-/// OBO files state no language; in practice they are English.
-const LANGUAGE: &str = "en";
 /// Tags of which each becomes a row.
 const ROW_TAGS: [&str; 6] = ["name", "synonym", "is_a", "relationship", "xref", "replaced_by"];
 /// Tags that become columns of the term's own row.
@@ -125,17 +126,6 @@ impl<'a> Line<'a> {
         }
     }
 }
-
-/// What is wrong with a line of a stanza.
-#[derive(Debug)]
-enum Bad {
-    Missing,
-    Repeated,
-    Utf8,
-    Syntax(&'static str),
-}
-
-type Taken<T = ()> = std::result::Result<T, Bad>;
 
 /// Where in the file we are, and the rows since the last chunk.
 struct Parser {
@@ -339,237 +329,10 @@ impl Stanza {
     }
 }
 
-/// Rows gathered since the last chunk.
-#[derive(Default)]
-struct Rows {
-    read: u64,
-    concepts: Texts<5>,
-    obsolete: BooleanBuilder,
-    names: Texts<4>,
-    edges: Texts<6>,
-    rejected: Vec<RejectedRow>,
-    nulled: BTreeMap<&'static str, u64>,
-}
-
-impl Rows {
-    fn name(&mut self, code: &str, name: &str, name_type: NameType) {
-        self.names.push([Some(code), Some(name), Some(name_type.as_str()), Some(LANGUAGE)]);
-    }
-
-    fn into_chunk(mut self) -> Result<Chunk> {
-        let mut concepts = self.concepts.finish();
-        concepts.push(Arc::new(self.obsolete.finish()));
-        let mut edges = self.edges.finish();
-        let count = edges[0].len();
-        // object_category, weight, provenance: OBO says nothing of them.
-        edges.extend([DataType::Utf8, DataType::Float64, DataType::Utf8].map(|kind| new_null_array(&kind, count)));
-        let mut batches =
-            vec![batch(&CONCEPTS, concepts)?, batch(&CONCEPT_NAMES, self.names.finish())?, batch(&KG_EDGES, edges)?];
-        batches.retain(|(_, batch)| batch.num_rows() > 0);
-        Ok(Chunk { rows_read: self.read, batches, rejected: self.rejected, nulled: self.nulled })
-    }
-}
-
-/// Text columns, filled row by row.
-struct Texts<const N: usize>([StringBuilder; N]);
-
-impl<const N: usize> Default for Texts<N> {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| StringBuilder::new()))
-    }
-}
-
-impl<const N: usize> Texts<N> {
-    fn push(&mut self, row: [Option<&str>; N]) {
-        for (column, value) in self.0.iter_mut().zip(row) {
-            column.append_option(value);
-        }
-    }
-
-    fn finish(&mut self) -> Vec<ArrayRef> {
-        self.0.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef).collect()
-    }
-}
-
-/// A batch of a table without the columns that are the engine's: the first, `source`, and the last, `input_id`.
-fn batch(table: &'static Table, columns: Vec<ArrayRef>) -> Result<(&'static Table, RecordBatch)> {
-    let inner: Vec<usize> = (1..table.columns.len().saturating_sub(1)).collect();
-    let schema = table.schema().project(&inner)?;
-    Ok((table, RecordBatch::try_new(Arc::new(schema), columns)?))
-}
-
-/// A value without its trailing ` ! comment` and `{qualifiers}`.
-struct Value<'a> {
-    body: &'a str,
-    comment: Option<&'a str>,
-}
-
-impl<'a> Value<'a> {
-    fn of(text: &'a str) -> Self {
-        let text = text.trim();
-        // A name may hold a lone quote (5" tube): then quotes hide nothing.
-        let marks = Marks::find(text, true).or_else(|| Marks::find(text, false)).unwrap_or_default();
-        let (body, comment) = match marks.comment {
-            Some(at) => (text[..at].trim_end(), Some(text[at + 1..].trim()).filter(|c| !c.is_empty())),
-            None => (text, None),
-        };
-        let body = match (marks.open, marks.close) {
-            // Chemical names end in braces too; qualifiers are told from them by the = within.
-            (Some(open), Some(close)) if close + 1 == body.len() && body[open..close].contains('=') => {
-                body[..open].trim_end()
-            }
-            _ => body,
-        };
-        Self { body, comment }
-    }
-}
-
-/// Byte positions of what ends a value: all of ASCII characters, so that a text can be cut there.
-#[derive(Default)]
-struct Marks {
-    comment: Option<usize>,
-    open: Option<usize>,
-    close: Option<usize>,
-}
-
-impl Marks {
-    /// `None` if a quote stays open.
-    fn find(text: &str, quotes: bool) -> Option<Self> {
-        let bytes = text.as_bytes();
-        let (mut marks, mut in_quotes, mut i) = (Self::default(), false, 0);
-        while i < bytes.len() {
-            let after_blank = i == 0 || bytes[i - 1].is_ascii_whitespace();
-            match bytes[i] {
-                b'\\' => i += 1,
-                b'"' if quotes => in_quotes = !in_quotes,
-                _ if in_quotes => {}
-                b'!' if after_blank && bytes.get(i + 1).is_none_or(u8::is_ascii_whitespace) => {
-                    marks.comment = Some(i);
-                    break;
-                }
-                b'{' if after_blank => marks.open = Some(i),
-                b'}' => marks.close = Some(i),
-                _ => {}
-            }
-            i += 1;
-        }
-        (!in_quotes).then_some(marks)
-    }
-}
-
-/// The word in a `[Stanza]` line.
-fn stanza_kind(line: &str) -> Option<&str> {
-    let line = line.split_once(" !").map_or(line, |(header, _)| header);
-    let kind = line.trim().strip_prefix('[')?.strip_suffix(']')?;
-    (!kind.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')).then_some(kind)
-}
-
-fn tag_value(line: &str) -> Option<(&str, &str)> {
-    let (tag, value) = line.split_once(':')?;
-    let is_tag = !tag.is_empty() && tag.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
-    (is_tag && (value.is_empty() || value.starts_with([' ', '\t']))).then_some((tag, value))
-}
-
-/// Where an xref's label begins: at an unescaped quote after a blank, or at the very start.
-fn label_start(body: &str) -> Option<usize> {
-    let bytes = body.as_bytes();
-    let mut i = 0;
-    while i < bytes.len() {
-        match bytes[i] {
-            b'\\' => i += 1,
-            b'"' if i == 0 || bytes[i - 1].is_ascii_whitespace() => return Some(i),
-            _ => {}
-        }
-        i += 1;
-    }
-    None
-}
-
-/// The unescaped text within leading quotes, and what follows them.
-fn quoted(text: &str) -> Option<(String, &str)> {
-    let inner = text.strip_prefix('"')?;
-    let bytes = inner.as_bytes();
-    let mut i = 0;
-    while i < bytes.len() {
-        match bytes[i] {
-            b'\\' => i += 1,
-            b'"' => return Some((unescape(&inner[..i]).trim().to_string(), &inner[i + 1..])),
-            _ => {}
-        }
-        i += 1;
-    }
-    None
-}
-
-fn unescape(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            plain.push(c);
-            continue;
-        }
-        match chars.next() {
-            Some('n' | 't' | 'W') => plain.push(' '),
-            Some(other) => plain.push(other),
-            None => plain.push('\\'),
-        }
-    }
-    plain
-}
-
-fn synonym(body: &str) -> Taken<(String, NameType)> {
-    let (name, rest) = quoted(body).ok_or(Bad::Syntax("expected the synonym in quotes"))?;
-    if name.is_empty() {
-        return Err(Bad::Missing);
-    }
-    let mut words = rest.split('[').next().unwrap_or_default().split_whitespace();
-    let name_type = match (words.next(), words.next()) {
-        (Some("EXACT"), Some(kind)) if is_abbreviation(kind) => NameType::Abbreviation,
-        (Some("EXACT"), _) => NameType::Exact,
-        (Some("NARROW"), _) => NameType::Narrow,
-        (Some("BROAD"), _) => NameType::Broad,
-        (Some("RELATED") | None, _) => NameType::Related,
-        (Some(_), _) => return Err(Bad::Syntax("expected EXACT, NARROW, BROAD or RELATED after the synonym")),
-    };
-    Ok((name, name_type))
-}
-
-/// By the word that ontologies use, or by OMO's term for it.
-fn is_abbreviation(kind: &str) -> bool {
-    kind.to_ascii_lowercase().contains("abbrev") || matches!(kind, "OMO:0003000" | "OMO:0003012")
-}
-
-fn truth(body: &str) -> Taken<bool> {
-    match body {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(Bad::Syntax("expected true or false")),
-    }
-}
-
-fn set_once(slot: &mut Option<String>, body: &str) -> Taken {
-    let text = unescape(body).trim().to_string();
-    match slot {
-        _ if text.is_empty() => Err(Bad::Missing),
-        Some(_) => Err(Bad::Repeated),
-        None => {
-            *slot = Some(text);
-            Ok(())
-        }
-    }
-}
-
-fn non_empty(text: String) -> Option<String> {
-    Some(text).filter(|t| !t.is_empty())
-}
-
-fn curie_or_text(text: String) -> String {
-    text.parse::<Curie>().map_or(text, |curie| curie.to_string())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use arrow::array::AsArray;
     use proptest::prelude::*;
 

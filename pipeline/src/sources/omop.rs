@@ -3,30 +3,25 @@
 //! Person identifiers leave this file only as pseudonyms. A rejected row shows its person columns masked; where the
 //! columns cannot be trusted (a wrong count, a quote that swallowed other rows), every field in doubt is masked.
 
-use std::borrow::Cow;
+mod events;
+mod records;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, Date32Builder, Float64Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
-};
 use arrow::datatypes::Date32Type;
 use chrono::NaiveDate;
-use csv::{ByteRecord, ErrorKind, ReaderBuilder, Terminator};
 use generel_schemas::omop::{CONCEPT, EVENT_TABLES, EventTable, PERSON};
 use generel_schemas::tables::PATIENT_EVENTS;
-use generel_schemas::{RejectReason, RejectedRow, Table};
+use generel_schemas::{RejectReason, Table};
 
-use super::input::{InputFile, open_decompressed};
+use self::events::{Event, Events};
+use self::records::{Bad, Records, Taken};
+use super::input::InputFile;
 use super::{Chunk, ChunkReader, ReadOptions, Source};
 use crate::person::PersonKey;
 use crate::{Error, Result};
-
-/// Columns that identify a person, in every table.
-const MASKED: [&str; 2] = ["person_id", "person_source_value"];
-const MASK: &str = "***";
 
 /// The format `omop`.
 pub(super) struct OmopCsv;
@@ -198,31 +193,6 @@ impl Columns {
     }
 }
 
-/// What is wrong with a row.
-struct Bad {
-    column: Option<usize>,
-    reason: RejectReason,
-    message: Cow<'static, str>,
-}
-
-impl Bad {
-    fn value(column: usize, reason: RejectReason, message: &'static str) -> Self {
-        Self { column: Some(column), reason, message: message.into() }
-    }
-
-    fn missing(column: usize) -> Self {
-        Self::value(column, RejectReason::MissingValue, "a value is needed")
-    }
-
-    fn date(column: usize) -> Self {
-        Self::value(column, RejectReason::InvalidDate, "expected a date, YYYY-MM-DD or YYYYMMDD")
-    }
-
-    fn row(reason: RejectReason, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { column: None, reason, message: message.into() }
-    }
-}
-
 /// What a concept is called and which vocabulary it is from.
 struct Concept {
     name: Box<str>,
@@ -279,21 +249,7 @@ impl ChunkReader for OmopReader {
     }
 }
 
-struct Event<'a> {
-    person_id: String,
-    date: i32,
-    datetime: Option<i64>,
-    source_vocabulary: Option<&'a str>,
-    source_code: Option<&'a str>,
-    source_name: Option<&'a str>,
-    concept_id: i64,
-    value_as_number: Option<f64>,
-    value_as_string: Option<&'a str>,
-    unit: Option<&'a str>,
-}
-
 type Nulled = BTreeMap<&'static str, u64>;
-type Taken<T> = std::result::Result<T, Bad>;
 
 impl OmopReader {
     /// What must be there is read first, so that `nulled` counts only rows that are kept.
@@ -413,209 +369,9 @@ fn parse_datetime(text: &str) -> Option<i64> {
     Some(datetime.and_utc().timestamp_micros())
 }
 
-/// Columns of `patient_events` in the making.
-#[derive(Default)]
-struct Events {
-    person_id: StringBuilder,
-    event_table: StringBuilder,
-    date: Date32Builder,
-    datetime: TimestampMicrosecondBuilder,
-    source_vocabulary: StringBuilder,
-    source_code: StringBuilder,
-    source_name: StringBuilder,
-    concept_id: Int64Builder,
-    value_as_number: Float64Builder,
-    value_as_string: StringBuilder,
-    unit: StringBuilder,
-}
-
-impl Events {
-    fn push(&mut self, table: &str, event: &Event<'_>) {
-        self.person_id.append_value(&event.person_id);
-        self.event_table.append_value(table);
-        self.date.append_value(event.date);
-        self.datetime.append_option(event.datetime);
-        self.source_vocabulary.append_option(event.source_vocabulary);
-        self.source_code.append_option(event.source_code);
-        self.source_name.append_option(event.source_name);
-        self.concept_id.append_value(event.concept_id);
-        self.value_as_number.append_option(event.value_as_number);
-        self.value_as_string.append_option(event.value_as_string);
-        self.unit.append_option(event.unit);
-    }
-
-    /// Without the columns that are the engine's: the first, `source`, and the last, `input_id`.
-    fn finish(mut self) -> Result<RecordBatch> {
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(self.person_id.finish()),
-            Arc::new(self.event_table.finish()),
-            Arc::new(self.date.finish()),
-            Arc::new(self.datetime.finish().with_timezone("UTC")),
-            Arc::new(self.source_vocabulary.finish()),
-            Arc::new(self.source_code.finish()),
-            Arc::new(self.source_name.finish()),
-            Arc::new(self.concept_id.finish()),
-            Arc::new(self.value_as_number.finish()),
-            Arc::new(self.value_as_string.finish()),
-            Arc::new(self.unit.finish()),
-        ];
-        let inner: Vec<usize> = (1..PATIENT_EVENTS.columns.len().saturating_sub(1)).collect();
-        let schema = PATIENT_EVENTS.schema().project(&inner)?;
-        Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
-    }
-}
-
-/// Passes bytes through and remembers what tells a torn record from a whole one.
-struct Tail {
-    inner: Box<dyn BufRead + Send>,
-    ended: bool,
-    odd_quotes: bool,
-}
-
-impl Read for Tail {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.ended |= n == 0 && !buffer.is_empty();
-        self.odd_quotes ^= memchr::memchr_iter(b'"', &buffer[..n]).count() % 2 == 1;
-        Ok(n)
-    }
-}
-
-/// CSV records below a header. Records end at `\n` alone, since the csv crate then counts lines exactly; the `\r` of
-/// CRLF stays on the last field and is trimmed with its blanks. The csv crate drops a byte-order mark.
-struct Records {
-    path: PathBuf,
-    reader: csv::Reader<Tail>,
-    header: Vec<String>,
-    masked: Vec<bool>,
-    record: ByteRecord,
-}
-
-impl Records {
-    /// A vocabulary file that is tab-separated is Athena's, where a quote is an ordinary character.
-    fn open(path: &Path, vocabulary: bool) -> Result<Self> {
-        let mut inner = open_decompressed(path)?;
-        let head = inner.fill_buf().map_err(|e| Error::read(path, 1, e))?;
-        let line = head.split(|b| *b == b'\n').next().unwrap_or_default();
-        let tabs = line.contains(&b'\t') && !line.contains(&b',');
-        let reader = ReaderBuilder::new()
-            .flexible(true)
-            .has_headers(false)
-            .delimiter(if tabs { b'\t' } else { b',' })
-            .quoting(!(tabs && vocabulary))
-            .terminator(Terminator::Any(b'\n'))
-            .from_reader(Tail { inner, ended: false, odd_quotes: false });
-        let (header, masked, record) = (Vec::new(), Vec::new(), ByteRecord::new());
-        let mut records = Self { path: path.to_path_buf(), reader, header, masked, record };
-        if !records.advance()? {
-            return Err(Error::Empty { path: path.to_path_buf() });
-        }
-        records.header = records.record.iter().map(column_name).collect();
-        records.masked = records.header.iter().map(|name| MASKED.contains(&name.as_str())).collect();
-        Ok(records)
-    }
-
-    fn column(&self, name: &str) -> Option<usize> {
-        self.header.iter().position(|found| found == name)
-    }
-
-    /// Columns that must be there. What is there is not said: a file without a header begins with a patient's row.
-    fn require<const N: usize>(&self, names: [&str; N]) -> Result<[usize; N]> {
-        let found = names.map(|name| self.column(name));
-        let missing: Vec<&str> = names.into_iter().zip(found).filter(|(_, at)| at.is_none()).map(|(n, _)| n).collect();
-        if missing.is_empty() {
-            return Ok(found.map(Option::unwrap_or_default));
-        }
-        let message = format!("the first line must be a header; it has no column {}", missing.join(", "));
-        Err(Error::format(&self.path, 1, message))
-    }
-
-    /// Moves to the next record that is not a blank line.
-    fn advance(&mut self) -> Result<bool> {
-        loop {
-            match self.reader.read_byte_record(&mut self.record) {
-                Ok(false) => return Ok(false),
-                Ok(true) if self.record.len() == 1 && self.record[0].trim_ascii().is_empty() => {}
-                Ok(true) => return Ok(true),
-                Err(error) => {
-                    let line = self.reader.position().line();
-                    return Err(match error.into_kind() {
-                        ErrorKind::Io(error) => Error::read(&self.path, line, error),
-                        _ => Error::format(&self.path, line, "cannot be read as CSV"),
-                    });
-                }
-            }
-        }
-    }
-
-    /// A field of the current record without outer blanks; empty where it is no text or not there.
-    fn field(&self, index: usize) -> &str {
-        self.record.get(index).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default().trim()
-    }
-
-    /// Whether the current record is text with the header's columns.
-    fn check(&self) -> Taken<()> {
-        if self.record.iter().any(|field| std::str::from_utf8(field).is_err()) {
-            return Err(Bad::row(RejectReason::InvalidUtf8, "the row is not UTF-8 text"));
-        }
-        let (found, expected) = (self.record.len(), self.header.len());
-        let swallowed = self.unterminated() && self.reader.get_ref().odd_quotes && self.line_breaks() > 0;
-        if (found < expected && self.unterminated()) || swallowed {
-            let message = format!("the file ends in the middle of the row: {found} of {expected} columns");
-            return Err(Bad::row(RejectReason::TornLine, message));
-        }
-        if found != expected {
-            let message = format!("the row has not the header's columns: {found} of {expected} columns");
-            return Err(Bad::row(RejectReason::ColumnCount, message));
-        }
-        Ok(())
-    }
-
-    /// Whether the file ended before the current record did: a record's line break comes before the end is seen.
-    fn unterminated(&self) -> bool {
-        self.reader.get_ref().ended
-    }
-
-    fn line_breaks(&self) -> u64 {
-        memchr::memchr_iter(b'\n', self.record.as_slice()).count() as u64
-    }
-
-    /// The line on which the current record begins, told from its end: blank lines before it do not count.
-    fn line(&self) -> u64 {
-        let own = self.line_breaks() + u64::from(!self.unterminated());
-        self.reader.position().line().saturating_sub(own).max(1)
-    }
-
-    fn reject(&self, bad: Bad) -> RejectedRow {
-        RejectedRow {
-            line: self.line(),
-            column: bad.column.and_then(|c| self.header.get(c).cloned()),
-            reason: bad.reason,
-            message: bad.message.into_owned(),
-            raw: self.raw(),
-        }
-    }
-
-    /// The record with what may identify a person masked. A record with too many or too few columns may hold its
-    /// person anywhere, a field with line breaks may hold other rows.
-    fn raw(&self) -> String {
-        let aligned = self.record.len() == self.header.len();
-        let fields = self.record.iter().enumerate().map(|(index, field)| {
-            let field = field.trim_ascii();
-            let trusted = aligned && self.masked.get(index) == Some(&false) && !field.contains(&b'\n');
-            if trusted || field.is_empty() { String::from_utf8_lossy(field) } else { Cow::Borrowed(MASK) }
-        });
-        fields.collect::<Vec<_>>().join(",")
-    }
-}
-
-fn column_name(field: &[u8]) -> String {
-    String::from_utf8_lossy(field).trim_start_matches('\u{feff}').trim().to_ascii_lowercase()
-}
-
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Array, AsArray};
+    use arrow::array::{Array, AsArray, RecordBatch};
     use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
     use proptest::prelude::*;
 
