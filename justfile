@@ -29,4 +29,4 @@ bench NAME *ARGS:
 
 # One version each of arrow, datafusion and tokenizers: prints nothing when all is well
 tree:
-    cargo tree -d -e normal --prefix none | grep -E '^(arrow|datafusion|tokenizers|parquet|candle)' || true
+    cargo tree -d -e normal --depth 0 --prefix none | grep -E '^(arrow|datafusion|tokenizers|parquet|candle)' || true

@@ -187,7 +187,8 @@ async fn dispatch(command: Command) -> Result<()> {
 
 fn start_log(options: &LogOptions) {
     let default = match options.verbose {
-        0 => "warn",
+        // These two log as errors what reaches a person as one line of ours.
+        0 => "warn,hf_hub=off,buoyant_kernel=off",
         1 => "warn,generel=info,generel_model=info,generel_pipeline=info,generel_udfs=info",
         _ => "info,generel=debug,generel_model=debug,generel_pipeline=debug,generel_udfs=debug",
     };

@@ -1,6 +1,6 @@
 //! OMOP CDM 5.3 and 5.4 tables as CSV: clinical events and persons.
 //!
-//! Person identifiers leave this file only as pseudonyms. A rejected row shows its person columns masked; where the
+//! Person identifiers leave this module only as pseudonyms. A rejected row shows its person columns masked; where the
 //! columns cannot be trusted (a wrong count, a quote that swallowed other rows), every field in doubt is masked.
 
 mod events;

@@ -34,7 +34,7 @@ impl Bad {
         Self::value(column, RejectReason::InvalidDate, "expected a date, YYYY-MM-DD or YYYYMMDD")
     }
 
-    pub(super) fn row(reason: RejectReason, message: impl Into<Cow<'static, str>>) -> Self {
+    fn row(reason: RejectReason, message: impl Into<Cow<'static, str>>) -> Self {
         Self { column: None, reason, message: message.into() }
     }
 }
