@@ -6,7 +6,7 @@ use crate::support::repository;
 
 const CRATES: [&str; 5] = ["schemas", "model", "udfs", "pipeline", "jobs"];
 /// Lines of a file without its tests. Falls over time, never rises.
-const LONGEST: usize = 620;
+const LONGEST: usize = 400;
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
