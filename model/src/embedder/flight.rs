@@ -19,6 +19,7 @@ pub(super) struct Claim {
     text: Arc<str>,
     sender: watch::Sender<Outcome>,
     flights: Flights,
+    in_flight: bool,
 }
 
 /// Waits for a text.
@@ -33,7 +34,7 @@ impl Flights {
             .map(|text| {
                 let sender = flights.entry(text.clone()).or_insert_with(|| {
                     let sender = watch::Sender::new(None);
-                    claims.push(Claim { text, sender: sender.clone(), flights: self.clone() });
+                    claims.push(Claim { text, sender: sender.clone(), flights: self.clone(), in_flight: true });
                     sender
                 });
                 Landing(sender.subscribe())
@@ -57,15 +58,24 @@ impl Claim {
         self.sender.receiver_count() == 0
     }
 
-    /// Tells every waiter.
-    pub(super) fn land(self, outcome: Result<Vector>) {
+    /// Tells every waiter. The text leaves the flights first: who asks after an outcome is known must not join the
+    /// flight that had it, or an error would be answered again.
+    pub(super) fn land(mut self, outcome: Result<Vector>) {
+        self.leave();
         self.sender.send_replace(Some(outcome));
+    }
+
+    /// Once only: afterwards the text may be another claim's.
+    fn leave(&mut self) {
+        if std::mem::take(&mut self.in_flight) {
+            self.flights.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.text);
+        }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.flights.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.text);
+        self.leave();
     }
 }
 
