@@ -15,7 +15,7 @@ use generel_schemas::tables;
 use crate::job_file::JobFile;
 use crate::progress::note;
 use crate::report::{AnswerRow, FileCounts, MappingRow, Report, StageTiming};
-use crate::runner::{JobReport, Runner};
+use crate::runner::{JobReport, Runner, counted};
 
 /// The sample: path below the demo's folder, content. See sample/NOTICE.md for origin and licences.
 const SAMPLE: &[(&str, &[u8])] = &[
@@ -145,7 +145,7 @@ async fn render(
         read: f.rows_read,
         kept: f.total_kept(),
         quarantined: f.rows_quarantined,
-        note: if f.skipped { "in the lake already".to_string() } else { join(&f.reasons) },
+        note: if f.skipped { "in the lake already".to_string() } else { counted(&f.reasons, ", ") },
     });
     let page = Report {
         title: "GENEREL demo".to_string(),
@@ -164,10 +164,6 @@ async fn render(
         next: next_commands(dir),
     };
     Ok(page.to_html())
-}
-
-fn join(reasons: &std::collections::BTreeMap<String, u64>) -> String {
-    reasons.iter().map(|(reason, n)| format!("{n} {reason}")).collect::<Vec<_>>().join(", ")
 }
 
 fn next_commands(dir: &Path) -> Vec<String> {

@@ -59,3 +59,10 @@ pub(crate) fn person_key() -> Result<PersonKey> {
     tracing::info!(path = %path.display(), "made a new key for person pseudonyms; keep it with your secrets");
     Ok(PersonKey::new(secret.into_bytes()))
 }
+
+/// Settings of object stores: every variable whose name begins as theirs do (`AWS_ENDPOINT`, `GOOGLE_SERVICE_ACCOUNT`,
+/// `AZURE_STORAGE_ACCOUNT_NAME` …). Passed on, never logged.
+pub(crate) fn store_options() -> Vec<(String, String)> {
+    let ours = |key: &str| ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|prefix| key.starts_with(prefix));
+    std::env::vars().filter(|(key, _)| ours(key)).collect()
+}

@@ -1,13 +1,17 @@
 //! Job files: YAML with `${ENV}` substitution, checked against the schema, errors with line and column.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use generel_pipeline::ingest::MaxRejects;
+use generel_pipeline::sources::ReadOptions;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::environment;
 use crate::exit::UsageError;
+use crate::ingest::{AUTO, Request};
 
 /// A job: what to ingest, embed, align and export, in this order.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -36,12 +40,13 @@ pub(crate) struct JobFile {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct IngestStep {
-    /// Format (see `generel formats`).
+    /// Format (see `generel formats`); `auto` looks at each file.
+    #[serde(default = "default_format")]
     pub(crate) format: String,
     /// Name of the source.
     pub(crate) source: String,
-    /// Files or folders, relative to the job file.
-    pub(crate) inputs: Vec<PathBuf>,
+    /// Files, folders or globs, relative to the job file, and URIs of object stores.
+    pub(crate) inputs: Vec<String>,
     /// Rows (10) or share (0.5%) that may be rejected before the file is refused.
     #[serde(default)]
     pub(crate) max_rejects: Option<String>,
@@ -54,9 +59,37 @@ pub(crate) struct IngestStep {
     /// Genome build of a summary-statistics file.
     #[serde(default)]
     pub(crate) genome_build: Option<String>,
+    /// Text encoding, where it is not UTF-8: windows-1252, latin1, utf-16le …
+    #[serde(default)]
+    pub(crate) encoding: Option<String>,
+    /// Columns by hand: the lake's name → the file's.
+    #[serde(default)]
+    pub(crate) columns: BTreeMap<String, String>,
+}
+
+fn default_format() -> String {
+    AUTO.to_string()
 }
 
 impl IngestStep {
+    /// What to ingest; relative inputs are looked for in `base`.
+    pub(crate) fn request(&self, base: &Path) -> Result<Request> {
+        let mut options = ReadOptions::new(&self.source, environment::person_key()?);
+        options.study_id.clone_from(&self.study_id);
+        options.trait_name.clone_from(&self.trait_name);
+        options.genome_build.clone_from(&self.genome_build);
+        options.columns.clone_from(&self.columns);
+        if let Some(name) = &self.encoding {
+            options.encoding = Some(name.parse().map_err(|e| UsageError(format!("encoding '{name}': {e}")))?);
+        }
+        let place = |input: &String| match input.contains("://") {
+            true => input.clone(),
+            false => base.join(input).display().to_string(),
+        };
+        let inputs = self.inputs.iter().map(place).collect();
+        Ok(Request { format: self.format.clone(), options, max_rejects: self.limit()?, inputs })
+    }
+
     /// The limit, parsed.
     pub(crate) fn limit(&self) -> Result<Option<MaxRejects>> {
         match &self.max_rejects {

@@ -8,14 +8,15 @@ use anyhow::{Context, Result};
 use chrono::Utc;
 use generel_model::{Embedder, EmbedderOptions, ModelInfo};
 use generel_pipeline::align::{AlignOptions, AlignReport, SourceSpec, SssomHeader, align, write_sssom};
-use generel_pipeline::ingest::{FileReport, Ingest, MaxRejects};
+use generel_pipeline::ingest::FileReport;
 use generel_pipeline::runs::{RunRecord, new_run_id, record};
-use generel_pipeline::sources::{Fingerprint, ReadOptions, format};
+use generel_pipeline::sources::Fingerprint;
 use generel_pipeline::{Lake, Session, SessionOptions};
 
 use crate::cli::output::{self, Form};
 use crate::environment;
 use crate::exit::UsageError;
+use crate::ingest::{Chosen, choose, ingest};
 use crate::job_file::{AlignStep, ExportStep, IngestStep, JobFile};
 use crate::progress::{Step, note};
 
@@ -44,13 +45,13 @@ pub(crate) async fn session(lake: Lake, model: Option<ModelInfo>) -> Result<Sess
 }
 
 /// Fetches the model if it is not on this machine, saying so.
-pub(crate) async fn pull(model: &str) -> Result<(ModelInfo, bool)> {
+pub(crate) async fn pull(model: &str) -> Result<ModelInfo> {
     let (store, name) = (environment::model_store()?, model.to_string());
     let step = Step::begin(format!("model {model}"));
     let pulled = tokio::task::spawn_blocking(move || store.pull(&name)).await?;
     let (info, fetched) = pulled.map_err(generel_pipeline::Error::from)?;
     step.end(if fetched { "fetched and verified" } else { "on this machine" });
-    Ok((info, fetched))
+    Ok(info)
 }
 
 /// A job with its places resolved.
@@ -84,19 +85,10 @@ impl Runner {
     }
 
     /// Checks everything that can be checked without reading a row, and says what would be done.
-    pub(crate) fn dry_run(&self) -> Result<()> {
+    pub(crate) async fn dry_run(&self) -> Result<()> {
         for step in &self.job.ingest {
-            let format = format(&step.format)?;
-            step.limit()?;
-            for input in &step.inputs {
-                for file in format.files(&self.base.join(input))? {
-                    note(format_args!(
-                        "ingest  {} as {} into source {}",
-                        file.path.display(),
-                        step.format,
-                        step.source
-                    ));
-                }
+            for Chosen { format, file, .. } in choose(&step.request(&self.base)?).await? {
+                note(format_args!("ingest  {} as {} into source {}", file.path().display(), format.name(), step.source));
             }
         }
         for step in &self.job.align {
@@ -120,7 +112,7 @@ impl Runner {
         for step in &steps {
             self.ingest(step, &run_id).await?;
         }
-        let info = if self.job.align.is_empty() { None } else { Some(pull(&self.model).await?.0) };
+        let info = if self.job.align.is_empty() { None } else { Some(pull(&self.model).await?) };
         let model_id = info.as_ref().map(|i| i.model_id.clone());
         let session = session(self.lake.clone(), info).await?;
         let aligns = std::mem::take(&mut self.job.align);
@@ -162,21 +154,14 @@ impl Runner {
     }
 
     async fn ingest(&mut self, step: &IngestStep, run_id: &str) -> Result<()> {
-        let mut options = ReadOptions::new(&step.source, environment::person_key()?);
-        options.study_id.clone_from(&step.study_id);
-        options.trait_name.clone_from(&step.trait_name);
-        options.genome_build.clone_from(&step.genome_build);
-        for input in &step.inputs {
-            let path = self.base.join(input);
-            let began = self.seconds();
-            let reports = ingest_path(&self.lake, &step.format, options.clone(), step.limit()?, run_id, &path).await?;
-            let rows: u64 = reports.iter().map(|r| r.rows_read).sum();
-            let skipped = reports.iter().all(|r| r.skipped);
-            let detail = if skipped { "in the lake already".to_string() } else { format!("{rows} rows") };
-            self.report.changed |= !skipped;
-            self.report.timeline.push((format!("ingest {}", step.source), began, self.seconds(), detail));
-            self.report.files.extend(reports.into_iter().map(|r| (step.format.clone(), r)));
-        }
+        let began = self.seconds();
+        let reports = ingest(&self.lake, &step.request(&self.base)?, run_id).await?;
+        let rows: u64 = reports.iter().map(|(_, r)| r.rows_read).sum();
+        let skipped = reports.iter().all(|(_, r)| r.skipped);
+        let detail = if skipped { "in the lake already".to_string() } else { format!("{rows} rows") };
+        self.report.changed |= !skipped;
+        self.report.timeline.push((format!("ingest {}", step.source), began, self.seconds(), detail));
+        self.report.files.extend(reports);
         Ok(())
     }
 
@@ -220,47 +205,9 @@ impl Runner {
     }
 }
 
-/// Ingests a path with progress, one line a file.
-pub(crate) async fn ingest_path(
-    lake: &Lake,
-    format_name: &str,
-    options: ReadOptions,
-    max_rejects: Option<MaxRejects>,
-    run_id: &str,
-    path: &Path,
-) -> Result<Vec<FileReport>> {
-    let format = format(format_name)?;
-    let mut reports = Vec::new();
-    for file in format.files(path)? {
-        let step = Step::begin(format!("ingest {}", file.name()));
-        let ingest = Ingest { format, options: options.clone(), max_rejects, run_id, progress: step.rows() };
-        let report = ingest.file(lake, file).await?;
-        step.end(describe(&report));
-        for reject in &report.first_rejects {
-            note(format_args!("  quarantined {reject}"));
-        }
-        reports.push(report);
-    }
-    Ok(reports)
-}
-
-/// One line on a file.
-fn describe(report: &FileReport) -> String {
-    if report.skipped {
-        return "in the lake already, nothing to do".to_string();
-    }
-    let tables: Vec<String> = report.rows_kept.iter().map(|(table, rows)| format!("{rows} {table}")).collect();
-    let kept = if tables.is_empty() { "no rows".to_string() } else { tables.join(" + ") };
-    let mut text = format!("{} rows read = {kept} + {} quarantined", report.rows_read, report.rows_quarantined);
-    if !report.reasons.is_empty() {
-        let reasons: Vec<String> = report.reasons.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
-        text.push_str(&format!(" ({})", reasons.join(", ")));
-    }
-    if !report.nulled.is_empty() {
-        let nulled: Vec<String> = report.nulled.iter().map(|(column, n)| format!("{n} {column}")).collect();
-        text.push_str(&format!("; unreadable and set to NULL: {}", nulled.join(", ")));
-    }
-    text
+/// `3 this, 4 that`.
+pub(crate) fn counted(counts: &BTreeMap<String, u64>, between: &str) -> String {
+    counts.iter().map(|(what, n)| format!("{n} {what}")).collect::<Vec<_>>().join(between)
 }
 
 /// Aligns two sources with progress.

@@ -40,9 +40,10 @@ pub async fn embed_texts(
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<EmbedReport> {
     let missing = missing(session, texts).await?;
+    let model_id = session.embedder()?.info().model_id.clone();
     let mut done = 0;
     for piece in missing.chunks(TEXTS_PER_COMMIT) {
-        let mut writer = session.lake.writer(&EMBEDDINGS).await?;
+        let mut writer = session.lake.writer(&EMBEDDINGS, Some(&model_id)).await?;
         for call in piece.chunks(TEXTS_PER_CALL) {
             let keys = StringArray::from_iter_values(call);
             let vectors = session.embedder()?.embed(&keys).await?;

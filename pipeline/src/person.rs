@@ -1,33 +1,45 @@
 //! Pseudonyms: person identifiers leave a source only as keyed hashes.
 
-use std::fmt::Write as _;
-
 use generel_schemas::Sensitive;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 
-/// The key with which person identifiers are hashed (HMAC-SHA-256). The same key gives the same pseudonym everywhere.
+/// What the key of the hash is derived for (BLAKE3's key derivation): no other use of the secret gives the same key.
+const CONTEXT: &str = "generel 2026-11 person pseudonyms";
+
+/// The key with which person identifiers are hashed (keyed BLAKE3). The same key gives the same pseudonym everywhere.
 #[derive(Debug, Clone)]
-pub struct PersonKey(Sensitive<Vec<u8>>);
+pub struct PersonKey(Sensitive<[u8; 32]>);
 
 impl PersonKey {
     /// From secret bytes.
-    pub fn new(secret: Vec<u8>) -> Self {
-        Self(Sensitive::new(secret))
+    pub fn new(secret: impl AsRef<[u8]>) -> Self {
+        Self(Sensitive::new(blake3::derive_key(CONTEXT, secret.as_ref())))
     }
 
     /// The pseudonym of a person: 32 hexadecimal digits (128 bits).
     pub fn pseudonym(&self, source: &str, person_id: &str) -> String {
-        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(self.0.expose())
-            .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
-        mac.update(&(source.len() as u64).to_le_bytes());
-        mac.update(source.as_bytes());
-        mac.update(person_id.as_bytes());
-        let digest = mac.finalize().into_bytes();
-        digest[..16].iter().fold(String::with_capacity(32), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        self.hex(source, person_id).as_str().to_string()
+    }
+
+    /// The pseudonym without an allocation.
+    pub(crate) fn hex(&self, source: &str, person_id: &str) -> Pseudonym {
+        let mut hasher = blake3::Hasher::new_keyed(self.0.expose());
+        hasher.update(&(source.len() as u64).to_le_bytes());
+        hasher.update(source.as_bytes());
+        hasher.update(person_id.as_bytes());
+        let mut text = [0u8; 32];
+        text.copy_from_slice(&hasher.finalize().to_hex().as_bytes()[..32]);
+        Pseudonym(text)
+    }
+}
+
+/// 32 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pseudonym([u8; 32]);
+
+impl Pseudonym {
+    /// As text.
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 

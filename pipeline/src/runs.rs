@@ -52,9 +52,9 @@ pub async fn record(lake: &Lake, record: &RunRecord, changed: bool) -> Result<bo
         return Ok(false);
     }
     let mark = Mark::new(id, rows.unwrap_or(0) + 1);
-    let mut writer = lake.writer(&RUNS).await?;
+    let mut writer = lake.writer(&RUNS, None).await?;
     writer.write(batch(record)?).await?;
-    writer.commit(Commit { replace_unit: None, marks: vec![mark], run_id: record.run_id.clone() }).await?;
+    writer.commit(Commit { replace_unit: false, marks: vec![mark], run_id: record.run_id.clone() }).await?;
     Ok(true)
 }
 

@@ -2,6 +2,7 @@
 //!
 //! This crate does no I/O and knows nothing of query engines, models, files or Kafka.
 
+mod decimal;
 mod error;
 pub mod gwas_ssf;
 pub mod ids;
@@ -13,6 +14,7 @@ pub mod sssom;
 pub mod tables;
 pub mod vector;
 
+pub use decimal::parse_f64;
 pub use error::{Error, Result};
 pub use reject::{RejectReason, RejectedRow};
 pub use sensitive::Sensitive;

@@ -4,6 +4,7 @@
 //! read apart and only the logarithm is ever a float.
 
 use crate::Result;
+use crate::decimal::{self, Decimal, POWERS};
 use crate::error::invalid;
 
 const KIND: &str = "p value";
@@ -15,60 +16,21 @@ const KIND: &str = "p value";
 /// # Errors
 /// When the text is not a decimal number, or the number is outside (0, 1].
 pub fn neg_log10(text: &str) -> Result<f64> {
-    let (negative, digits, exponent) = split(text)?;
-    let mut integer = 0i64;
-    let mut significand = String::with_capacity(20);
-    let mut seen_point = false;
-    for byte in digits.bytes() {
-        match byte {
-            b'.' => seen_point = true,
-            b'0' if significand.is_empty() => integer -= i64::from(seen_point),
-            digit => {
-                if significand.len() < 19 {
-                    significand.push(char::from(digit));
-                }
-                integer += i64::from(!seen_point);
-            }
-        }
-    }
-    if significand.is_empty() {
+    let Some(Decimal { negative, digits, exponent }) = decimal::read(text) else { return Err(not_a_number()) };
+    if digits == 0 {
         return invalid(KIND, "zero; the tool that wrote it underflowed, give neg_log_10_p_value instead");
     }
     if negative {
         return invalid(KIND, "negative");
     }
-    // value = 0.significand * 10^(integer + exponent) = d.ddd * 10^(integer + exponent - 1)
-    significand.insert(1, '.');
-    let mantissa: f64 = significand.parse().map_err(|_| not_a_number())?;
-    let power = integer.saturating_add(exponent).saturating_sub(1);
-    if power > 0 || (power == 0 && mantissa > 1.0) {
+    // Leading digit before the point, so that what is added to the exponent is in [0, 1).
+    let power = i64::from(digits.ilog10());
+    let exponent = exponent.saturating_add(power);
+    let mantissa = digits as f64 / POWERS[power as usize];
+    if exponent > 0 || (exponent == 0 && digits != 10u64.pow(power as u32)) {
         return invalid(KIND, "greater than 1");
     }
-    Ok((-(power as f64) - mantissa.log10()).max(0.0))
-}
-
-/// Splits `[+-]digits[.digits][e[+-]digits]` into sign, digits with point, and exponent.
-fn split(text: &str) -> Result<(bool, &str, i64)> {
-    let (negative, rest) = match text.as_bytes().first() {
-        Some(b'-') => (true, &text[1..]),
-        Some(b'+') => (false, &text[1..]),
-        _ => (false, text),
-    };
-    let (digits, exponent) = match rest.find(['e', 'E']) {
-        Some(at) => (&rest[..at], Some(&rest[at + 1..])),
-        None => (rest, None),
-    };
-    let plain = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
-    let one_point = digits.bytes().filter(|b| *b == b'.').count() <= 1;
-    if !one_point || !digits.bytes().all(|b| b.is_ascii_digit() || b == b'.') || !digits.bytes().any(|b| b != b'.') {
-        return Err(not_a_number());
-    }
-    let exponent = match exponent {
-        None => 0,
-        Some(e) if plain(e.strip_prefix(['-', '+']).unwrap_or(e)) => e.parse().map_err(|_| not_a_number())?,
-        Some(_) => return Err(not_a_number()),
-    };
-    Ok((negative, digits, exponent))
+    Ok((-(exponent as f64) - mantissa.log10()).max(0.0))
 }
 
 fn not_a_number() -> crate::Error {

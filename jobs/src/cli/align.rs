@@ -47,7 +47,7 @@ pub(super) async fn run(args: AlignArgs) -> Result<()> {
     let options =
         AlignOptions { top_k: args.top_k, min_score: args.min_score, ..AlignOptions::new(args.left, args.right) };
     options.check()?;
-    let (info, _) = pull(&args.model.model).await?;
+    let info = pull(&args.model.model).await?;
     let (run_id, started_at, model_id) = (new_run_id(), chrono::Utc::now(), info.model_id.clone());
     let session = session(lake, Some(info)).await?;
     let report = align_sources(&session, &options, &run_id).await?;

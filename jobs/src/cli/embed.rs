@@ -50,7 +50,7 @@ pub(super) async fn run(args: EmbedArgs) -> Result<()> {
     if let (Some(table), Some(column)) = (&args.table, &args.column) {
         return embed_column(&args, table, column).await;
     }
-    let (info, _) = pull(&args.model.model).await?;
+    let info = pull(&args.model.model).await?;
     let embedder = Embedder::new(info, EmbedderOptions::default());
     if !args.stdin {
         return print(&embedder, &args.text).await;
@@ -77,7 +77,7 @@ async fn print(embedder: &Embedder, texts: &[String]) -> Result<()> {
 
 async fn embed_column(args: &EmbedArgs, table: &str, column: &str) -> Result<()> {
     let lake = args.lake.open()?;
-    let (info, _) = pull(&args.model.model).await?;
+    let info = pull(&args.model.model).await?;
     let session = session(lake, Some(info)).await?;
     let frame = session.ctx().table(table).await?.select(vec![col(column)])?.distinct()?;
     let mut texts = std::collections::BTreeSet::new();

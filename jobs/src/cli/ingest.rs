@@ -1,29 +1,35 @@
 //! `generel ingest`: files into the lake.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::Result;
 use clap::Args;
-use generel_pipeline::ingest::MaxRejects;
+use generel_pipeline::ingest::{FileReport, MaxRejects};
 use generel_pipeline::runs::{RunRecord, new_run_id, record};
-use generel_pipeline::sources::{Fingerprint, ReadOptions, format};
+use generel_pipeline::sources::Fingerprint;
 
 use super::LakeOptions;
-use crate::environment;
-use crate::runner::ingest_path;
+use crate::ingest::{AUTO, choose, ingest};
+use crate::job_file::IngestStep;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  generel ingest --format obo --source doid doid.obo.gz
+  generel ingest --source doid doid.obo.gz                 (the format is recognized)
   generel ingest --format omop --source hospital /data/cdm/
   generel ingest --format gwas-ssf --source ukb --trait 'type 2 diabetes' GCST90293086.h.tsv.gz
   generel ingest --format gwas-catalog --source gwas_catalog --max-rejects 0.1% associations.tsv
 
+  generel ingest --format sumstats --source meta --columns effect_allele=Inc,p_value=P.meta meta.txt.gz
+  generel ingest --source ukb 'sumstats/*.tsv.bgz' s3://bucket/folder/
+
+Settings of object stores come from the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT, GOOGLE_SERVICE_ACCOUNT,
+AZURE_STORAGE_ACCOUNT_NAME …).
+
 A file whose content is in the lake already is skipped; a changed file replaces its own rows in one commit. Rejected
 rows go to the table quarantine with their line and reason. See generel formats.")]
 pub(super) struct IngestArgs {
-    /// Format of the files (see generel formats)
-    #[arg(long, value_name = "FORMAT")]
+    /// Format of the files (see generel formats); auto looks at each file and says what it found
+    #[arg(long, value_name = "FORMAT", default_value = AUTO)]
     format: String,
     /// Name under which the rows stand in the lake
     #[arg(long, value_name = "NAME")]
@@ -42,34 +48,55 @@ pub(super) struct IngestArgs {
     /// Genome build of a summary-statistics file; otherwise from its -meta.yaml
     #[arg(long, value_name = "BUILD")]
     genome_build: Option<String>,
-    /// Files, or folders where the format reads folders
+    /// Text encoding, where it is not UTF-8: windows-1252, latin1, utf-16le …
+    #[arg(long, value_name = "NAME")]
+    encoding: Option<String>,
+    /// Columns by hand: the lake's name = the file's, separated by commas
+    #[arg(long, value_name = "NAME=COLUMN", value_delimiter = ',', value_parser = column)]
+    columns: Vec<(String, String)>,
+    /// Files, folders, globs, URIs (s3://, gs://, az://, https://)
     #[arg(required = true, value_name = "INPUT")]
-    inputs: Vec<PathBuf>,
+    inputs: Vec<String>,
+}
+
+impl IngestArgs {
+    /// As a step of a job would say it.
+    fn into_step(self) -> IngestStep {
+        IngestStep {
+            format: self.format,
+            source: self.source,
+            inputs: self.inputs,
+            max_rejects: self.max_rejects.map(|limit| limit.to_string()),
+            study_id: self.study_id,
+            trait_name: self.trait_name,
+            genome_build: self.genome_build,
+            encoding: self.encoding,
+            columns: self.columns.into_iter().collect(),
+        }
+    }
+}
+
+fn column(text: &str) -> Result<(String, String), String> {
+    let (name, column) = text.split_once('=').ok_or("expected NAME=COLUMN, such as effect_allele=A1")?;
+    Ok((name.trim().to_string(), column.trim().to_string()))
 }
 
 pub(super) async fn run(args: IngestArgs) -> Result<()> {
+    let lake = args.lake.clone();
+    let source = args.source.clone();
+    let request = args.into_step().request(Path::new(""))?;
     // Everything that can be wrong with the command line is found before the lake is touched.
-    let found = format(&args.format)?;
-    for input in &args.inputs {
-        found.files(input)?;
-    }
-    let lake = args.lake.create()?;
-    let mut options = ReadOptions::new(&args.source, environment::person_key()?);
-    options.study_id = args.study_id;
-    options.trait_name = args.trait_name;
-    options.genome_build = args.genome_build;
+    choose(&request).await?;
+    let lake = lake.create()?;
     let (run_id, started_at) = (new_run_id(), chrono::Utc::now());
-    let mut reports = Vec::new();
-    for input in &args.inputs {
-        reports.extend(ingest_path(&lake, &args.format, options.clone(), args.max_rejects, &run_id, input).await?);
-    }
+    let reports: Vec<FileReport> = ingest(&lake, &request, &run_id).await?.into_iter().map(|(_, r)| r).collect();
     let parts: Vec<&[u8]> = reports.iter().map(|r| r.fingerprint.as_bytes()).collect();
     let rejected = reports.iter().any(|r| r.rows_quarantined > 0);
     let versions: Vec<_> = reports.iter().map(|r| &r.versions).collect();
     let kept: Vec<_> = reports.iter().map(|r| &r.rows_kept).collect();
     let run = RunRecord {
         run_id,
-        job: format!("ingest {}", args.source),
+        job: format!("ingest {source}"),
         started_at,
         status: if rejected { "done_with_rejects" } else { "done" },
         outputs: serde_json::to_value(versions)?,

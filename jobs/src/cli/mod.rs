@@ -60,7 +60,7 @@ enum LogFormat {
 }
 
 /// Where the lake is.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct LakeOptions {
     /// The lake: a folder or a URI
     #[arg(long, env = "GENEREL_LAKE", default_value = DEFAULT_LAKE, value_name = "URI")]

@@ -46,7 +46,7 @@ pub(super) async fn run(command: ModelCommand) -> Result<()> {
                 writeln!(out, "{}\tgenerel model pull {}", model.name, model.name)?;
             }
         }
-        ModelCommand::Pull { name } => show(&mut out, &pull(&name).await?.0)?,
+        ModelCommand::Pull { name } => show(&mut out, &pull(&name).await?)?,
         ModelCommand::Show(options) => {
             show(&mut out, &store.info(&options.model).map_err(generel_pipeline::Error::from)?)?
         }

@@ -47,7 +47,7 @@ pub(super) async fn run(args: RunArgs) -> Result<()> {
     let base = args.job.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let runner = Runner::new(job, base, args.lake.as_deref(), args.model.as_deref())?;
     if args.dry_run {
-        return runner.dry_run();
+        return runner.dry_run().await;
     }
     let (session, report) = runner.run().await?;
     for path in &report.written {

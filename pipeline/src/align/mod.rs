@@ -26,6 +26,9 @@ use select::{Candidate, select};
 
 /// Changes when the meaning of an alignment's result does, so that stored results are made again.
 const ALIGNMENT: &str = "align-1";
+/// Tables of a session that hold the two sides' vectors while they are aligned.
+const LEFT: &str = "generel_align_left";
+const RIGHT: &str = "generel_align_right";
 
 /// What to align and how.
 #[derive(Debug, Clone, PartialEq)]
@@ -130,8 +133,14 @@ pub async fn align(
     }
     let texts = Names::texts([&left, &right]);
     report.embedded = embed_texts(session, &texts, run_id, progress).await?.embedded;
-    let forward = candidates(session, &left, &right, options.top_k + 1, options.min_score).await?;
-    let backward = candidates(session, &right, &left, 1, options.min_score).await?;
+    // Each side's vectors are read once and serve both directions.
+    register_with_vectors(session, &left, LEFT).await?;
+    register_with_vectors(session, &right, RIGHT).await?;
+    let forward = candidates(session, (&left, LEFT), (&right, RIGHT), options.top_k + 1, options.min_score).await?;
+    let backward = candidates(session, (&right, RIGHT), (&left, LEFT), 1, options.min_score).await?;
+    for side in [LEFT, RIGHT] {
+        session.ctx().deregister_table(side)?;
+    }
     let mappings = select(forward, &backward, options.top_k);
     let (subjects, objects) = (options.left.source(), options.right.source());
     let batch = select::batch(
@@ -143,9 +152,9 @@ pub async fn align(
         &alignment_id,
         Utc::now().date_naive(),
     )?;
-    let mut writer = session.lake.writer(&MAPPINGS).await?;
+    let mut writer = session.lake.writer(&MAPPINGS, Some(&alignment_id)).await?;
     writer.write(batch).await?;
-    let commit = Commit { replace_unit: Some(alignment_id), marks: vec![mark], run_id: run_id.to_string() };
+    let commit = Commit { replace_unit: true, marks: vec![mark], run_id: run_id.to_string() };
     report.version = Some(writer.commit(commit).await?);
     session.refresh().await?;
     report.skipped = false;
@@ -155,23 +164,20 @@ pub async fn align(
     Ok(report)
 }
 
-/// The best pairs of names: for each name of `probe` the `k` codes of `build` with the most similar name.
+/// The best pairs of names: for each name of `probe` the `k` codes of `build` with the most similar name. Each side is
+/// its names and the table that holds their vectors.
 async fn candidates(
     session: &Session,
-    probe: &Names,
-    build: &Names,
+    (probe, probe_table): (&Names, &str),
+    (build, build_table): (&Names, &str),
     k: usize,
     min_score: f32,
 ) -> Result<Vec<Candidate>> {
-    let ctx = session.ctx();
-    let (probe_view, build_view) = ("generel_align_probe", "generel_align_build");
-    register_with_vectors(session, probe, probe_view).await?;
-    register_with_vectors(session, build, build_view).await?;
     let sql = format!(
-        "SELECT left_name_no, right_name_no, similarity_score, rank \
-         FROM similarity_join('{probe_view}', '{build_view}', {k}, {min_score:?}, 'code_no')"
+        "SELECT left_name_no, right_name_no, similarity_score \
+         FROM similarity_join('{probe_table}', '{build_table}', {k}, {min_score:?}, 'code_no')"
     );
-    let mut stream = ctx.sql(&sql).await?.execute_stream().await?;
+    let mut stream = session.ctx().sql(&sql).await?.execute_stream().await?;
     let mut found = Vec::new();
     while let Some(batch) = stream.next().await {
         let batch = batch?;
@@ -189,8 +195,6 @@ async fn candidates(
             });
         }
     }
-    ctx.deregister_table(probe_view)?;
-    ctx.deregister_table(build_view)?;
     Ok(found)
 }
 
@@ -199,10 +203,10 @@ fn numbers(batch: &RecordBatch, column: usize) -> Result<Vec<usize>> {
     Ok(cast.as_primitive::<Int32Type>().values().iter().map(|v| *v as usize).collect())
 }
 
-/// The names with their vectors as a view, in the order of the names, so that ties fall the same way every time.
-async fn register_with_vectors(session: &Session, names: &Names, view: &str) -> Result<()> {
+/// The names with their vectors as a table, in the order of the names, so that ties fall the same way every time.
+async fn register_with_vectors(session: &Session, names: &Names, table: &str) -> Result<()> {
     let ctx = session.ctx();
-    let raw = format!("{view}_names");
+    let raw = format!("{table}_names");
     let batch = names.keys()?;
     ctx.deregister_table(raw.as_str())?;
     ctx.register_table(raw.as_str(), Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))?;
@@ -215,8 +219,8 @@ async fn register_with_vectors(session: &Session, names: &Names, view: &str) -> 
     let Some(schema) = joined.first().map(RecordBatch::schema) else {
         return Err(Error::Internal("the names just embedded have no vectors".into()));
     };
-    ctx.deregister_table(view)?;
-    ctx.register_table(view, Arc::new(MemTable::try_new(schema, vec![joined])?))?;
+    ctx.deregister_table(table)?;
+    ctx.register_table(table, Arc::new(MemTable::try_new(schema, vec![joined])?))?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Date32Type, Float64Type};
 use chrono::NaiveDate;
 use datafusion::prelude::{col, lit};
 use datafusion::scalar::ScalarValue;
-use generel_schemas::ids::{Curie, PREFIXES};
+use generel_schemas::ids::Curie;
 use generel_schemas::sssom;
 use generel_schemas::tables::MAPPINGS;
 
@@ -168,8 +168,7 @@ fn curie_map(rows: &[Row]) -> BTreeMap<String, String> {
     let mut map = BTreeMap::new();
     for curie in rows.iter().flat_map(|r| columns.iter().filter_map(|c| r.get(c))) {
         if let Ok(curie) = curie.parse::<Curie>() {
-            let known = PREFIXES.iter().find(|p| p.preferred == curie.prefix());
-            let uri = known.map_or_else(|| format!("urn:generel:{}:", curie.prefix()), |p| p.uri.to_string());
+            let uri = curie.uri_prefix().map_or_else(|| format!("urn:generel:{}:", curie.prefix()), str::to_string);
             map.insert(curie.prefix().to_string(), uri);
         }
     }

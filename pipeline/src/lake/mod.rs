@@ -6,6 +6,8 @@
 
 mod commit;
 pub(crate) mod marks;
+pub(crate) mod parquet;
+mod stats;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -2,31 +2,56 @@
 //!
 //! A source states what it reads, it does not infer: its name, an example and the tables it fills stand in one
 //! [`FORMATS`] table from which `generel formats`, `--format` and the docs are derived. Rejected rows are part of a
-//! [`Chunk`], so that `rows read = rows kept + rows rejected` is checked per chunk and cannot drift.
+//! [`Chunk`], so that `rows read = rows taken + rows ignored + rows rejected` is checked per file and cannot drift.
+//!
+//! `docs/formats.md` shows how to add one.
 
-mod delimited;
 mod gwas;
-mod gwas_catalog;
-mod gwas_ssf;
 mod input;
-mod lines;
 mod obo;
-mod omop;
+mod output;
+mod patients;
+mod recognize;
+#[cfg(test)]
+mod testing;
+mod text;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use generel_schemas::{RejectedRow, Table};
 
-pub use input::{Fingerprint, InputFile};
+pub use input::{Encoding, Fingerprint, Found, InputFile, Place};
+pub use recognize::{Head, Likeness, recognize};
+
+pub use text::slabs::SlabReader;
+pub(crate) use text::slabs::{Slab, SlabParser};
+use text::delimited::Taken;
 
 use crate::person::PersonKey;
 use crate::{Error, Result};
 
 /// Every format, in the order in which `generel formats` lists them.
-pub const FORMATS: &[&dyn Source] = &[&obo::Obo, &omop::OmopCsv, &gwas_catalog::GwasCatalog, &gwas_ssf::GwasSsf];
+pub const FORMATS: &[&dyn Source] =
+    &[
+        &obo::Obo,
+        &patients::Omop,
+        &gwas::GwasCatalog,
+        &gwas::GWAS_SSF,
+        &gwas::REGENIE,
+        &gwas::PLINK1,
+        &gwas::PLINK2,
+        &gwas::SAIGE,
+        &gwas::BOLT_LMM,
+        &gwas::METAL,
+        &gwas::FINNGEN,
+        &gwas::NEALE,
+        &gwas::LDSC,
+        &gwas::GwasVcf,
+        &gwas::EQTL,
+        &gwas::SUMSTATS,
+    ];
 
 /// The format of this name.
 ///
@@ -53,19 +78,55 @@ pub trait Source: Send + Sync {
     /// The tables that it fills.
     fn tables(&self) -> &'static [&'static Table];
 
-    /// The files behind a path that a person gave: the file itself, or what the format finds in a folder.
+    /// Whether a file looks like this format, how sure that is, and what was seen: for `--format auto`.
+    fn recognize(&self, head: &Head) -> Option<Likeness>;
+
+    /// The files behind what a person gave: the file itself, or what the format finds in a folder.
     ///
     /// # Errors
     /// When nothing readable is there.
-    fn files(&self, path: &Path) -> Result<Vec<InputFile>> {
-        Ok(vec![InputFile::open(path)?])
+    fn files(&self, found: &Found) -> Result<Vec<InputFile>> {
+        Ok(vec![InputFile::open(found.file()?)?])
     }
 
     /// Opens a file: reads the header and whatever companions the format needs, no rows yet.
     ///
     /// # Errors
     /// When the file is empty, unreadable or has not the format's header.
-    fn open(&self, file: &InputFile, options: &ReadOptions) -> Result<Box<dyn ChunkReader>>;
+    fn open(&self, file: &InputFile, options: &ReadOptions) -> Result<Reader>;
+}
+
+/// How a file's rows are read.
+pub enum Reader {
+    /// One after the other, on one thread.
+    Chunks(Box<dyn ChunkReader>),
+    /// In slabs that any thread can parse.
+    Slabs(SlabReader),
+}
+
+impl Reader {
+    /// All rows in order on the calling thread.
+    pub fn into_chunks(self) -> Box<dyn ChunkReader> {
+        match self {
+            Self::Chunks(chunks) => chunks,
+            Self::Slabs(slabs) => Box::new(InOrder { slabs, buffer: Vec::new() }),
+        }
+    }
+}
+
+struct InOrder {
+    slabs: SlabReader,
+    buffer: Vec<u8>,
+}
+
+impl ChunkReader for InOrder {
+    fn next_chunk(&mut self) -> Result<Option<Chunk>> {
+        let quote = self.slabs.slabs.quote();
+        match self.slabs.slabs.next(&mut self.buffer)? {
+            None => Ok(None),
+            Some(first_line) => self.slabs.parser.parse(&Slab { bytes: &self.buffer, first_line, quote }).map(Some),
+        }
+    }
 }
 
 /// Reads a file chunk by chunk, in the order of its rows. Blocking; runs on a thread of its own.
@@ -77,12 +138,19 @@ pub trait ChunkReader: Send {
     fn next_chunk(&mut self) -> Result<Option<Chunk>>;
 }
 
-/// Some rows of a file: what was kept, what was rejected, and what was kept with a hole in it.
+/// Optional values that became NULL: column → count.
+pub(crate) type Nulled = BTreeMap<&'static str, u64>;
+
+/// Some rows of a file: what was kept, what was ignored or rejected, and what was kept with a hole in it.
 #[derive(Debug, Default)]
 pub struct Chunk {
     /// Rows read, by the format's own notion of a row.
     pub rows_read: u64,
-    /// Kept rows by table. A batch has the table's columns without `source` and `input_id`, which are the engine's.
+    /// Rows that became rows of the lake: one, or several where a record says several things.
+    pub rows_taken: u64,
+    /// Rows that the format has no use for: why → count.
+    pub ignored: BTreeMap<&'static str, u64>,
+    /// Rows of the lake by table. A batch has the table's columns without `source` and `input_id`, which are the engine's.
     pub batches: Vec<(&'static Table, RecordBatch)>,
     /// Rejected rows.
     pub rejected: Vec<RejectedRow>,
@@ -91,9 +159,22 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// Rows kept, over all tables.
+    /// Rows of the lake, over all tables.
     pub fn rows_kept(&self) -> u64 {
         self.batches.iter().map(|(_, batch)| batch.num_rows() as u64).sum()
+    }
+
+    /// Counts a row that was read and not refused.
+    pub(crate) fn take(&mut self, taken: Taken) {
+        match taken {
+            Taken::Kept => self.rows_taken += 1,
+            Taken::Ignored(why) => *self.ignored.entry(why).or_default() += 1,
+        }
+    }
+
+    /// Whether every row read has a fate.
+    pub fn is_balanced(&self) -> bool {
+        self.rows_read == self.rows_taken + self.ignored.values().sum::<u64>() + self.rejected.len() as u64
     }
 }
 
@@ -112,8 +193,12 @@ pub(super) fn batch(table: &'static Table, columns: Vec<ArrayRef>) -> Result<Rec
 pub struct ReadOptions {
     /// The source's name; equal person identifiers of two sources get different pseudonyms.
     pub source: String,
-    /// Rows of a chunk.
+    /// Rows of a chunk, where a file is read in order.
     pub chunk_rows: usize,
+    /// Bytes of a slab, where it is not.
+    pub slab_bytes: usize,
+    /// Text encoding; `None` is UTF-8.
+    pub encoding: Option<Encoding>,
     /// Key with which person identifiers are hashed.
     pub person_key: PersonKey,
     /// `study_id` of a summary-statistics file; the file's name without extensions if not given.
@@ -122,6 +207,8 @@ pub struct ReadOptions {
     pub trait_name: Option<String>,
     /// Genome build of a summary-statistics file; from the metadata file beside it if not given.
     pub genome_build: Option<String>,
+    /// Columns of the lake by hand: lake column → the file's column.
+    pub columns: BTreeMap<String, String>,
 }
 
 impl ReadOptions {
@@ -129,7 +216,10 @@ impl ReadOptions {
     pub fn new(source: impl Into<String>, person_key: PersonKey) -> Self {
         Self {
             source: source.into(),
-            chunk_rows: 8192,
+            chunk_rows: 16 * 1024,
+            slab_bytes: text::slabs::SLAB_BYTES,
+            encoding: None,
+            columns: BTreeMap::new(),
             person_key,
             study_id: None,
             trait_name: None,

@@ -15,9 +15,9 @@ use self::syntax::{
     Bad, Taken, Value, curie_or_text, label_start, non_empty, quoted, set_once, stanza_kind, synonym, tag_value, truth,
     unescape,
 };
-use super::input::InputFile;
-use super::lines::Lines;
-use super::{Chunk, ChunkReader, ReadOptions, Source};
+use super::recognize::{Head, Likeness};
+use super::text::lines::Lines;
+use super::{Chunk, ChunkReader, InputFile, ReadOptions, Reader, Source};
 use crate::{Error, Result};
 
 /// Predicate of an obsolete term's replacement: IAO's "term replaced by".
@@ -47,12 +47,23 @@ impl Source for Obo {
         &[&CONCEPTS, &CONCEPT_NAMES, &KG_EDGES]
     }
 
-    fn open(&self, file: &InputFile, options: &ReadOptions) -> Result<Box<dyn ChunkReader>> {
-        let mut lines = Lines::new(file.reader()?, file.path.clone());
+    fn recognize(&self, head: &Head) -> Option<Likeness> {
+        let says = head.text.starts_with("format-version:");
+        let stanza = head.lines().any(|line| line.trim() == "[Term]");
+        match (says, stanza) {
+            (true, _) => Likeness::new(99, "it begins with format-version:"),
+            (false, true) => Likeness::new(80, "it has [Term] stanzas"),
+            _ => None,
+        }
+    }
+
+    fn open(&self, file: &InputFile, options: &ReadOptions) -> Result<Reader> {
+        let mut lines = Lines::new(file.reader(options.encoding)?, file.path().to_path_buf());
         find_start(&mut lines)?;
         let mut parser = Parser::new(file.stem());
         parser.line(&Line::of(&lines));
-        Ok(Box::new(OboReader { lines, parser, chunk_rows: options.chunk_rows.max(1) as u64, ended: false }))
+        let chunk_rows = options.chunk_rows.max(1) as u64;
+        Ok(Reader::Chunks(Box::new(OboReader { lines, parser, chunk_rows, ended: false })))
     }
 }
 
@@ -345,7 +356,8 @@ mod tests {
         std::fs::write(&path, bytes).unwrap();
         let mut options = ReadOptions::new("test", PersonKey::new(b"key".to_vec()));
         options.chunk_rows = 3;
-        let mut reader = Obo.open(&InputFile::open(&path)?, &options)?;
+        let file = InputFile::open(&super::super::Place::local(&path))?;
+        let mut reader = Obo.open(&file, &options)?.into_chunks();
         let mut chunks = Vec::new();
         while let Some(chunk) = reader.next_chunk()? {
             assert_eq!(chunk.rows_read, chunk.rows_kept() + chunk.rejected.len() as u64);

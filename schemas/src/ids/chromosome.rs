@@ -31,12 +31,13 @@ impl Chromosome {
 impl FromStr for Chromosome {
     type Err = Error;
 
-    /// Accepts `7`, `07`, `chr7`, `X`, `chrX`, `Y`, `M`, `MT`, `23`–`25`.
+    /// Accepts `7`, `07`, `chr7`, `X`, `chrX`, `XY`, `Y`, `M`, `MT`, `23`–`25`.
     fn from_str(text: &str) -> Result<Self> {
         let bytes = text.as_bytes();
         let name = if bytes.len() > 3 && bytes[..3].eq_ignore_ascii_case(b"chr") { &text[3..] } else { text };
         let number = match name {
-            "X" | "x" => 23,
+            // The pseudoautosomal regions have X's coordinates.
+            "X" | "x" | "XY" | "xy" | "PAR1" | "PAR2" => 23,
             "Y" | "y" => 24,
             "MT" | "M" | "mt" | "Mt" | "m" => 25,
             digits if !digits.is_empty() && digits.len() <= 2 && digits.bytes().all(|b| b.is_ascii_digit()) => {
@@ -68,12 +69,13 @@ mod tests {
             ("X", 23),
             ("chrX", 23),
             ("23", 23),
+            ("XY", 23),
             ("MT", 25),
             ("chrM", 25),
         ] {
             assert_eq!(text.parse::<Chromosome>().unwrap().number(), number, "{text}");
         }
-        for bad in ["", "0", "26", "300", "-1", "1.0001", "chr", "Z", "XY", "1 "] {
+        for bad in ["", "0", "26", "300", "-1", "1.0001", "chr", "Z", "1 "] {
             assert!(bad.parse::<Chromosome>().is_err(), "{bad}");
         }
     }

@@ -45,7 +45,15 @@ impl Rows {
                 batches.push((table, rows));
             }
         }
-        Ok(Chunk { rows_read: self.read, batches, rejected: self.rejected, nulled: self.nulled })
+        let rows_taken = batches.iter().map(|(_, batch)| batch.num_rows() as u64).sum();
+        Ok(Chunk {
+            rows_read: self.read,
+            rows_taken,
+            batches,
+            rejected: self.rejected,
+            nulled: self.nulled,
+            ..Chunk::default()
+        })
     }
 }
 

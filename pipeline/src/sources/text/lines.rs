@@ -3,6 +3,7 @@
 use std::io::BufRead;
 use std::path::PathBuf;
 
+use super::slabs::Slabs;
 use crate::{Error, Result};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -10,7 +11,7 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 const MAX_LINE_BYTES: usize = 64 * 1024 * 1024;
 
 /// Reads lines into one buffer that it keeps.
-pub(super) struct Lines {
+pub(crate) struct Lines {
     reader: Box<dyn BufRead + Send>,
     path: PathBuf,
     buffer: Vec<u8>,
@@ -19,7 +20,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(reader: Box<dyn BufRead + Send>, path: PathBuf) -> Self {
+    pub(crate) fn new(reader: Box<dyn BufRead + Send>, path: PathBuf) -> Self {
         Self { reader, path, buffer: Vec::with_capacity(1024), number: 0, terminated: true }
     }
 
@@ -27,7 +28,7 @@ impl Lines {
     ///
     /// # Errors
     /// On I/O, corrupt compression, or a line beyond 64 MiB.
-    pub(super) fn advance(&mut self) -> Result<bool> {
+    pub(crate) fn advance(&mut self) -> Result<bool> {
         self.buffer.clear();
         let mut limited = std::io::Read::take(&mut self.reader, MAX_LINE_BYTES as u64);
         let read =
@@ -53,23 +54,34 @@ impl Lines {
     }
 
     /// The current line without `\n` or `\r\n`.
-    pub(super) fn line(&self) -> &[u8] {
+    pub(crate) fn line(&self) -> &[u8] {
         &self.buffer
     }
 
     /// The 1-based number of the current line.
-    pub(super) fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
     /// Whether the current line ended with a line break; only the last line of a file can lack one.
-    pub(super) fn terminated(&self) -> bool {
+    pub(crate) fn terminated(&self) -> bool {
         self.terminated
     }
 
     /// The file, for messages.
-    pub(super) fn path(&self) -> &PathBuf {
+    pub(crate) fn path(&self) -> &PathBuf {
         &self.path
+    }
+
+    /// What comes behind the current line, as slabs.
+    pub(crate) fn into_slabs(mut self, quote: Option<u8>) -> Slabs {
+        if self.number == 0
+            && let Ok(head) = self.reader.fill_buf()
+            && head.starts_with(BOM)
+        {
+            self.reader.consume(BOM.len());
+        }
+        Slabs::new(Box::new(self.reader), self.path, self.number + 1, quote)
     }
 }
 

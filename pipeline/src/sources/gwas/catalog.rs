@@ -9,10 +9,11 @@ use generel_schemas::ids::{Curie, Rsid};
 use generel_schemas::tables::GWAS_ASSOCIATIONS;
 use generel_schemas::{RejectReason, Table, gwas_ssf};
 
-use super::delimited::Delimited;
-use super::gwas::{self, Association, AssociationBuilder, Kept, Nulled};
-use super::input::InputFile;
-use super::{Chunk, ChunkReader, ReadOptions, Source};
+use super::super::output::{Association, Output};
+use super::super::recognize::{Head, Likeness};
+use super::super::text::delimited::{Delimited, Dialect, Header, Kept, Refused, Row, RowParser, Taken};
+use super::super::{InputFile, ReadOptions, Reader, Source};
+use super::values::{self, at};
 use crate::Result;
 
 /// What curators wrote in place of a p value.
@@ -21,7 +22,7 @@ const NO_P_VALUE: [&str; 3] = ["NS", "Pending", "E"];
 const LESS: [&str; 5] = ["decrea", "lower", "shorter", "younger", "fewer"];
 
 /// The format `gwas-catalog`.
-pub(super) struct GwasCatalog;
+pub(in super::super) struct GwasCatalog;
 
 impl Source for GwasCatalog {
     fn name(&self) -> &'static str {
@@ -40,16 +41,30 @@ impl Source for GwasCatalog {
         &[&GWAS_ASSOCIATIONS]
     }
 
-    fn open(&self, file: &InputFile, options: &ReadOptions) -> Result<Box<dyn ChunkReader>> {
-        let rows = Delimited::open(file, b'\t')?;
-        let columns = Columns::of(&rows)?;
-        Ok(Box::new(Reader {
-            rows,
-            columns,
-            file_study: file.stem(),
-            genome_build: options.genome_build.clone(),
-            chunk_rows: options.chunk_rows,
-        }))
+    fn recognize(&self, head: &Head) -> Option<Likeness> {
+        let names = ["disease/trait", "snps", "p-value", "strongest snp-risk allele"];
+        head.has_columns('\t', &names).then(|| Likeness::new(99, "the header has DISEASE/TRAIT, SNPS, P-VALUE"))?
+    }
+
+    fn open(&self, file: &InputFile, options: &ReadOptions) -> Result<Reader> {
+        let delimited = Delimited::open(file, options, Dialect::TSV)?;
+        let columns = Columns::of(&delimited.header)?;
+        let genome_build = options.genome_build.clone();
+        let study_id = options.study_id.clone();
+        let file_study = study_id.unwrap_or_else(|| file.stem());
+        Ok(delimited.into_reader(Rows { columns, file_study, genome_build }))
+    }
+}
+
+struct Rows {
+    columns: Columns,
+    file_study: String,
+    genome_build: Option<String>,
+}
+
+impl RowParser for Rows {
+    fn row(&self, row: &Row<'_>, out: &mut Output) -> Kept {
+        self.columns.keep(row, self, out)
     }
 }
 
@@ -73,14 +88,14 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(rows: &Delimited) -> Result<Self> {
-        let at = |name: &str| rows.column(&[name]);
+    fn of(rows: &Header) -> Result<Self> {
+        let at = |name: &str| rows.find(&[name]);
         Ok(Self {
             disease_trait: rows.require(&["DISEASE/TRAIT"])?,
             snps: rows.require(&["SNPS"])?,
             p_value: rows.require(&["P-VALUE"])?,
             p_value_mlog: at("PVALUE_MLOG"),
-            pubmed_id: rows.column(&["PUBMEDID", "PUBMED ID"]),
+            pubmed_id: rows.find(&["PUBMEDID", "PUBMED ID"]),
             accession: at("STUDY ACCESSION"),
             chromosome: at("CHR_ID"),
             position: at("CHR_POS"),
@@ -94,86 +109,75 @@ impl Columns {
         })
     }
 
-    fn keep(
-        &self,
-        rows: &Delimited,
-        file: &FileWide<'_>,
-        builder: &mut AssociationBuilder,
-        nulled: &mut Nulled,
-    ) -> Kept {
+    fn keep(&self, rows: &Row<'_>, file: &Rows, out: &mut Output) -> Kept {
         let get = |column| stated(rows, column);
         let disease_trait = get(Some(self.disease_trait))
-            .ok_or((Some(self.disease_trait), (RejectReason::MissingValue, "a trait is needed")))?;
+            .ok_or_else(|| Refused::column(self.disease_trait, RejectReason::MissingValue, "a trait is needed"))?;
         let p_value = self.p_value(rows)?;
         // Nothing below rejects the row: only kept rows count as having a hole.
         let p_value = match p_value {
             PValue::Known(value) => Some(value),
             PValue::Absent => None,
-            PValue::Word => hole(nulled, "neg_log_10_p_value", None),
+            PValue::Word => hole(out, "neg_log_10_p_value", None),
         };
         let pmid = match get(self.accession) {
             None => get(self.pubmed_id).map(|id| format!("PMID:{id}")),
             Some(_) => None,
         };
         let snps = get(Some(self.snps)).filter(|text| *text != "Pending");
-        let rsid = snps.and_then(gwas::rsid);
+        let rsid = snps.and_then(values::rsid);
         let uris = get(self.trait_uri);
-        let curie = uris.and_then(|text| hole(nulled, "trait_curie", trait_curie(text))).map(|curie| curie.to_string());
-        let allele = get(self.risk_allele).and_then(|text| hole(nulled, "effect_allele", risk_allele(text))).flatten();
-        let effect = self.effect(rows, nulled);
-        builder.append(&Association {
-            study_id: get(self.accession).or(pmid.as_deref()).unwrap_or(file.study_id),
+        let curie = uris.and_then(|text| hole(out, "trait_curie", trait_curie(text))).map(|curie| curie.to_string());
+        let allele = get(self.risk_allele).and_then(|text| hole(out, "effect_allele", risk_allele(text))).flatten();
+        let effect = self.effect(rows, out);
+        let association = Association {
+            study_id: get(self.accession).or(pmid.as_deref()).or(Some(&file.file_study)),
             trait_name: Some(disease_trait),
             trait_curie: curie.as_deref(),
-            chromosome: get(self.chromosome).and_then(|t| hole(nulled, "chromosome", gwas::chromosome(t).ok())),
+            chromosome: get(self.chromosome).and_then(|t| hole(out, "chromosome", values::chromosome(t).ok())),
             base_pair_location: get(self.position)
-                .and_then(|t| hole(nulled, "base_pair_location", gwas::position(t).ok())),
+                .and_then(|t| hole(out, "base_pair_location", values::position(t).ok())),
             effect_allele: allele.as_deref(),
             beta: effect.value.filter(|_| effect.is_beta),
             odds_ratio: effect.value.filter(|_| !effect.is_beta),
             effect_allele_frequency: get(self.risk_allele_frequency)
-                .and_then(|t| hole(nulled, "effect_allele_frequency", frequency(t))),
+                .and_then(|t| hole(out, "effect_allele_frequency", frequency(t))),
             neg_log_10_p_value: p_value,
             variant_id: snps.filter(|_| rsid.is_none()),
             rsid: rsid.as_deref(),
             ci_lower: effect.interval.map(|(lower, _)| lower),
             ci_upper: effect.interval.map(|(_, upper)| upper),
             mapped_gene: gene(get(self.mapped_gene)).or_else(|| gene(get(self.reported_gene))),
-            genome_build: file.genome_build,
+            genome_build: file.genome_build.as_deref(),
             ..Association::default()
-        });
-        Ok(())
+        };
+        out.association(&association);
+        Ok(Taken::Kept)
     }
 
     /// From P-VALUE, since PVALUE_MLOG is `Infinity` where the catalog's own float underflowed.
-    fn p_value(&self, rows: &Delimited) -> Kept<PValue> {
-        let text = rows.field(self.p_value);
+    fn p_value(&self, rows: &Row<'_>) -> Kept<PValue> {
+        let text = rows.get(self.p_value);
         if text.is_empty() {
-            let mlog = stated(rows, self.p_value_mlog).and_then(|text| gwas::not_negative(text).ok());
+            let mlog = stated(rows, self.p_value_mlog).and_then(|text| values::not_negative(text).ok());
             return Ok(mlog.map_or(PValue::Absent, PValue::Known));
         }
         if is_missing(text) || NO_P_VALUE.iter().any(|word| word.eq_ignore_ascii_case(text)) {
             return Ok(PValue::Word);
         }
-        gwas::p_value(text).map(PValue::Known).map_err(|refusal| (Some(self.p_value), refusal))
+        at(self.p_value, values::p_value(text)).map(PValue::Known)
     }
 
-    fn effect(&self, rows: &Delimited, nulled: &mut Nulled) -> Effect {
+    fn effect(&self, rows: &Row<'_>, out: &mut Output) -> Effect {
         let ci = stated(rows, self.ci).unwrap_or_default();
         let text = stated(rows, self.or_or_beta);
-        let value = text.and_then(|text| gwas::number(text).ok());
+        let value = text.and_then(|text| values::number(text).ok());
         let effect = Effect::of(value, ci);
         if text.is_some() && value.is_none() {
-            *nulled.entry(if effect.is_beta { "beta" } else { "odds_ratio" }).or_default() += 1;
+            out.hole(if effect.is_beta { "beta" } else { "odds_ratio" });
         }
         effect
     }
-}
-
-/// What stands for all rows of a file.
-struct FileWide<'a> {
-    study_id: &'a str,
-    genome_build: Option<&'a str>,
 }
 
 enum PValue {
@@ -229,15 +233,15 @@ fn interval(text: &str) -> Option<(f64, f64)> {
     // A dash after a digit separates; any other dash is a sign.
     let after_number = |at: usize| inside[..at].trim_end().ends_with(|c: char| c.is_ascii_digit() || c == '.');
     let (at, dash) = inside.char_indices().find(|(at, c)| matches!(*c, '-' | '–' | '—') && after_number(*at))?;
-    let lower = gwas::number(inside[..at].trim()).ok()?;
-    let upper = gwas::number(inside[at + dash.len_utf8()..].trim()).ok()?;
+    let lower = values::number(inside[..at].trim()).ok()?;
+    let upper = values::number(inside[at + dash.len_utf8()..].trim()).ok()?;
     (lower <= upper).then_some((lower, upper))
 }
 
 /// `0.77`, or the number of `0.77 (EA)`.
 fn frequency(text: &str) -> Option<f64> {
     let number = text.split([' ', '(']).next().unwrap_or_default();
-    gwas::frequency(number).ok()
+    values::frequency(number).ok()
 }
 
 /// The allele of `rs1874984-C`; `Some(None)` where the catalog says that it is unknown, `None` where it is no allele.
@@ -254,7 +258,7 @@ fn risk_allele(text: &str) -> Option<Option<Cow<'_, str>>> {
     if variant.eq_ignore_ascii_case("HLA") || variant.contains(char::is_whitespace) {
         return None;
     }
-    gwas::allele(allele).ok().map(Some)
+    values::allele(allele).ok().map(Some)
 }
 
 /// The first term of a comma-separated list of URIs: `http://www.ebi.ac.uk/efo/EFO_0004703` is `EFO:0004703`.
@@ -275,39 +279,23 @@ fn is_missing(text: &str) -> bool {
 }
 
 /// The text of a column, if there is such a column and a value in it.
-fn stated(rows: &Delimited, column: Option<usize>) -> Option<&str> {
-    column.map(|index| rows.field(index)).filter(|text| !is_missing(text))
+fn stated<'a>(rows: &Row<'a>, column: Option<usize>) -> Option<&'a str> {
+    column.map(|index| rows.get(index)).filter(|text| !is_missing(text))
 }
 
 /// Counts a value that is there but could not be read.
-fn hole<T>(nulled: &mut Nulled, column: &'static str, value: Option<T>) -> Option<T> {
+fn hole<T>(out: &mut Output, column: &'static str, value: Option<T>) -> Option<T> {
     if value.is_none() {
-        *nulled.entry(column).or_default() += 1;
+        out.hole(column);
     }
     value
-}
-
-struct Reader {
-    rows: Delimited,
-    columns: Columns,
-    file_study: String,
-    genome_build: Option<String>,
-    chunk_rows: usize,
-}
-
-impl ChunkReader for Reader {
-    fn next_chunk(&mut self) -> Result<Option<Chunk>> {
-        let Self { rows, columns, file_study, genome_build, chunk_rows } = self;
-        let file = FileWide { study_id: file_study.as_str(), genome_build: genome_build.as_deref() };
-        gwas::read_chunk(rows, *chunk_rows, |rows, builder, nulled| columns.keep(rows, &file, builder, nulled))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::gwas::testing::{cells, nulled, options, read, rejected};
+    use super::super::super::testing::{cells, nulled, options, read, rejected};
     use super::*;
 
     const HEADER: &str = "DATE ADDED TO CATALOG\tPUBMEDID\tDisease/Trait\tCHR_ID\tCHR_POS\tREPORTED GENE(S)\tMAPPED_GENE\t\

@@ -1,24 +1,21 @@
 //! The ingest stage: files in, rows in their tables, rejected rows in quarantine, each table in one commit a file.
 //!
-//! A blocking thread parses and the async side writes; a bounded channel between them is all the memory a file needs.
-//! `rows read = rows kept + rows quarantined` is checked for every file before anything is committed.
+//! What a file's rows are worth is counted where they are parsed and again where they are written; both counts must
+//! agree before anything is committed.
+
+mod engine;
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use generel_schemas::Table;
 use generel_schemas::tables::{PATIENT_EVENTS, QUARANTINE};
-use generel_schemas::{RejectedRow, Table};
-use tokio::sync::mpsc;
 
+use self::engine::{Plan, Tally};
 use crate::lake::marks::InputMarks;
 use crate::lake::{Commit, Lake, TableWriter};
-use crate::sources::{Chunk, Fingerprint, InputFile, ReadOptions, Source};
+use crate::sources::{Fingerprint, InputFile, ReadOptions, Source};
 use crate::{Error, Result};
-
-/// Chunks parsed ahead of the writer.
-const CHUNKS_AHEAD: usize = 4;
 
 /// How many rejected rows a file may have.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -81,7 +78,11 @@ pub struct FileReport {
     pub skipped: bool,
     /// Rows read.
     pub rows_read: u64,
-    /// Rows kept, by table.
+    /// Rows that became rows of the lake.
+    pub rows_taken: u64,
+    /// Rows that the format has no use for, by why.
+    pub rows_ignored: BTreeMap<String, u64>,
+    /// Rows of the lake, by table.
     pub rows_kept: BTreeMap<String, u64>,
     /// Rows quarantined.
     pub rows_quarantined: u64,
@@ -91,34 +92,36 @@ pub struct FileReport {
     pub nulled: BTreeMap<String, u64>,
     /// New versions of the tables written.
     pub versions: BTreeMap<String, u64>,
+    /// Which column of the file was understood as which of the lake's, where the format recognizes headers.
+    pub recognized: Option<String>,
     /// Where the first few rejected rows stood and why, without their values.
     pub first_rejects: Vec<String>,
 }
 
 impl FileReport {
-    /// Rows kept in all tables.
+    /// Rows of the lake in all tables.
     pub fn total_kept(&self) -> u64 {
         self.rows_kept.values().sum()
+    }
+
+    fn take(&mut self, tally: Tally) {
+        let named = |counts: BTreeMap<&'static str, u64>| counts.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
+        self.rows_read = tally.read;
+        self.rows_taken = tally.taken;
+        self.rows_ignored = named(tally.ignored);
+        self.rows_kept = named(tally.kept);
+        self.rows_quarantined = tally.rejected;
+        self.reasons = named(tally.reasons);
+        self.nulled = named(tally.nulled);
+        self.first_rejects = tally.first_rejects;
     }
 }
 
 impl Ingest<'_> {
-    /// Ingests the files behind a path.
-    ///
-    /// # Errors
-    /// When a file cannot be read or written; the files before it are in the lake.
-    pub async fn path(&self, lake: &Lake, path: &Path) -> Result<Vec<FileReport>> {
-        let mut reports = Vec::new();
-        for file in self.format.files(path)? {
-            reports.push(self.file(lake, file).await?);
-        }
-        Ok(reports)
-    }
-
     /// Ingests one file.
     ///
     /// # Errors
-    /// As [`Ingest::path`]; nothing of the file is written then, but for its quarantined rows if the failure came after
+    /// When the file cannot be read or written; nothing of it is written then, but for its quarantined rows if the failure came after
     /// their commit. Running again completes it.
     pub async fn file(&self, lake: &Lake, file: InputFile) -> Result<FileReport> {
         let for_hash = file.clone();
@@ -135,9 +138,22 @@ impl Ingest<'_> {
             report.skipped = true;
             return Ok(report);
         }
-        self.read(file, &input_id, &mut outputs, &mut report).await?;
-        self.check(&report)?;
-        report.versions = outputs.commit(&input_id, self.run_id).await?;
+        let recognized = Arc::new(OnceLock::new());
+        let read = match self.read(file, &input_id, &mut outputs, &recognized).await {
+            Ok(tally) => {
+                report.take(tally);
+                self.check(&report, &outputs)
+            }
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(()) => report.versions = outputs.commit(self.run_id).await?,
+            Err(error) => {
+                outputs.abandon().await;
+                return Err(error);
+            }
+        }
+        report.recognized = recognized.get().cloned();
         Ok(report)
     }
 
@@ -146,49 +162,41 @@ impl Ingest<'_> {
         file: InputFile,
         input_id: &str,
         outputs: &mut Outputs,
-        report: &mut FileReport,
-    ) -> Result<()> {
-        let (sender, mut chunks) = mpsc::channel::<Result<Chunk>>(CHUNKS_AHEAD);
-        let (format, options) = (self.format, self.options.clone());
-        let parser = tokio::task::spawn_blocking(move || {
-            let mut reader = match format.open(&file, &options) {
-                Ok(reader) => reader,
-                Err(error) => return drop(sender.blocking_send(Err(error))),
-            };
-            while let Some(chunk) = reader.next_chunk().transpose() {
-                let failed = chunk.is_err();
-                if sender.blocking_send(chunk).is_err() || failed {
-                    return;
-                }
+        recognized: &Arc<OnceLock<String>>,
+    ) -> Result<Tally> {
+        let plan = Plan {
+            format: self.format,
+            file,
+            options: self.options.clone(),
+            run_id: self.run_id.to_string(),
+            input_id: input_id.to_string(),
+            recognized: Arc::clone(recognized),
+            encoders: outputs.pending.iter().map(|(table, writer, _)| (*table, writer.encoder())).collect(),
+        };
+        let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let (mut pieces, mut tally) = (engine::start(plan, workers), Tally::default());
+        while let Some(piece) = pieces.next().await? {
+            for (at, group) in piece.groups {
+                outputs.pending[at].1.append(group).await?;
             }
-        });
-        while let Some(chunk) = chunks.recv().await {
-            let chunk = chunk?;
-            report.rows_read += chunk.rows_read;
-            report.rows_quarantined += chunk.rejected.len() as u64;
-            for row in &chunk.rejected {
-                *report.reasons.entry(row.reason.to_string()).or_default() += 1;
-                if report.first_rejects.len() < 5 {
-                    report.first_rejects.push(row.to_string());
-                }
-            }
-            for (column, count) in &chunk.nulled {
-                *report.nulled.entry((*column).to_string()).or_default() += count;
-            }
-            let rejected = quarantine_batch(&chunk.rejected, self, &report.file, input_id)?;
-            outputs.write(&QUARANTINE, rejected).await?;
-            for (table, batch) in chunk.batches {
-                *report.rows_kept.entry(table.name.to_string()).or_default() += batch.num_rows() as u64;
-                outputs.write(table, complete(table, &batch, &self.options.source, input_id)?).await?;
-            }
-            (self.progress)(report.rows_read);
+            tally.add(piece.tally);
+            (self.progress)(tally.read);
         }
-        parser.await.map_err(|e| Error::Internal(format!("the parser of {} panicked: {e}", report.file)))
+        Ok(tally)
     }
 
-    fn check(&self, report: &FileReport) -> Result<()> {
-        let (read, kept, rejected) = (report.rows_read, report.total_kept(), report.rows_quarantined);
-        if read != kept + rejected {
+    fn check(&self, report: &FileReport, outputs: &Outputs) -> Result<()> {
+        let (read, rejected) = (report.rows_read, report.rows_quarantined);
+        let kept = report.rows_taken + report.rows_ignored.values().sum::<u64>();
+        let written = |(table, writer, _): &(&'static Table, TableWriter, InputMarks)| {
+            let expected = if table.name == QUARANTINE.name {
+                rejected
+            } else {
+                report.rows_kept.get(table.name).copied().unwrap_or_default()
+            };
+            writer.rows() == expected
+        };
+        if read != kept + rejected || !outputs.pending.iter().all(written) {
             return Err(Error::Unbalanced { file: report.file.clone(), read, kept, rejected });
         }
         let over = match self.max_rejects {
@@ -221,15 +229,15 @@ impl Ingest<'_> {
             text(&options.study_id).as_bytes(),
             text(&options.trait_name).as_bytes(),
             text(&options.genome_build).as_bytes(),
+            format!("{:?} {:?}", options.encoding, options.columns).as_bytes(),
             key.as_bytes(),
         ])
     }
 
-    /// A file is the same file when source, format and absolute path are.
+    /// A file is the same file when source, format and absolute path or URI are.
     fn input_id(&self, file: &InputFile) -> String {
-        let path = file.path.canonicalize().unwrap_or_else(|_| file.path.clone());
-        let path = path.to_string_lossy();
-        Fingerprint::of(&[self.options.source.as_bytes(), self.format.name().as_bytes(), path.as_bytes()]).to_string()
+        let place = file.place.identity();
+        Fingerprint::of(&[self.options.source.as_bytes(), self.format.name().as_bytes(), place.as_bytes()]).to_string()
     }
 }
 
@@ -245,60 +253,26 @@ impl Outputs {
             let delta = lake.table_or_create(table).await?;
             let marks = InputMarks::read(table, &delta, &ingest.options.source, input_id, fingerprint).await?;
             if !marks.is_present() {
-                pending.push((table, TableWriter::new(table, delta)?, marks));
+                pending.push((table, TableWriter::new(table, delta, Some(input_id))?, marks));
             }
         }
         Ok(Self { pending })
     }
 
-    /// Writes rows of a table that lacks them; those of another are there already.
-    async fn write(&mut self, table: &'static Table, batch: RecordBatch) -> Result<()> {
-        match self.pending.iter_mut().find(|(t, ..)| t.name == table.name) {
-            Some((_, writer, _)) => writer.write(batch).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn commit(self, input_id: &str, run_id: &str) -> Result<BTreeMap<String, u64>> {
+    async fn commit(self, run_id: &str) -> Result<BTreeMap<String, u64>> {
         let mut versions = BTreeMap::new();
         for (table, writer, marks) in self.pending {
-            let commit = Commit {
-                replace_unit: Some(input_id.to_string()),
-                marks: marks.to_commit(),
-                run_id: run_id.to_string(),
-            };
+            let commit = Commit { replace_unit: true, marks: marks.to_commit(), run_id: run_id.to_string() };
             versions.insert(table.name.to_string(), writer.commit(commit).await?);
         }
         Ok(versions)
     }
-}
 
-/// Adds what every row of a file has in common: `source` in front, `input_id` behind.
-fn complete(table: &Table, batch: &RecordBatch, source: &str, input_id: &str) -> Result<RecordBatch> {
-    let rows = batch.num_rows();
-    let mut columns: Vec<ArrayRef> = vec![Arc::new(StringArray::from(vec![source; rows]))];
-    columns.extend(batch.columns().iter().cloned());
-    columns.push(Arc::new(StringArray::from(vec![input_id; rows])));
-    Ok(RecordBatch::try_new(table.schema(), columns)?)
-}
-
-fn quarantine_batch(rejected: &[RejectedRow], ingest: &Ingest<'_>, file: &str, input_id: &str) -> Result<RecordBatch> {
-    let rows = rejected.len();
-    let text = |f: &dyn Fn(&RejectedRow) -> String| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(rejected.iter().map(f)))
-    };
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from(vec![ingest.run_id; rows])),
-        Arc::new(StringArray::from(vec![ingest.options.source.as_str(); rows])),
-        Arc::new(StringArray::from(vec![file; rows])),
-        Arc::new(Int64Array::from_iter_values(rejected.iter().map(|r| r.line as i64))),
-        Arc::new(rejected.iter().map(|r| r.column.as_deref()).collect::<StringArray>()),
-        text(&|r| r.reason.to_string()),
-        text(&|r| r.message.clone()),
-        text(&|r| r.raw.clone()),
-        Arc::new(StringArray::from(vec![input_id; rows])),
-    ];
-    Ok(RecordBatch::try_new(QUARANTINE.schema(), columns)?)
+    async fn abandon(self) {
+        for (_, writer, _) in self.pending {
+            writer.abandon().await;
+        }
+    }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

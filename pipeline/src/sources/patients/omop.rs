@@ -1,13 +1,8 @@
 //! OMOP CDM 5.3 and 5.4 tables as CSV: clinical events and persons.
 //!
-//! Person identifiers leave this module only as pseudonyms. A rejected row shows its person columns masked; where the
-//! columns cannot be trusted (a wrong count, a quote that swallowed other rows), every field in doubt is masked.
+//! Person identifiers leave this module only as pseudonyms, and stand masked in rejected rows.
 
-mod events;
-mod records;
-
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::Date32Type;
@@ -16,24 +11,27 @@ use generel_schemas::omop::{CONCEPT, EVENT_TABLES, EventTable, PERSON};
 use generel_schemas::tables::PATIENT_EVENTS;
 use generel_schemas::{RejectReason, Table};
 
-use self::events::{Event, Events};
-use self::records::{Bad, Records, Taken};
-use super::input::InputFile;
-use super::{Chunk, ChunkReader, ReadOptions, Source};
+use super::super::output::{Event, Output};
+use super::super::recognize::{Head, Likeness};
+use super::super::text::delimited::{Delimited, Delimiter, Dialect, Header, Kept, Refused, Row, RowParser, Taken};
+use super::super::text::values::{self, digits};
+use super::super::{Found, InputFile, Place, ReadOptions, Reader, Source};
 use crate::person::PersonKey;
 use crate::{Error, Result};
 
-/// The format `omop`.
-pub(super) struct OmopCsv;
+/// Columns that identify a person, in every table.
+const PERSONS: [&str; 2] = ["person_id", "person_source_value"];
 
-impl Source for OmopCsv {
+/// The format `omop`.
+pub(in super::super) struct Omop;
+
+impl Source for Omop {
     fn name(&self) -> &'static str {
         "omop"
     }
 
     fn doc(&self) -> &'static str {
-        "OMOP CDM 5.3/5.4 folder of CSV files (.csv or .csv.gz): \
-         condition_occurrence, drug_exposure, measurement, person"
+        "OMOP CDM 5.3/5.4 folder of CSV files: person and the event tables; names come from the concept table beside them"
     }
 
     fn example(&self) -> &'static str {
@@ -44,45 +42,64 @@ impl Source for OmopCsv {
         &[&PATIENT_EVENTS]
     }
 
-    fn files(&self, path: &Path) -> Result<Vec<InputFile>> {
-        if !path.is_dir() {
-            InputFile::open(path)?;
-            layout(path)?;
-            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-            let concepts = find(folder, CONCEPT)?;
-            return Ok(vec![InputFile::with_companions(path, concepts.into_iter().collect())?]);
-        }
-        let mut tables = Vec::new();
-        for table in table_names() {
-            tables.extend(find(path, table)?);
-        }
-        if tables.is_empty() {
-            let names = table_names().collect::<Vec<_>>().join(", ");
-            return Err(Error::Invalid(format!("{}: no .csv or .csv.gz file of {names} in it", path.display())));
-        }
-        tables.sort();
-        let concepts = find(path, CONCEPT)?;
-        tables.iter().map(|table| InputFile::with_companions(table, concepts.iter().cloned().collect())).collect()
+    fn recognize(&self, head: &Head) -> Option<Likeness> {
+        let table = head.name.rsplit_once('.').map_or(head.name.as_str(), |(stem, _)| stem);
+        let known = layout_of(table)?;
+        let separator = if head.header().contains('\t') { '\t' } else { ',' };
+        let columns = ["person_id", known.concept_id()];
+        head.has_columns(separator, &columns).then(|| Likeness::new(98, format!("OMOP's table {table}, by name and columns")))?
     }
 
-    fn open(&self, file: &InputFile, options: &ReadOptions) -> Result<Box<dyn ChunkReader>> {
-        let layout = layout(&file.path)?;
-        let records = Records::open(&file.path, false)?;
-        let columns = Columns::of(layout, &records)?;
+    fn files(&self, found: &Found) -> Result<Vec<InputFile>> {
+        match found {
+            Found::File(place) => {
+                place.size()?;
+                layout(place)?;
+                let concepts = find(&place.siblings()?, CONCEPT)?;
+                Ok(vec![InputFile::with_companions(place, concepts.into_iter().collect())?])
+            }
+            Found::Folder(path, places) => {
+                let mut tables = Vec::new();
+                for table in table_names() {
+                    tables.extend(find(places, table)?);
+                }
+                if tables.is_empty() {
+                    let names = table_names().collect::<Vec<_>>().join(", ");
+                    return Err(Error::Invalid(format!("{}: no .csv file of {names} in it", path.display())));
+                }
+                tables.sort_by(|a, b| a.path().cmp(b.path()));
+                let concepts = find(places, CONCEPT)?;
+                tables.iter().map(|t| InputFile::with_companions(t, concepts.iter().cloned().collect())).collect()
+            }
+        }
+    }
+
+    fn open(&self, file: &InputFile, options: &ReadOptions) -> Result<Reader> {
+        let layout = layout(&file.place)?;
+        let mut delimited = Delimited::open(file, options, dialect(&file.place, false)?)?;
+        delimited.header.mask_all_but(&[]);
+        let columns = Columns::of(layout, &delimited.header)?;
+        delimited.header.mask(|name| PERSONS.iter().any(|p| p.eq_ignore_ascii_case(name)));
         let concepts = match file.companions.first() {
-            Some(path) => load_concepts(path)?,
+            Some(place) => load_concepts(place, options)?,
             None => HashMap::new(),
         };
-        Ok(Box::new(OmopReader {
-            table: layout.name(),
-            records,
-            columns,
-            concepts,
-            source: options.source.clone(),
-            person_key: options.person_key.clone(),
-            chunk_rows: options.chunk_rows.max(1) as u64,
-        }))
+        let (source, person_key) = (options.source.clone(), options.person_key.clone());
+        Ok(delimited.into_reader(Rows { table: layout.name(), columns, concepts, source, person_key }))
     }
+}
+
+/// Comma-separated with quotes; a vocabulary file that is tab-separated is Athena's, where a quote is an ordinary
+/// character.
+fn dialect(place: &Place, vocabulary: bool) -> Result<Dialect> {
+    let head = Head::read(place)?;
+    let header = head.header();
+    let tabs = header.contains('\t') && !header.contains(',');
+    Ok(Dialect {
+        delimiter: Delimiter::Byte(if tabs { b'\t' } else { b',' }),
+        quoted: !(tabs && vocabulary),
+        ..Dialect::CSV
+    })
 }
 
 fn table_names() -> impl Iterator<Item = &'static str> {
@@ -90,25 +107,21 @@ fn table_names() -> impl Iterator<Item = &'static str> {
 }
 
 /// The table that a file's name names: `PERSON.csv.gz` is `person`.
-fn table_name(path: &Path) -> Option<String> {
-    let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
-    let name = name.strip_suffix(".gz").unwrap_or(&name);
-    name.strip_suffix(".csv").map(str::to_string)
+fn table_name(place: &Place) -> Option<String> {
+    place.bare_name().to_ascii_lowercase().strip_suffix(".csv").map(str::to_string)
 }
 
-/// A table's file in a folder. Two of them are an error: each event would be there twice.
-fn find(folder: &Path, table: &str) -> Result<Option<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
-        let path = entry.map_err(|e| Error::io(folder, e))?.path();
-        if table_name(&path).as_deref() == Some(table) {
-            found.push(path);
+/// A table's file among others. Two of them are an error: each event would be there twice.
+fn find(places: &[Place], table: &str) -> Result<Option<Place>> {
+    let mut found = places.iter().filter(|place| table_name(place).as_deref() == Some(table));
+    let first = found.next().cloned();
+    match (first, found.next()) {
+        (_, Some(second)) => {
+            let folder = second.path().parent().unwrap_or(second.path()).display();
+            Err(Error::Invalid(format!("{folder}: more than one file of table {table}; keep one")))
         }
+        (first, None) => Ok(first),
     }
-    if found.len() > 1 {
-        return Err(Error::Invalid(format!("{}: more than one file of table {table}; keep one", folder.display())));
-    }
-    Ok(found.pop())
 }
 
 /// How a table says what an event needs.
@@ -125,16 +138,26 @@ impl Layout {
             Self::Person => PERSON,
         }
     }
+
+    fn concept_id(self) -> &'static str {
+        match self {
+            Self::Event(table) => table.concept_id,
+            Self::Person => "gender_concept_id",
+        }
+    }
 }
 
-fn layout(path: &Path) -> Result<Layout> {
-    let name = table_name(path).unwrap_or_default();
-    if name == PERSON {
-        return Ok(Layout::Person);
+fn layout_of(table: &str) -> Option<Layout> {
+    if table == PERSON {
+        return Some(Layout::Person);
     }
-    EVENT_TABLES.iter().find(|table| table.name == name).map(Layout::Event).ok_or_else(|| {
+    EVENT_TABLES.iter().find(|t| t.name == table).map(Layout::Event)
+}
+
+fn layout(place: &Place) -> Result<Layout> {
+    table_name(place).as_deref().and_then(layout_of).ok_or_else(|| {
         let names = table_names().collect::<Vec<_>>().join(", ");
-        Error::Invalid(format!("{}: the name must be that of an OMOP table ({names}) with .csv", path.display()))
+        Error::Invalid(format!("{}: the name must be that of an OMOP table ({names}) with .csv", place.path().display()))
     })
 }
 
@@ -157,38 +180,32 @@ enum DateColumns {
 }
 
 impl Columns {
-    fn of(layout: Layout, records: &Records) -> Result<Self> {
-        let at = |name: &str| records.column(name);
+    fn of(layout: Layout, header: &Header) -> Result<Self> {
+        let at = |name: &str| header.find(&[name]);
+        let need = |name: &str| header.require(&[name]);
         match layout {
-            Layout::Event(table) => {
-                let [person_id, concept_id, date] = records.require(["person_id", table.concept_id, table.date])?;
-                Ok(Self {
-                    person_id,
-                    concept_id,
-                    date: DateColumns::Event(date),
-                    datetime: at(table.datetime),
-                    source_value: at(table.source_value),
-                    source_concept_id: at(table.source_concept_id),
-                    value_as_number: table.value_as_number.and_then(at),
-                    value_as_string: table.value_as_string.and_then(at),
-                    unit: table.unit.and_then(at),
-                })
-            }
-            Layout::Person => {
-                let [person_id, concept_id, year] =
-                    records.require(["person_id", "gender_concept_id", "year_of_birth"])?;
-                Ok(Self {
-                    person_id,
-                    concept_id,
-                    date: DateColumns::Birth { year, month: at("month_of_birth"), day: at("day_of_birth") },
-                    datetime: at("birth_datetime"),
-                    source_value: at("gender_source_value"),
-                    source_concept_id: None,
-                    value_as_number: None,
-                    value_as_string: None,
-                    unit: None,
-                })
-            }
+            Layout::Event(table) => Ok(Self {
+                person_id: need("person_id")?,
+                concept_id: need(table.concept_id)?,
+                date: DateColumns::Event(need(table.date)?),
+                datetime: at(table.datetime),
+                source_value: at(table.source_value),
+                source_concept_id: at(table.source_concept_id),
+                value_as_number: table.value_as_number.and_then(at),
+                value_as_string: table.value_as_string.and_then(at),
+                unit: table.unit.and_then(at),
+            }),
+            Layout::Person => Ok(Self {
+                person_id: need("person_id")?,
+                concept_id: need("gender_concept_id")?,
+                date: DateColumns::Birth { year: need("year_of_birth")?, month: at("month_of_birth"), day: at("day_of_birth") },
+                datetime: at("birth_datetime"),
+                source_value: at("gender_source_value"),
+                source_concept_id: None,
+                value_as_number: None,
+                value_as_string: None,
+                unit: None,
+            }),
         }
     }
 }
@@ -201,172 +218,90 @@ struct Concept {
 
 type Concepts = HashMap<i64, Concept>;
 
-fn load_concepts(path: &Path) -> Result<Concepts> {
-    let mut records = Records::open(path, true)?;
-    let [id, name, vocabulary] = records.require(["concept_id", "concept_name", "vocabulary_id"])?;
+/// These rows only name what events refer to: one that cannot be read leaves its events without a name.
+fn load_concepts(place: &Place, options: &ReadOptions) -> Result<Concepts> {
+    let file = InputFile::open(place)?;
+    let delimited = Delimited::open(&file, options, dialect(place, true)?)?;
+    let at = |name: &str| delimited.header.require(&[name]);
+    let (id, name, vocabulary) = (at("concept_id")?, at("concept_name")?, at("vocabulary_id")?);
     let (mut concepts, mut vocabularies) = (HashMap::new(), HashSet::<Arc<str>>::new());
-    while records.advance()? {
-        // These rows only name what events refer to: one that cannot be read leaves its events without a name.
-        let Ok(id) = records.field(id).parse::<i64>() else { continue };
-        if records.record.len() != records.header.len() {
-            continue;
-        }
-        let text = records.field(vocabulary);
+    delimited.for_each(|row| {
+        let Ok(id) = row.get(id).parse::<i64>() else { return };
+        let text = row.get(vocabulary);
         let vocabulary = vocabularies.get(text).cloned().unwrap_or_else(|| Arc::from(text));
         vocabularies.insert(Arc::clone(&vocabulary));
-        concepts.insert(id, Concept { name: records.field(name).into(), vocabulary });
-    }
+        concepts.insert(id, Concept { name: row.get(name).into(), vocabulary });
+    })?;
     Ok(concepts)
 }
 
-struct OmopReader {
+struct Rows {
     table: &'static str,
-    records: Records,
     columns: Columns,
     concepts: Concepts,
     source: String,
     person_key: PersonKey,
-    chunk_rows: u64,
 }
 
-impl ChunkReader for OmopReader {
-    fn next_chunk(&mut self) -> Result<Option<Chunk>> {
-        let (mut chunk, mut events) = (Chunk::default(), Events::default());
-        while chunk.rows_read < self.chunk_rows && self.records.advance()? {
-            chunk.rows_read += 1;
-            match self.event(&mut chunk.nulled) {
-                Ok(event) => events.push(self.table, &event),
-                Err(bad) => chunk.rejected.push(self.records.reject(bad)),
-            }
-        }
-        if chunk.rows_read == 0 {
-            return Ok(None);
-        }
-        if (chunk.rejected.len() as u64) < chunk.rows_read {
-            chunk.batches.push((&PATIENT_EVENTS, events.finish()?));
-        }
-        Ok(Some(chunk))
-    }
-}
-
-type Nulled = BTreeMap<&'static str, u64>;
-
-impl OmopReader {
-    /// What must be there is read first, so that `nulled` counts only rows that are kept.
-    fn event(&self, nulled: &mut Nulled) -> Taken<Event<'_>> {
-        self.records.check()?;
+impl RowParser for Rows {
+    /// What must be there is read first, so that holes are counted only of rows that are kept.
+    fn row(&self, row: &Row<'_>, out: &mut Output) -> Kept {
         let columns = &self.columns;
-        let person = self.records.field(columns.person_id);
-        if person.is_empty() {
-            return Err(Bad::missing(columns.person_id));
-        }
-        let concept_id: i64 = match self.text(Some(columns.concept_id)) {
+        let person = row.needed(columns.person_id)?;
+        let concept_id: i64 = match row.text(Some(columns.concept_id)) {
             None => 0,
             Some(text) => text.parse().map_err(|_| {
-                Bad::value(columns.concept_id, RejectReason::InvalidNumber, "expected a concept id, a whole number")
+                let message = "expected a concept id, a whole number";
+                Refused::column(columns.concept_id, RejectReason::InvalidNumber, message)
             })?,
         };
-        let date = self.date()?;
-        let source_concept = self.text(columns.source_concept_id).and_then(|text| text.parse::<i64>().ok());
+        let date = self.date(row)?;
+        let source_concept = row.text(columns.source_concept_id).and_then(|text| text.parse::<i64>().ok());
         let concept = source_concept.and_then(|id| self.concept(id)).or_else(|| self.concept(concept_id));
-        Ok(Event {
-            person_id: self.person_key.pseudonym(&self.source, person),
-            date,
-            datetime: self.optional(columns.datetime, "event_datetime", parse_datetime, nulled),
+        let pseudonym = self.person_key.hex(&self.source, person);
+        let event = Event {
+            person_id: Some(pseudonym.as_str()),
+            event_table: Some(self.table),
+            event_date: Some(date),
+            event_datetime: out.or_hole("event_datetime", row.text(columns.datetime).map(|t| values::datetime(t).ok_or(()))),
             source_vocabulary: concept.map(|c| &*c.vocabulary).filter(|text| !text.is_empty()),
-            source_code: self.text(columns.source_value),
+            source_code: row.text(columns.source_value),
             source_name: concept.map(|c| &*c.name).filter(|text| !text.is_empty()),
-            concept_id,
-            value_as_number: self.optional(columns.value_as_number, "value_as_number", parse_number, nulled),
-            value_as_string: self.text(columns.value_as_string),
-            unit: self.text(columns.unit),
-        })
+            concept_id: Some(concept_id),
+            value_as_number: out
+                .or_hole("value_as_number", row.text(columns.value_as_number).map(|t| values::number(t).ok_or(()))),
+            value_as_string: row.text(columns.value_as_string),
+            unit: row.text(columns.unit),
+        };
+        out.event(&event);
+        Ok(Taken::Kept)
     }
+}
 
-    /// A field that says something.
-    fn text(&self, column: Option<usize>) -> Option<&str> {
-        column.map(|c| self.records.field(c)).filter(|text| !text.is_empty())
-    }
-
+impl Rows {
     /// A concept by its id; 0 is OMOP's "No matching concept", whose name says nothing of the event.
     fn concept(&self, id: i64) -> Option<&Concept> {
         self.concepts.get(&id).filter(|_| id != 0)
     }
 
-    fn optional<T>(
-        &self,
-        column: Option<usize>,
-        name: &'static str,
-        parse: fn(&str) -> Option<T>,
-        nulled: &mut Nulled,
-    ) -> Option<T> {
-        let value = parse(self.text(column)?);
-        if value.is_none() {
-            *nulled.entry(name).or_default() += 1;
-        }
-        value
-    }
-
-    fn date(&self) -> Taken<i32> {
+    fn date(&self, row: &Row<'_>) -> Kept<i32> {
         match self.columns.date {
-            DateColumns::Event(column) => {
-                let text = self.text(Some(column)).ok_or_else(|| Bad::missing(column))?;
-                parse_date(text).map(Date32Type::from_naive_date).ok_or_else(|| Bad::date(column))
-            }
+            DateColumns::Event(column) => values::needed_date(column, row.needed(column)?),
             DateColumns::Birth { year, month, day } => {
-                let text = self.text(Some(year)).ok_or_else(|| Bad::missing(year))?;
-                let number = digits(text.as_bytes()).filter(|_| text.len() == 4).ok_or_else(|| Bad::date(year))?;
-                let (month, day) = (self.birth_part(month)?, self.birth_part(day)?);
+                let wrong = |column| Refused::column(column, RejectReason::InvalidDate, "expected a date of birth");
+                let text = row.needed(year)?;
+                let number = digits(text.as_bytes()).filter(|_| text.len() == 4).ok_or_else(|| wrong(year))?;
+                // Month and day are 1 where the source withholds them.
+                let part = |column: Option<usize>| match (column, row.text(column)) {
+                    (Some(column), Some(text)) => digits(text.as_bytes()).ok_or_else(|| wrong(column)),
+                    _ => Ok(1),
+                };
+                let (month, day) = (part(month)?, part(day)?);
                 let date = i32::try_from(number).ok().and_then(|y| NaiveDate::from_ymd_opt(y, month, day));
-                date.map(Date32Type::from_naive_date).ok_or_else(|| Bad::date(year))
+                date.map(Date32Type::from_naive_date).ok_or_else(|| wrong(year))
             }
         }
     }
-
-    /// Month or day of birth: 1 where the source withholds it.
-    fn birth_part(&self, column: Option<usize>) -> Taken<u32> {
-        match (column, self.text(column)) {
-            (Some(column), Some(text)) => digits(text.as_bytes()).ok_or_else(|| Bad::date(column)),
-            _ => Ok(1),
-        }
-    }
-}
-
-/// A non-negative number of at most nine digits.
-fn digits(bytes: &[u8]) -> Option<u32> {
-    let fits = !bytes.is_empty() && bytes.len() <= 9 && bytes.iter().all(u8::is_ascii_digit);
-    fits.then(|| bytes.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0')))
-}
-
-fn parse_number(text: &str) -> Option<f64> {
-    text.parse::<f64>().ok().filter(|number| number.is_finite())
-}
-
-/// `YYYY-MM-DD` or `YYYYMMDD`.
-fn parse_date(text: &str) -> Option<NaiveDate> {
-    let bytes = text.as_bytes();
-    let (year, month, day) = match bytes.len() {
-        10 if bytes[4] == b'-' && bytes[7] == b'-' => (&bytes[..4], &bytes[5..7], &bytes[8..]),
-        8 => (&bytes[..4], &bytes[4..6], &bytes[6..]),
-        _ => return None,
-    };
-    NaiveDate::from_ymd_opt(i32::try_from(digits(year)?).ok()?, digits(month)?, digits(day)?)
-}
-
-/// `YYYY-MM-DD HH:MM:SS`, also with `T`, a fraction and `Z`, as microseconds since the epoch.
-fn parse_datetime(text: &str) -> Option<i64> {
-    let (date, time) = text.split_once([' ', 'T'])?;
-    let date = parse_date(date).filter(|_| date.len() == 10)?;
-    let time = time.strip_suffix('Z').unwrap_or(time);
-    let (clock, fraction) = time.split_once('.').unwrap_or((time, "0"));
-    let clock = clock.as_bytes();
-    if clock.len() != 8 || clock[2] != b':' || clock[5] != b':' {
-        return None;
-    }
-    let nanos = digits(fraction.as_bytes())? * 10u32.pow(9 - u32::try_from(fraction.len()).ok()?);
-    let (hour, minute, second) = (digits(&clock[..2])?, digits(&clock[3..5])?, digits(&clock[6..])?);
-    let datetime = date.and_hms_micro_opt(hour, minute, second, nanos / 1000)?;
-    Some(datetime.and_utc().timestamp_micros())
 }
 
 #[cfg(test)]

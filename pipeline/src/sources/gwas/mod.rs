@@ -1,0 +1,13 @@
+//! Genetics: everything that becomes `gwas_associations`.
+
+mod catalog;
+mod columns;
+mod dialects;
+mod metadata;
+mod sumstats;
+mod values;
+mod vcf;
+
+pub(super) use catalog::GwasCatalog;
+pub(super) use dialects::*;
+pub(super) use vcf::GwasVcf;

@@ -1,0 +1,193 @@
+//! Where a file is: on this machine, or behind a URI of an object store.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use encoding_rs_io::DecodeReaderBytesBuilder;
+
+use super::compression::{EXTENSIONS, decompressed};
+use super::remote::RemoteObject;
+use super::{BUFFER_BYTES, Encoding};
+use crate::{Error, Result};
+
+/// A place that a file may be at. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Place {
+    path: PathBuf,
+    remote: Option<Arc<RemoteObject>>,
+}
+
+impl Place {
+    /// A path on this machine.
+    pub fn local(path: &Path) -> Self {
+        Self { path: path.to_path_buf(), remote: None }
+    }
+
+    pub(super) fn remote(object: RemoteObject) -> Self {
+        Self { path: PathBuf::from(object.uri()), remote: Some(Arc::new(object)) }
+    }
+
+    /// Its path or URI.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its name without folders.
+    pub fn name(&self) -> String {
+        self.path.file_name().map_or_else(|| self.path.display().to_string(), |n| n.to_string_lossy().into_owned())
+    }
+
+    /// Its name without folders and without the extension of a compression.
+    pub fn bare_name(&self) -> String {
+        let name = self.name();
+        let lower = name.to_ascii_lowercase();
+        let extension = EXTENSIONS.iter().find(|e| lower.ends_with(*e) && lower.len() > e.len());
+        extension.map_or(name.clone(), |e| name[..name.len() - e.len()].to_string())
+    }
+
+    /// What tells this place from others, whatever the working directory is.
+    pub fn identity(&self) -> String {
+        match &self.remote {
+            Some(remote) => remote.uri(),
+            None => self.path.canonicalize().unwrap_or_else(|_| self.path.clone()).to_string_lossy().into_owned(),
+        }
+    }
+
+    /// Its size in bytes.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is a folder.
+    pub fn size(&self) -> Result<u64> {
+        if let Some(remote) = &self.remote {
+            return Ok(remote.size());
+        }
+        let file = File::open(&self.path).map_err(|e| Error::io(&self.path, e))?;
+        let metadata = file.metadata().map_err(|e| Error::io(&self.path, e))?;
+        if metadata.is_dir() {
+            return Err(Error::IsDirectory { path: self.path.clone() });
+        }
+        Ok(metadata.len())
+    }
+
+    /// Hash of its content; of a remote object, of what its store says of the content (ETag, or size and time).
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn content_hash(&self) -> Result<[u8; 32]> {
+        let mut hasher = blake3::Hasher::new();
+        match &self.remote {
+            Some(remote) => hasher.update(remote.version().as_bytes()),
+            None => hasher.update_mmap_rayon(&self.path).map_err(|e| Error::io(&self.path, e))?,
+        };
+        Ok(*hasher.finalize().as_bytes())
+    }
+
+    /// Opens it for reading, decompressed by its magic bytes, decoded to UTF-8 where an encoding is given.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn reader(&self, encoding: Option<Encoding>) -> Result<Box<dyn BufRead + Send>> {
+        let raw: Box<dyn Read + Send> = match &self.remote {
+            Some(remote) => Box::new(remote.read()?),
+            None => Box::new(File::open(&self.path).map_err(|e| Error::io(&self.path, e))?),
+        };
+        let buffered = Box::new(BufReader::with_capacity(BUFFER_BYTES, raw));
+        let plain = decompressed(buffered).map_err(|e| Error::io(&self.path, e))?;
+        Ok(match encoding {
+            None => plain,
+            Some(encoding) => {
+                let decoded = DecodeReaderBytesBuilder::new().encoding(Some(encoding.0)).build(plain);
+                Box::new(BufReader::with_capacity(BUFFER_BYTES, decoded))
+            }
+        })
+    }
+
+    /// The whole decompressed content, for files of a modest size.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read_to_string(&self, encoding: Option<Encoding>) -> Result<String> {
+        let mut bytes = Vec::new();
+        self.reader(encoding)?.read_to_end(&mut bytes).map_err(|e| Error::read(&self.path, 1, e))?;
+        String::from_utf8(bytes).map_err(|_| Error::format(&self.path, 1, "the file is not UTF-8 text"))
+    }
+
+    /// The places in the same folder, this one included.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn siblings(&self) -> Result<Vec<Place>> {
+        match &self.remote {
+            Some(remote) => Ok(remote.siblings()?.into_iter().map(Place::remote).collect()),
+            None => {
+                let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+                list(folder)
+            }
+        }
+    }
+}
+
+/// What stands behind one input on a command line.
+#[derive(Debug, Clone)]
+pub enum Found {
+    /// A file.
+    File(Place),
+    /// A folder: its path, and the files in it, sorted.
+    Folder(PathBuf, Vec<Place>),
+}
+
+impl Found {
+    /// Finds what an input names: a file, a folder, a glob (`data/*.tsv.gz`), an object (`s3://bucket/key`), or a
+    /// prefix (`s3://bucket/folder/`). `store_options` are the object store's settings, such as `aws_endpoint`.
+    ///
+    /// Blocking; not to be called on an async thread where the input is a URI.
+    ///
+    /// # Errors
+    /// When nothing is there.
+    pub fn resolve(input: &str, store_options: &[(String, String)]) -> Result<Vec<Self>> {
+        if input.contains("://") && !input.starts_with("file://") {
+            return super::remote::resolve(input, store_options);
+        }
+        let path = PathBuf::from(input.strip_prefix("file://").unwrap_or(input));
+        if path.is_dir() {
+            let places = list(&path)?;
+            return Ok(vec![Self::Folder(path, places)]);
+        }
+        if !path.exists() && input.contains(['*', '?', '[']) {
+            let invalid = |e: glob::PatternError| Error::Invalid(format!("{input}: not a glob: {e}"));
+            let mut files: Vec<PathBuf> =
+                glob::glob(input).map_err(invalid)?.filter_map(std::result::Result::ok).filter(|p| p.is_file()).collect();
+            files.sort();
+            if files.is_empty() {
+                return Err(Error::Invalid(format!("{input}: no file matches")));
+            }
+            return Ok(files.iter().map(|path| Self::File(Place::local(path))).collect());
+        }
+        Ok(vec![Self::File(Place::local(&path))])
+    }
+
+    /// The file.
+    ///
+    /// # Errors
+    /// When it is a folder.
+    pub fn file(&self) -> Result<&Place> {
+        match self {
+            Self::File(place) => Ok(place),
+            Self::Folder(path, _) => Err(Error::IsDirectory { path: path.clone() }),
+        }
+    }
+}
+
+fn list(folder: &Path) -> Result<Vec<Place>> {
+    let mut places = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+        let path = entry.map_err(|e| Error::io(folder, e))?.path();
+        if path.is_file() {
+            places.push(Place::local(&path));
+        }
+    }
+    places.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(places)
+}

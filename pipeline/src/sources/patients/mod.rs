@@ -1,0 +1,5 @@
+//! Patient records: everything that becomes `patient_events`.
+
+mod omop;
+
+pub(super) use omop::Omop;
