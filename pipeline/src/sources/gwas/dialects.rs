@@ -1,8 +1,8 @@
 //! The tools whose summary statistics have a name here: what tells each from the others, and where it differs from
 //! what the table of spellings would understand.
 
-use super::columns::Role;
-use super::sumstats::{Own, Sumstats};
+use super::columns::{Role, Spelled};
+use super::sumstats::Sumstats;
 
 /// A tool that writes summary statistics.
 pub(in super::super) struct Tool {
@@ -14,7 +14,7 @@ pub(in super::super) struct Tool {
     /// How sure the signature is.
     pub(super) score: u8,
     /// Its own spellings. An empty list says that the general spelling would mislead.
-    pub(super) own: Own,
+    pub(super) own: Spelled,
     /// P value columns in order of preference, where there are several.
     pub(super) p_values: &'static [&'static str],
     /// Whether the standard demands both alleles, an effect and a p value of every row.

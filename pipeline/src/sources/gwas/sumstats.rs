@@ -10,7 +10,7 @@ use super::super::output::{Association, Output};
 use super::super::recognize::{Head, Likeness};
 use super::super::text::delimited::{Delimited, Delimiter, Dialect, Kept, Refused, Row, RowParser, Taken};
 use super::super::{Found, InputFile, ReadOptions, Reader, Source};
-use super::columns::{Columns, Role, Spelled, is_missing};
+use super::columns::{Columns, Role, is_missing};
 use super::dialects::Tool;
 use super::metadata::{self, Study};
 use super::values::{self, Parsed, at};
@@ -452,5 +452,326 @@ fn hole(row: &Row<'_>, column: Option<usize>, name: &'static str, out: &mut Outp
     out.or_hole(name, stated(row, column).map(values::number))
 }
 
-/// What a dialect may say: exported for `dialects`.
-pub(super) type Own = Spelled;
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::super::Chunk;
+    use super::super::super::testing::{cells, ignored, nulled, options, read, rejected};
+    use super::super::dialects::*;
+    use super::*;
+
+    const HEADER: &str = "chromosome\tbase_pair_location\teffect_allele\tother_allele\tbeta\tstandard_error\t\
+                          effect_allele_frequency\tp_value\tvariant_id\trsid\tn\tinfo\tci_lower";
+    const GOOD: &str = "1\t100\tA\tG\t0.1\t.02\t0.3\t1e-400\tv1\trs1\t50508.1\t0.9\t0.05";
+
+    /// A good row with one column replaced.
+    fn with(column: &str, value: &str) -> String {
+        let fields = HEADER.split('\t').zip(GOOD.split('\t'));
+        fields.map(|(name, old)| if name == column { value } else { old }).collect::<Vec<_>>().join("\t")
+    }
+
+    fn table(rows: &[String]) -> Vec<Chunk> {
+        let text = format!("{HEADER}\n{}\n", rows.join("\n"));
+        read(&GWAS_SSF, &[("GCST7.h.tsv", text.as_bytes())], &options()).unwrap()
+    }
+
+    #[test]
+    fn a_row_becomes_an_association() {
+        let chunks = table(&[GOOD.to_string()]);
+        for (column, expected) in [
+            ("study_id", "GCST7"),
+            ("trait", "-"),
+            ("chromosome", "1"),
+            ("base_pair_location", "100"),
+            ("effect_allele", "A"),
+            ("other_allele", "G"),
+            ("beta", "0.1"),
+            ("odds_ratio", "-"),
+            ("standard_error", "0.02"),
+            ("effect_allele_frequency", "0.3"),
+            ("neg_log_10_p_value", "400.0"),
+            ("variant_id", "v1"),
+            ("rsid", "rs1"),
+            ("n", "50508"),
+            ("info", "0.9"),
+            ("ci_lower", "0.05"),
+            ("ci_upper", "-"),
+            ("genome_build", "-"),
+        ] {
+            assert_eq!(cells(&chunks, column), [expected], "{column}");
+        }
+    }
+
+    #[test]
+    fn invalid_values_reject_the_row() {
+        use RejectReason::*;
+        for (column, value, reason) in [
+            ("chromosome", "1.0001", InvalidChromosome),
+            ("base_pair_location", "abc", InvalidPosition),
+            ("effect_allele", "E4", InvalidAllele),
+            ("other_allele", "A/G", InvalidAllele),
+            ("effect_allele", "#NA", MissingValue),
+            ("other_allele", "", MissingValue),
+            ("beta", "inf", InvalidNumber),
+            ("standard_error", "-1", InvalidNumber),
+            ("effect_allele_frequency", "1.2", InvalidNumber),
+            ("p_value", "2", PValueOutOfRange),
+            ("p_value", "0", PValueOutOfRange),
+            ("p_value", "low", InvalidNumber),
+            ("p_value", "NA", MissingValue),
+            ("n", "many", InvalidNumber),
+        ] {
+            assert_eq!(rejected(&table(&[with(column, value)])), [(2, column, reason)], "{column} {value}");
+        }
+    }
+
+    #[test]
+    fn missing_values_become_null() {
+        for column in ["chromosome", "base_pair_location", "beta", "standard_error", "n", "info", "rsid", "variant_id"]
+        {
+            let chunks = table(&[with(column, "#NA")]);
+            assert_eq!(cells(&chunks, column), ["-"], "{column}");
+            assert!(chunks[0].nulled.is_empty());
+        }
+        let chunks = table(&[with("ci_lower", "low")]);
+        assert_eq!((cells(&chunks, "ci_lower"), nulled(&chunks, "ci_lower")), (vec!["-".to_string()], 1));
+    }
+
+    #[test]
+    fn an_rsid_stands_in_for_the_location() {
+        let without = with("rsid", "NA").replacen("1\t100", "NA\t100", 1);
+        let invalid = with("rsid", "ss5").replacen("\tv1\t", "\tNA\t", 1);
+        let chunks = table(&[without, invalid, with("rsid", "RS7")]);
+        assert_eq!(rejected(&chunks), [(2, "chromosome", RejectReason::MissingValue)]);
+        assert_eq!(cells(&chunks, "rsid"), ["-", "rs7"]);
+        assert_eq!(cells(&chunks, "variant_id"), ["ss5", "v1"]);
+        assert_eq!(nulled(&chunks, "rsid"), 1);
+    }
+
+    #[test]
+    fn only_what_a_row_needs_is_required_of_the_header() {
+        let text = "rsid\trs_id\teffect_allele\tother_allele\todds_ratio\tp_value\tneg_log_10_p_value\n\
+                    NA\trs2\ta\tc\t1.5\t0.5\t12\nrs1\trs2\tA\tC\tNA\t0.1\tNA\nrs1\trs2\tA\tC\tNA\t0.1\t-1\n";
+        let chunks = read(&GWAS_SSF, &[("x.tsv", text.as_bytes())], &options()).unwrap();
+        assert_eq!(cells(&chunks, "neg_log_10_p_value"), ["12.0", "1.0"]);
+        assert_eq!(cells(&chunks, "rsid"), ["rs2", "rs1"]);
+        assert_eq!(cells(&chunks, "odds_ratio"), ["1.5", "-"]);
+        assert_eq!(cells(&chunks, "effect_allele"), ["A", "A"]);
+        assert_eq!(rejected(&chunks), [(4, "neg_log_10_p_value", RejectReason::PValueOutOfRange)]);
+
+        let error =
+            read(&GWAS_SSF, &[("x.tsv", b"SNP\tp_value\tbeta\n".as_slice())], &options()).unwrap_err().to_string();
+        for part in
+            ["x.tsv:1:", "no column effect_allele, other_allele", "found: SNP, p_value", "generel formats"]
+        {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn metadata_and_options_say_what_holds_for_all_rows() {
+        let data = format!("{HEADER}\n{GOOD}\n");
+        let list: &[u8] = b"trait_description:\n  - asthma\n  - eczema\ngenome_assembly: GRCh37\nother: [1, {a: b}]\n";
+        let text: &[u8] = b"trait_description: asthma\n";
+        let with_meta = |name: &str, meta: &[u8], options: &ReadOptions| {
+            read(&GWAS_SSF, &[("GCST7.tsv.gz", data.as_bytes()), (name, meta)], options)
+        };
+        let chunks = with_meta("GCST7.tsv.gz-meta.yaml", list, &options()).unwrap();
+        assert_eq!(
+            (&cells(&chunks, "trait")[0][..], &cells(&chunks, "genome_build")[0][..]),
+            ("asthma; eczema", "GRCh37")
+        );
+        let chunks = with_meta("GCST7.tsv-meta.yaml", text, &options()).unwrap();
+        assert_eq!((&cells(&chunks, "trait")[0][..], &cells(&chunks, "genome_build")[0][..]), ("asthma", "-"));
+
+        let mut given = options();
+        given.study_id = Some("mine".into());
+        given.trait_name = Some("height".into());
+        given.genome_build = Some("GRCh38".into());
+        let chunks = with_meta("GCST7.tsv.gz-meta.yaml", list, &given).unwrap();
+        for (column, expected) in [("study_id", "mine"), ("trait", "height"), ("genome_build", "GRCh38")] {
+            assert_eq!(cells(&chunks, column), [expected]);
+        }
+        let error =
+            with_meta("GCST7.tsv-meta.yaml", b"trait_description: [secret\n", &options()).unwrap_err().to_string();
+        assert!(error.contains("GCST7.tsv-meta.yaml:") && !error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn damaged_rows_are_rejected() {
+        let mut bytes = format!("\u{feff}{HEADER}\r\n{GOOD}\r\n1\t2\r\n").into_bytes();
+        bytes.extend_from_slice(b"1\t\xff\r\n\r\n1\t100\tA");
+        let chunks = read(&GWAS_SSF, &[("x.tsv", bytes.as_slice())], &options()).unwrap();
+        let expected = [
+            (3, "-", RejectReason::ColumnCount),
+            (4, "-", RejectReason::InvalidUtf8),
+            (6, "-", RejectReason::TornLine),
+        ];
+        assert_eq!(rejected(&chunks), expected);
+        assert_eq!(cells(&chunks, "ci_lower"), ["0.05"]);
+    }
+
+    /// One row of a tool's file: what its columns become.
+    fn becomes(tool: &Sumstats, text: &str, expected: &[(&str, &str)]) {
+        let chunks = read(tool, &[("GCST1.txt", text.as_bytes())], &options()).unwrap();
+        assert_eq!(rejected(&chunks), []);
+        for (column, value) in expected {
+            assert_eq!(cells(&chunks, column), [*value], "{} {column}", tool.0.name);
+        }
+    }
+
+    #[test]
+    fn each_tool_names_its_effect_allele() {
+        becomes(
+            &REGENIE,
+            "CHROM GENPOS ID ALLELE0 ALLELE1 A1FREQ INFO N TEST BETA SE CHISQ LOG10P EXTRA\n\
+             23 5 rs9 C T 0.2 0.9 494 ADD -0.5 0.1 3 412.5 NA\n23 5 rs9 C T 0.2 0.9 494 DOM -0.5 0.1 3 4 NA\n",
+            &[
+                ("chromosome", "23"),
+                ("effect_allele", "T"),
+                ("other_allele", "C"),
+                ("beta", "-0.5"),
+                ("neg_log_10_p_value", "412.5"),
+                ("effect_allele_frequency", "0.2"),
+                ("rsid", "rs9"),
+                ("n", "494"),
+            ],
+        );
+        becomes(
+            &PLINK1,
+            " CHR  SNP  BP  A1  TEST  NMISS  OR  STAT  P \n  26  rs1  7  A  ADD  4211  0.9792  -0.4324  0.6654\n",
+            &[("chromosome", "25"), ("effect_allele", "A"), ("other_allele", "-"), ("odds_ratio", "0.9792"), ("n", "4211")],
+        );
+        becomes(
+            &PLINK2,
+            "#CHROM\tPOS\tID\tREF\tALT\tA1\tA1_FREQ\tTEST\tOBS_CT\tOR\tLOG(OR)_SE\tZ_STAT\tP\tERRCODE\n\
+             1\t8\trs1\tG\tA\tG\t0.9\tADD\t500\t1.2\t0.1\t1.5\t1e-310\t.\n",
+            &[
+                ("effect_allele", "G"),
+                ("other_allele", "A"),
+                ("odds_ratio", "1.2"),
+                ("standard_error", "0.1"),
+                ("z_score", "1.5"),
+                ("neg_log_10_p_value", "310.0"),
+                ("n", "500"),
+            ],
+        );
+        becomes(
+            &SAIGE,
+            "CHR\tPOS\tMarkerID\tAllele1\tAllele2\tAF_Allele2\tBETA\tSE\tTstat\tp.value\tp.value.NA\tN_case\tN_ctrl\n\
+             1\t4\trs4\tA\tC\t0.01\t-0.1\t0.7\t-0.2\t0.1\t0.8\t98\t902\n",
+            &[("effect_allele", "C"), ("other_allele", "A"), ("neg_log_10_p_value", "1.0"), ("n", "1000")],
+        );
+        becomes(
+            &BOLT_LMM,
+            "SNP\tCHR\tBP\tGENPOS\tALLELE1\tALLELE0\tA1FREQ\tINFO\tP_LINREG\tBETA\tSE\tP_BOLT_LMM_INF\tP_BOLT_LMM\n\
+             rs1\t1\t2\t0.4\tG\tC\t0.3\t0.99\t0.5\t0.001\t0.002\t0.3\t0.1\n",
+            &[
+                ("base_pair_location", "2"),
+                ("effect_allele", "G"),
+                ("other_allele", "C"),
+                ("neg_log_10_p_value", "1.0"),
+                ("info", "0.99"),
+            ],
+        );
+        becomes(
+            &METAL,
+            "MarkerName\tAllele1\tAllele2\tWeight\tZscore\tP-value\tDirection\nrs2\tt\tc\t6806.00\t1.121\t0.1\t+++\n",
+            &[("effect_allele", "T"), ("other_allele", "C"), ("z_score", "1.121"), ("n", "6806"), ("rsid", "rs2")],
+        );
+        becomes(
+            &FINNGEN,
+            "#chrom\tpos\tref\talt\trsids\tnearest_genes\tpval\tmlogp\tbeta\tsebeta\taf_alt\n\
+             1\t13668\tG\tA\trs2691328\tOR4F5\t0\t400.5\t-0.3\t1.7\t0.005\n",
+            &[
+                ("effect_allele", "A"),
+                ("other_allele", "G"),
+                ("neg_log_10_p_value", "400.5"),
+                ("mapped_gene", "OR4F5"),
+                ("effect_allele_frequency", "0.005"),
+            ],
+        );
+        becomes(
+            &NEALE,
+            "variant\tminor_allele\tminor_AF\tn_complete_samples\tAC\tbeta\tse\ttstat\tpval\n\
+             1:15791:C:T\tC\t0.25\t360388\t4\t0.1\t0.2\t0.5\t0.1\n",
+            &[
+                ("chromosome", "1"),
+                ("base_pair_location", "15791"),
+                ("effect_allele", "T"),
+                ("other_allele", "C"),
+                ("effect_allele_frequency", "0.75"),
+                ("z_score", "-"),
+                ("n", "360388"),
+            ],
+        );
+        becomes(
+            &LDSC,
+            "SNP\tA1\tA2\tN\tZ\nrs0\tA\tG\t10000.000\t-1.959963984540054\n",
+            &[("effect_allele", "A"), ("z_score", "-1.959963984540054")],
+        );
+        becomes(
+            &EQTL,
+            "gene_id\tvariant_id\ttss_distance\tma_samples\tma_count\tmaf\tpval_nominal\tslope\tslope_se\n\
+             ENSG00000227232.5\tchr1_13550_G_A_b38\t-16003\t19\t19\t0.0163\t1e-5\t0.8\t0.1\n",
+            &[
+                ("trait", "ENSG00000227232.5"),
+                ("trait_curie", "ensembl:ENSG00000227232"),
+                ("effect_allele", "A"),
+                ("other_allele", "G"),
+                ("genome_build", "GRCh38"),
+                ("beta", "0.8"),
+                ("effect_allele_frequency", "-"),
+            ],
+        );
+    }
+
+    #[test]
+    fn strands_codes_and_identifiers_are_understood() {
+        becomes(
+            &SUMSTATS,
+            "CHR POS SNP STRAND EFFECT_ALLELE NON_EFFECT_ALLELE BETA SE PVALUE\n2 16 rs1 - T CA 0.1 0.2 0.3\n",
+            &[("effect_allele", "A"), ("other_allele", "TG"), ("beta", "0.1")],
+        );
+        let coded = |rows: &str| {
+            let text = format!("SNP A1 A2 BETA P\n{rows}");
+            read(&SUMSTATS, &[("x.txt", text.as_bytes())], &options()).unwrap()
+        };
+        let chunks = coded("rs1 1 4 0.1 0.2\nrs2 2 1 0.1 0.2\n");
+        assert_eq!(cells(&chunks, "effect_allele"), ["A", "C"]);
+        // PLINK's 1 and 2 name no bases: the alleles are unknown, and that is counted.
+        let chunks = coded("rs1 1 2 0.1 0.2\nrs2 2 1 0.1 0.2\n");
+        assert_eq!((cells(&chunks, "effect_allele"), nulled(&chunks, "effect_allele")), (vec!["-".to_string(); 2], 2));
+        let chunks = coded("1:5:G:T NA NA 0.1 0.2\nrs2 A A 0.1 0.2\nrs3 A C NA NA\nNA A C 1 0.1\n");
+        assert_eq!((cells(&chunks, "effect_allele"), cells(&chunks, "other_allele")), (vec!["T".into()], vec!["G".into()]));
+        assert_eq!(rejected(&chunks), [(3, "A2", RejectReason::InvalidAllele), (5, "SNP", RejectReason::MissingValue)]);
+        assert_eq!(ignored(&chunks), 1);
+    }
+
+    #[test]
+    fn quoted_and_renamed_headers_are_read() {
+        let csv = "\"rsid\",\"effect\",\"SE\",\"a1\",\"a2\",\"p-value\"\nrs1,0.19,0.03,A,T,5.00E-26\n";
+        becomes(&SUMSTATS, csv, &[("beta", "0.19"), ("effect_allele", "A"), ("rsid", "rs1")]);
+        let mut by_hand = options();
+        by_hand.columns = [("effect_allele", "Inc"), ("p_value", "meta")].map(|(a, b)| (a.into(), b.into())).into();
+        let text: &[u8] = b"SNP Inc Dec p meta\nrs1 G A 0.5 0.1\n";
+        let chunks = read(&SUMSTATS, &[("x.txt", text)], &by_hand).unwrap();
+        assert_eq!((cells(&chunks, "effect_allele"), cells(&chunks, "neg_log_10_p_value")), (vec!["G".into()], vec!["1.0".into()]));
+        by_hand.columns.insert("nothing".into(), "p".into());
+        let error = read(&SUMSTATS, &[("x.txt", text)], &by_hand).unwrap_err().to_string();
+        assert!(error.contains("no column nothing") && error.contains("effect_allele"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_balance(
+            body in proptest::collection::vec(
+                prop_oneof![any::<u8>(), proptest::sample::select(b"\t\t\t\n1.e-ACrsN".to_vec())], 0..600)
+        ) {
+            let mut bytes = b"rsid\teffect_allele\tother_allele\tbeta\tp_value\n".to_vec();
+            bytes.extend_from_slice(&body);
+            prop_assert!(read(&GWAS_SSF, &[("x.tsv", bytes.as_slice())], &options()).is_ok());
+        }
+    }
+}

@@ -306,10 +306,9 @@ impl Rows {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Array, AsArray, RecordBatch};
-    use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
     use proptest::prelude::*;
 
+    use super::super::super::{Chunk, testing};
     use super::*;
 
     const HEADER: &str = "measurement_id,person_id,measurement_concept_id,measurement_date,measurement_datetime,\
@@ -317,10 +316,9 @@ mod tests {
                           value_source_value";
     const CONCEPTS: &str = "concept_id,concept_name,vocabulary_id\n0,No matching concept,None\n11,Standard,V1\n\
                             12,\"Own, quoted\",V2\nx,Broken,V3\n8507,MALE,Gender\n";
-    const DAY: i64 = 86_400_000_000;
 
     fn key() -> PersonKey {
-        PersonKey::new(b"key".to_vec())
+        PersonKey::new(b"key")
     }
 
     fn read(files: &[(&str, &[u8])]) -> Result<Vec<Chunk>> {
@@ -328,17 +326,9 @@ mod tests {
         for (name, bytes) in files {
             std::fs::write(folder.path().join(name), bytes).unwrap();
         }
-        let mut options = ReadOptions::new("hospital", key());
-        options.chunk_rows = 2;
-        let mut chunks = Vec::new();
-        for file in OmopCsv.files(folder.path())? {
-            let mut reader = OmopCsv.open(&file, &options)?;
-            while let Some(chunk) = reader.next_chunk()? {
-                assert_eq!(chunk.rows_read, chunk.rows_kept() + chunk.rejected.len() as u64);
-                chunks.push(chunk);
-            }
-        }
-        Ok(chunks)
+        let mut options = testing::options();
+        options.source = "hospital".to_string();
+        testing::read_path(&Omop, folder.path(), &options)
     }
 
     fn measurements(rows: &str) -> Vec<Chunk> {
@@ -346,17 +336,8 @@ mod tests {
         read(&[("MEASUREMENT.csv", table.as_bytes()), ("Concept.CSV", CONCEPTS.as_bytes())]).unwrap()
     }
 
-    fn batches(chunks: &[Chunk]) -> Vec<&RecordBatch> {
-        chunks.iter().flat_map(|chunk| &chunk.batches).map(|(_, batch)| batch).collect()
-    }
-
     fn column(chunks: &[Chunk], name: &str) -> Vec<String> {
-        let mut all = Vec::new();
-        for batch in batches(chunks) {
-            let values = batch.column_by_name(name).unwrap().as_string::<i32>();
-            all.extend(values.iter().map(|v| v.unwrap_or("NULL").to_string()));
-        }
-        all
+        testing::cells(chunks, name)
     }
 
     fn rejected(chunks: &[Chunk]) -> Vec<(u64, RejectReason, &str)> {
@@ -374,19 +355,15 @@ mod tests {
         let (anna, bert) = (key().pseudonym("hospital", "anna"), key().pseudonym("hospital", "bert"));
         assert_eq!(column(&chunks, "person_id"), [anna.clone(), anna, bert]);
         assert_eq!(column(&chunks, "event_table"), ["measurement"; 3]);
-        assert_eq!(column(&chunks, "source_code"), ["S-1", "S-2", "NULL"]);
-        assert_eq!(column(&chunks, "source_name"), ["Own, quoted", "Standard", "NULL"]);
-        assert_eq!(column(&chunks, "source_vocabulary"), ["V2", "V1", "NULL"]);
-        assert_eq!(column(&chunks, "value_as_string"), ["text", "NULL", "NULL"]);
-        assert_eq!(column(&chunks, "unit"), ["kg", "NULL", "NULL"]);
-        let first = batches(&chunks)[0];
-        let times = first.column_by_name("event_datetime").unwrap().as_primitive::<TimestampMicrosecondType>();
-        assert_eq!(times.values().to_vec(), [DAY + 1_500_000, DAY]);
-        let numbers = first.column_by_name("value_as_number").unwrap().as_primitive::<Float64Type>();
-        assert_eq!((numbers.value(0), numbers.is_null(1)), (1.25, true));
-        let last = batches(&chunks)[1];
-        assert_eq!(last.column_by_name("concept_id").unwrap().as_primitive::<Int64Type>().value(0), 0);
-        assert_eq!(chunks[1].nulled, BTreeMap::from([("event_datetime", 1), ("value_as_number", 1)]));
+        assert_eq!(column(&chunks, "source_code"), ["S-1", "S-2", "-"]);
+        assert_eq!(column(&chunks, "source_name"), ["Own, quoted", "Standard", "-"]);
+        assert_eq!(column(&chunks, "source_vocabulary"), ["V2", "V1", "-"]);
+        assert_eq!(column(&chunks, "value_as_string"), ["text", "-", "-"]);
+        assert_eq!(column(&chunks, "unit"), ["kg", "-", "-"]);
+        assert_eq!(column(&chunks, "event_datetime"), ["1970-01-02T00:00:01.500Z", "1970-01-02T00:00:00Z", "-"]);
+        assert_eq!(column(&chunks, "value_as_number"), ["1.25", "-", "-"]);
+        assert_eq!(column(&chunks, "concept_id"), ["11", "11", "0"]);
+        assert_eq!(["event_datetime", "value_as_number"].map(|c| testing::nulled(&chunks, c)), [1, 1]);
     }
 
     #[test]
@@ -398,8 +375,7 @@ mod tests {
         let chunks = read(&[("person.csv", table), ("concept.csv", CONCEPTS.as_bytes())]).unwrap();
         assert_eq!(column(&chunks, "source_code"), ["M", "M"]);
         assert_eq!(column(&chunks, "source_name"), ["MALE", "MALE"]);
-        let dates = batches(&chunks)[0].column_by_name("event_date").unwrap().as_primitive::<Date32Type>();
-        assert_eq!(dates.values().to_vec(), [1, 365]);
+        assert_eq!(column(&chunks, "event_date"), ["1970-01-02", "1971-01-01"]);
         assert_eq!(
             rejected(&chunks),
             [(5, RejectReason::MissingValue, "***,0,,,,,***,M"), (6, RejectReason::InvalidDate, "***,0,85,,,,***,M")]
@@ -438,13 +414,14 @@ mod tests {
     #[test]
     fn a_swallowing_quote_and_invalid_text_are_rejected() {
         let chunks = measurements("1,anna,11,2020-01-02,,,,S,,\"open\n2,bert,11,2020-01-02,,,,S,,\n");
-        assert_eq!(rejected(&chunks), [(2, RejectReason::TornLine, "1,***,11,2020-01-02,,,,S,,***")]);
+        assert_eq!(rejected(&chunks), [(2, RejectReason::Malformed, "***,***,***,***,,,,***,,***")]);
+        assert_eq!(column(&chunks, "source_code"), ["S"]);
 
         let rows = b"\n1,anna,11,2020-01-02,,,,M\xe9,,\n2,anna,11,2020-01-02,,,,S,,";
         let table = [HEADER.as_bytes(), rows.as_slice()].concat();
         let chunks = read(&[("measurement.csv", &table)]).unwrap();
         assert_eq!(rejected(&chunks), [(2, RejectReason::InvalidUtf8, "1,***,11,2020-01-02,,,,M\u{fffd},,")]);
-        assert_eq!(column(&chunks, "source_name"), ["NULL"]);
+        assert_eq!(column(&chunks, "source_name"), ["-"]);
     }
 
     #[test]
@@ -455,7 +432,7 @@ mod tests {
         assert!(matches!(read(&[("measurement.csv", table), ("MEASUREMENT.csv.gz", table)]), Err(Error::Invalid(_))));
         assert!(read(&[("measurement.csv", table)]).unwrap().is_empty());
         let Err(error) = read(&[("person.csv", b"anna,8507,1970\n")]) else { panic!("a file without a header") };
-        assert!(error.to_string().contains("gender_concept_id") && !error.to_string().contains("anna"));
+        assert!(error.to_string().contains("person_id") && !error.to_string().contains("anna"));
         let tabs = HEADER.replace(',', "\t") + "\n1\tanna\t11\t2020-01-02\t\t\t\tS,1\t\t\n";
         let chunks = read(&[("measurement.csv", tabs.as_bytes())]).unwrap();
         assert_eq!(column(&chunks, "source_code"), ["S,1"]);
@@ -467,23 +444,12 @@ mod tests {
         let (person, concept) = (folder.path().join("PERSON.csv"), folder.path().join("CONCEPT.csv"));
         std::fs::write(&person, "person_id\n").unwrap();
         std::fs::write(&concept, CONCEPTS).unwrap();
-        let files = OmopCsv.files(&person).unwrap();
-        assert_eq!(files[0].path, person);
-        assert_eq!(files[0].companions, std::slice::from_ref(&concept));
-        assert!(matches!(OmopCsv.files(&concept), Err(Error::Invalid(_))));
-        assert!(matches!(OmopCsv.files(&folder.path().join("none.csv")), Err(Error::Io { .. })));
-    }
-
-    #[test]
-    fn dates_and_times() {
-        assert_eq!(parse_datetime("1970-01-01 00:00:00.000001"), Some(1));
-        assert_eq!(parse_datetime("1969-12-31T23:59:59Z"), Some(-1_000_000));
-        for bad in ["", "1970-01-01", "19700101 00:00:00", "1970-01-01 24:00:00", "1970-01-01 00:00:00."] {
-            assert_eq!(parse_datetime(bad), None, "{bad}");
-        }
-        for bad in ["", "2020-1-2", "2020-13-01", "20200230", "2020/01/02", "+202-01-02", "\u{e9}\u{e9}\u{e9}\u{e9}"] {
-            assert_eq!(parse_date(bad), None, "{bad}");
-        }
+        let found = |path: &std::path::Path| Found::File(Place::local(path));
+        let files = Omop.files(&found(&person)).unwrap();
+        assert_eq!(files[0].path(), person);
+        assert_eq!(files[0].companions[0].path(), concept);
+        assert!(matches!(Omop.files(&found(&concept)), Err(Error::Invalid(_))));
+        assert!(matches!(Omop.files(&found(&folder.path().join("none.csv"))), Err(Error::Io { .. })));
     }
 
     proptest! {

@@ -472,7 +472,8 @@ impl<R: RowParser> Pass<'_, R> {
 
 impl<R> Parser<R> {
     /// The row as it stood, or, where columns may identify a person, with those masked. A row with too many or too few
-    /// columns may hold its person anywhere, a field with line breaks may hold other rows.
+    /// columns may hold its person anywhere, a field with line breaks may hold other rows, and behind a quote that was
+    /// never closed nothing is sure.
     fn raw(&self, raw: &[u8], fields: Option<(&str, &[(u32, u32)])>) -> String {
         let lossy = String::from_utf8_lossy(raw);
         if !self.header.masked.contains(&true) {
@@ -486,7 +487,8 @@ impl<R> Parser<R> {
             Some((text, fields)) => fields.iter().map(|(start, end)| &text[*start as usize..*end as usize]).collect(),
             None => lossy.split(separator).collect(),
         };
-        let aligned = parts.len() == self.header.names.len();
+        let sure = fields.is_some() || !(self.dialect.quoted && lossy.contains('"'));
+        let aligned = sure && parts.len() == self.header.names.len();
         let shown = parts.iter().enumerate().map(|(index, field)| {
             let field = field.trim();
             let trusted = aligned && self.header.masked.get(index) == Some(&false) && !field.contains('\n');

