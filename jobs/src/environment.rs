@@ -60,9 +60,9 @@ pub(crate) fn person_key() -> Result<PersonKey> {
     Ok(PersonKey::new(secret.into_bytes()))
 }
 
-/// Settings of object stores: every variable whose name begins as theirs do (`AWS_ENDPOINT`, `GOOGLE_SERVICE_ACCOUNT`,
-/// `AZURE_STORAGE_ACCOUNT_NAME` …). Passed on, never logged.
+/// Settings of object stores and databases: every variable whose name begins as theirs do (`AWS_ENDPOINT`, `GOOGLE_SERVICE_ACCOUNT`,
+/// `AZURE_STORAGE_ACCOUNT_NAME` …), and PGPASSWORD. Passed on, never logged.
 pub(crate) fn store_options() -> Vec<(String, String)> {
-    let ours = |key: &str| ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|prefix| key.starts_with(prefix));
+    let ours = |key: &str| key == "PGPASSWORD" || ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|p| key.starts_with(p));
     std::env::vars().filter(|(key, _)| ours(key)).collect()
 }

@@ -4,7 +4,8 @@ use anyhow::Result;
 use futures::{StreamExt, TryStreamExt};
 use generel_pipeline::Lake;
 use generel_pipeline::ingest::{FileReport, Ingest, MaxRejects};
-use generel_pipeline::sources::{Found, InputFile, ReadOptions, Source, format, recognize};
+use generel_pipeline::runs::{RunRecord, new_run_id, record};
+use generel_pipeline::sources::{Fingerprint, Found, InputFile, ReadOptions, Source, format, recognize};
 
 use crate::environment;
 use crate::progress::{Step, note};
@@ -24,6 +25,8 @@ pub(crate) struct Request {
     pub(crate) max_rejects: Option<MaxRejects>,
     /// Paths, globs, URIs.
     pub(crate) inputs: Vec<String>,
+    /// Read files again whose content is in the lake already.
+    pub(crate) again: bool,
 }
 
 /// A file and how it will be read.
@@ -91,6 +94,7 @@ pub(crate) async fn ingest(lake: &Lake, request: &Request, run_id: &str) -> Resu
             options: request.options.clone(),
             max_rejects: request.max_rejects,
             run_id,
+            again: request.again,
             progress: step.rows(),
         };
         let report = ingest.file(lake, chosen.file).await?;
@@ -133,4 +137,27 @@ fn describe(report: &FileReport) -> String {
         text.push_str(&format!("; unreadable and set to NULL: {}", counted(&report.nulled, ", ")));
     }
     text
+}
+
+/// Ingests inputs as a run of their own, with its row in `runs`.
+pub(crate) async fn ingest_as_one_run(lake: &Lake, request: &Request, job: &str) -> Result<()> {
+    let (run_id, started_at) = (new_run_id(), chrono::Utc::now());
+    let reports: Vec<FileReport> = ingest(lake, request, &run_id).await?.into_iter().map(|(_, r)| r).collect();
+    let parts: Vec<&[u8]> = reports.iter().map(|r| r.fingerprint.as_bytes()).collect();
+    let rejected = reports.iter().any(|r| r.rows_quarantined > 0);
+    let versions: Vec<_> = reports.iter().map(|r| &r.versions).collect();
+    let kept: Vec<_> = reports.iter().map(|r| &r.rows_kept).collect();
+    let run = RunRecord {
+        run_id,
+        job: job.to_string(),
+        started_at,
+        status: if rejected { "done_with_rejects" } else { "done" },
+        outputs: serde_json::to_value(versions)?,
+        counts: serde_json::to_value(kept)?,
+        inputs: serde_json::to_value(&reports)?,
+        model_id: None,
+        state: Fingerprint::of(&parts),
+    };
+    record(lake, &run, reports.iter().any(|r| !r.skipped)).await?;
+    Ok(())
 }

@@ -65,6 +65,9 @@ pub(crate) struct IngestStep {
     /// Columns by hand: the lake's name → the file's.
     #[serde(default)]
     pub(crate) columns: BTreeMap<String, String>,
+    /// Mapping file of the format `mapping`, relative to the job file.
+    #[serde(default)]
+    pub(crate) mapping: Option<PathBuf>,
 }
 
 fn default_format() -> String {
@@ -79,6 +82,7 @@ impl IngestStep {
         options.trait_name.clone_from(&self.trait_name);
         options.genome_build.clone_from(&self.genome_build);
         options.columns.clone_from(&self.columns);
+        options.mapping = self.mapping.as_ref().map(|path| base.join(path));
         if let Some(name) = &self.encoding {
             options.encoding = Some(name.parse().map_err(|e| UsageError(format!("encoding '{name}': {e}")))?);
         }
@@ -87,7 +91,7 @@ impl IngestStep {
             false => base.join(input).display().to_string(),
         };
         let inputs = self.inputs.iter().map(place).collect();
-        Ok(Request { format: self.format.clone(), options, max_rejects: self.limit()?, inputs })
+        Ok(Request { format: self.format.clone(), options, max_rejects: self.limit()?, inputs, again: false })
     }
 
     /// The limit, parsed.

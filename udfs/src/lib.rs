@@ -37,17 +37,21 @@ use generel_model::Embedder;
 pub use similarity_join::{GenerelPhysicalCodec, SimilarityJoinExec, SimilarityJoinOptions};
 pub use vectors::to_fixed_size;
 
+/// The functions that need no model.
+pub fn identifier_functions() -> Vec<ScalarUDF> {
+    vec![identifiers::normalize_rsid(), identifiers::normalize_allele(), identifiers::curie()]
+}
+
 /// Every scalar function, for one model.
 pub fn functions(embedder: &Embedder) -> Vec<ScalarUDF> {
-    vec![
+    let mut all = identifier_functions();
+    all.extend([
         embed::udf(embedder.clone()),
         concept_similarity::udf(embedder.clone()),
         cosine_similarity::udf(),
         as_vector::udf(embedder.info().vector_type()),
-        identifiers::normalize_rsid(),
-        identifiers::normalize_allele(),
-        identifiers::curie(),
-    ]
+    ]);
+    all
 }
 
 /// Every table function.

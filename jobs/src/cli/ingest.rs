@@ -1,15 +1,13 @@
 //! `generel ingest`: files into the lake.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
-use generel_pipeline::ingest::{FileReport, MaxRejects};
-use generel_pipeline::runs::{RunRecord, new_run_id, record};
-use generel_pipeline::sources::Fingerprint;
+use generel_pipeline::ingest::MaxRejects;
 
 use super::LakeOptions;
-use crate::ingest::{AUTO, choose, ingest};
+use crate::ingest::{AUTO, Request, choose, ingest_as_one_run};
 use crate::job_file::IngestStep;
 
 #[derive(Debug, Args)]
@@ -21,6 +19,8 @@ use crate::job_file::IngestStep;
 
   generel ingest --format sumstats --source meta --columns effect_allele=Inc,p_value=P.meta meta.txt.gz
   generel ingest --source ukb 'sumstats/*.tsv.bgz' s3://bucket/folder/
+
+  GENEREL_CONNECTION=postgresql://etl@db/omop?schema=cdm PGPASSWORD=… generel ingest --format omop --source hospital
 
 Settings of object stores come from the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT, GOOGLE_SERVICE_ACCOUNT,
 AZURE_STORAGE_ACCOUNT_NAME …).
@@ -54,8 +54,18 @@ pub(super) struct IngestArgs {
     /// Columns by hand: the lake's name = the file's, separated by commas
     #[arg(long, value_name = "NAME=COLUMN", value_delimiter = ',', value_parser = column)]
     columns: Vec<(String, String)>,
+    /// Mapping of --format mapping: YAML that says in SQL what a row becomes
+    #[arg(long, value_name = "FILE")]
+    mapping: Option<PathBuf>,
+    /// Read files again whose content is in the lake already
+    #[arg(long)]
+    again: bool,
+    /// A PostgreSQL database whose tables are read: postgresql://user@host:port/database?schema=cdm; better given by the
+    /// environment, as the password is (PGPASSWORD)
+    #[arg(long, env = "GENEREL_CONNECTION", hide_env_values = true, value_name = "URI")]
+    connection: Option<String>,
     /// Files, folders, globs, URIs (s3://, gs://, az://, https://)
-    #[arg(required = true, value_name = "INPUT")]
+    #[arg(required_unless_present = "connection", value_name = "INPUT")]
     inputs: Vec<String>,
 }
 
@@ -65,13 +75,14 @@ impl IngestArgs {
         IngestStep {
             format: self.format,
             source: self.source,
-            inputs: self.inputs,
+            inputs: self.inputs.into_iter().chain(self.connection).collect(),
             max_rejects: self.max_rejects.map(|limit| limit.to_string()),
             study_id: self.study_id,
             trait_name: self.trait_name,
             genome_build: self.genome_build,
             encoding: self.encoding,
             columns: self.columns.into_iter().collect(),
+            mapping: self.mapping,
         }
     }
 }
@@ -84,27 +95,10 @@ fn column(text: &str) -> Result<(String, String), String> {
 pub(super) async fn run(args: IngestArgs) -> Result<()> {
     let lake = args.lake.clone();
     let source = args.source.clone();
-    let request = args.into_step().request(Path::new(""))?;
+    let again = args.again;
+    let request = Request { again, ..args.into_step().request(Path::new(""))? };
     // Everything that can be wrong with the command line is found before the lake is touched.
     choose(&request).await?;
     let lake = lake.create()?;
-    let (run_id, started_at) = (new_run_id(), chrono::Utc::now());
-    let reports: Vec<FileReport> = ingest(&lake, &request, &run_id).await?.into_iter().map(|(_, r)| r).collect();
-    let parts: Vec<&[u8]> = reports.iter().map(|r| r.fingerprint.as_bytes()).collect();
-    let rejected = reports.iter().any(|r| r.rows_quarantined > 0);
-    let versions: Vec<_> = reports.iter().map(|r| &r.versions).collect();
-    let kept: Vec<_> = reports.iter().map(|r| &r.rows_kept).collect();
-    let run = RunRecord {
-        run_id,
-        job: format!("ingest {source}"),
-        started_at,
-        status: if rejected { "done_with_rejects" } else { "done" },
-        outputs: serde_json::to_value(versions)?,
-        counts: serde_json::to_value(kept)?,
-        inputs: serde_json::to_value(&reports)?,
-        model_id: None,
-        state: Fingerprint::of(&parts),
-    };
-    record(&lake, &run, reports.iter().any(|r| !r.skipped)).await?;
-    Ok(())
+    ingest_as_one_run(&lake, &request, &format!("ingest {source}")).await
 }

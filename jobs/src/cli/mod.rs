@@ -4,8 +4,10 @@ mod align;
 mod embed;
 mod formats;
 mod ingest;
+mod lake;
 mod model;
 pub(crate) mod output;
+mod quarantine;
 mod run;
 mod sql;
 
@@ -113,6 +115,10 @@ enum Command {
     /// List, fetch, show and verify models
     #[command(subcommand)]
     Model(model::ModelCommand),
+    /// Rejected rows, and reading their files again after a fix
+    Quarantine(quarantine::QuarantineArgs),
+    /// Upkeep of the lake's tables: optimize, vacuum, history
+    Lake(lake::LakeArgs),
     /// What can be ingested, with an example each
     Formats,
     /// Print the JSON Schema of job files
@@ -175,6 +181,8 @@ async fn dispatch(command: Command) -> Result<()> {
         Command::Align(args) => align::run(args).await,
         Command::Sql(args) => sql::run(args).await,
         Command::Model(command) => model::run(command).await,
+        Command::Quarantine(args) => quarantine::run(args).await,
+        Command::Lake(args) => lake::run(args).await,
         Command::Formats => formats::run(),
         Command::JobSchema => Ok(writeln!(std::io::stdout(), "{}", job_file::json_schema())?),
         Command::Completions { shell } => {

@@ -61,15 +61,24 @@ pub struct Ingest<'a> {
     pub max_rejects: Option<MaxRejects>,
     /// The run, for commits and quarantine.
     pub run_id: &'a str,
+    /// Whether to read files again whose content is in the lake already.
+    pub again: bool,
     /// Told of the rows read so far.
     pub progress: Arc<dyn Fn(u64) + Send + Sync>,
 }
 
 /// What became of a file.
-#[derive(Debug, Clone, Default, serde::Serialize)]
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct FileReport {
     /// The file's name.
     pub file: String,
+    /// Where it was read from.
+    pub place: String,
+    /// The format.
+    pub format: String,
+    /// The options it was read with.
+    pub options: BTreeMap<String, String>,
     /// The file's identity in the lake's `input_id` columns.
     pub input_id: String,
     /// Hash of its content and of the options it was read with.
@@ -129,6 +138,9 @@ impl Ingest<'_> {
         let input_id = self.input_id(&file);
         let mut report = FileReport {
             file: file.name(),
+            place: file.place.identity(),
+            format: self.format.name().to_string(),
+            options: self.options.recorded(),
             input_id: input_id.clone(),
             fingerprint: fingerprint.to_string(),
             ..Default::default()
@@ -223,6 +235,8 @@ impl Ingest<'_> {
         let text = |option: &Option<String>| format!("{option:?}");
         let persons = self.format.tables().iter().any(|t| t.name == PATIENT_EVENTS.name);
         let key = if persons { options.person_key.pseudonym(&options.source, "") } else { String::new() };
+        // What cannot be read is said when the format reads it.
+        let mapping = options.mapping.as_ref().and_then(|path| std::fs::read(path).ok()).unwrap_or_default();
         Fingerprint::of(&[
             &bytes.as_i64().to_le_bytes(),
             self.format.name().as_bytes(),
@@ -230,6 +244,7 @@ impl Ingest<'_> {
             text(&options.trait_name).as_bytes(),
             text(&options.genome_build).as_bytes(),
             format!("{:?} {:?}", options.encoding, options.columns).as_bytes(),
+            &mapping,
             key.as_bytes(),
         ])
     }
@@ -249,10 +264,10 @@ struct Outputs {
 impl Outputs {
     async fn open(lake: &Lake, ingest: &Ingest<'_>, input_id: &str, fingerprint: Fingerprint) -> Result<Self> {
         let mut pending = Vec::new();
-        for table in std::iter::once(&QUARANTINE).chain(ingest.format.tables().iter().copied()) {
+        for table in std::iter::once(&QUARANTINE).chain(ingest.format.tables_for(&ingest.options)?) {
             let delta = lake.table_or_create(table).await?;
             let marks = InputMarks::read(table, &delta, &ingest.options.source, input_id, fingerprint).await?;
-            if !marks.is_present() {
+            if ingest.again || !marks.is_present() {
                 pending.push((table, TableWriter::new(table, delta, Some(input_id))?, marks));
             }
         }

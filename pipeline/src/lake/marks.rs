@@ -89,7 +89,8 @@ impl InputMarks {
     /// The marks of the commit that puts this content in.
     pub(crate) fn to_commit(&self) -> Vec<Mark> {
         let mut marks = vec![
-            Mark::new(self.content_id.clone(), self.content + 1),
+            // Odd stays odd where content is read again.
+            Mark::new(self.content_id.clone(), self.content + 1 + self.content % 2),
             Mark::new(self.input_id.clone(), self.fingerprint.as_i64()),
         ];
         marks.extend(self.retired.clone());

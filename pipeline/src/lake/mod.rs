@@ -8,6 +8,7 @@ mod commit;
 pub(crate) mod marks;
 pub(crate) mod parquet;
 mod stats;
+mod upkeep;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use url::Url;
 
 pub use commit::{Commit, TableWriter};
 pub use marks::Mark;
+pub use upkeep::{Optimized, Version};
 
 use crate::{Error, Result};
 

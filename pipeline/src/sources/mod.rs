@@ -8,6 +8,7 @@
 
 mod gwas;
 mod input;
+mod mapping;
 mod obo;
 mod output;
 mod patients;
@@ -17,6 +18,7 @@ mod testing;
 mod text;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
@@ -51,6 +53,7 @@ pub const FORMATS: &[&dyn Source] =
         &gwas::GwasVcf,
         &gwas::EQTL,
         &gwas::SUMSTATS,
+        &mapping::AnyTable,
     ];
 
 /// The format of this name.
@@ -77,6 +80,14 @@ pub trait Source: Send + Sync {
 
     /// The tables that it fills.
     fn tables(&self) -> &'static [&'static Table];
+
+    /// The tables that it fills with these options, where they decide.
+    ///
+    /// # Errors
+    /// When the options are not usable.
+    fn tables_for(&self, _: &ReadOptions) -> Result<Vec<&'static Table>> {
+        Ok(self.tables().to_vec())
+    }
 
     /// Whether a file looks like this format, how sure that is, and what was seen: for `--format auto`.
     fn recognize(&self, head: &Head) -> Option<Likeness>;
@@ -209,6 +220,8 @@ pub struct ReadOptions {
     pub genome_build: Option<String>,
     /// Columns of the lake by hand: lake column → the file's column.
     pub columns: BTreeMap<String, String>,
+    /// The mapping file of the format `mapping`.
+    pub mapping: Option<PathBuf>,
 }
 
 impl ReadOptions {
@@ -220,10 +233,29 @@ impl ReadOptions {
             slab_bytes: text::slabs::SLAB_BYTES,
             encoding: None,
             columns: BTreeMap::new(),
+            mapping: None,
             person_key,
             study_id: None,
             trait_name: None,
             genome_build: None,
         }
+    }
+
+    /// What a run records of them, to read the file again in the same way.
+    pub(crate) fn recorded(&self) -> BTreeMap<String, String> {
+        let text = |name: &str, value: &Option<String>| value.clone().map(|value| (name.to_string(), value));
+        let mut all: BTreeMap<String, String> = [
+            text("study_id", &self.study_id),
+            text("trait", &self.trait_name),
+            text("genome_build", &self.genome_build),
+            text("encoding", &self.encoding.map(|e| format!("{e:?}"))),
+            text("mapping", &self.mapping.as_ref().map(|path| path.display().to_string())),
+            text("columns", &(!self.columns.is_empty()).then(|| serde_json::json!(self.columns).to_string())),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        all.insert("source".to_string(), self.source.clone());
+        all
     }
 }

@@ -21,6 +21,17 @@ pub(crate) struct Output {
     events: Option<Box<Events>>,
     associations: Option<Box<Associations>>,
     nulled: Nulled,
+    /// Rows as they stand in the file, for formats that look at many at once.
+    pub(crate) loose: Option<Box<Loose>>,
+}
+
+/// Rows as they stand in a file.
+#[derive(Default)]
+pub(crate) struct Loose {
+    /// One a column of the file.
+    pub(crate) columns: Vec<StringBuilder>,
+    /// Lines on which the rows begin.
+    pub(crate) lines: Vec<u64>,
 }
 
 impl Output {

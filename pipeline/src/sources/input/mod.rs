@@ -3,6 +3,7 @@
 mod compression;
 mod fingerprint;
 mod place;
+mod postgres;
 mod remote;
 
 use std::fmt;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use encoding_rs_io::DecodeReaderBytesBuilder;
 
 use super::compression::{EXTENSIONS, decompressed};
+use super::postgres::PostgresTable;
 use super::remote::RemoteObject;
 use super::{BUFFER_BYTES, Encoding};
 use crate::{Error, Result};
@@ -16,17 +17,28 @@ use crate::{Error, Result};
 #[derive(Debug, Clone)]
 pub struct Place {
     path: PathBuf,
-    remote: Option<Arc<RemoteObject>>,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Local,
+    Object(Arc<RemoteObject>),
+    Postgres(Arc<PostgresTable>),
 }
 
 impl Place {
     /// A path on this machine.
     pub fn local(path: &Path) -> Self {
-        Self { path: path.to_path_buf(), remote: None }
+        Self { path: path.to_path_buf(), kind: Kind::Local }
     }
 
     pub(super) fn remote(object: RemoteObject) -> Self {
-        Self { path: PathBuf::from(object.uri()), remote: Some(Arc::new(object)) }
+        Self { path: PathBuf::from(object.uri()), kind: Kind::Object(Arc::new(object)) }
+    }
+
+    pub(super) fn postgres(table: PostgresTable) -> Self {
+        Self { path: PathBuf::from(table.uri()), kind: Kind::Postgres(Arc::new(table)) }
     }
 
     /// Its path or URI.
@@ -49,10 +61,34 @@ impl Place {
 
     /// What tells this place from others, whatever the working directory is.
     pub fn identity(&self) -> String {
-        match &self.remote {
-            Some(remote) => remote.uri(),
-            None => self.path.canonicalize().unwrap_or_else(|_| self.path.clone()).to_string_lossy().into_owned(),
+        match &self.kind {
+            Kind::Object(object) => object.uri(),
+            Kind::Postgres(table) => table.uri(),
+            Kind::Local => self.path.canonicalize().unwrap_or_else(|_| self.path.clone()).to_string_lossy().into_owned(),
         }
+    }
+
+    /// Its path, where it is on this machine.
+    pub fn local_path(&self) -> Option<&Path> {
+        matches!(self.kind, Kind::Local).then_some(self.path.as_path())
+    }
+
+    /// Whether its raw bytes begin so.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn starts_with(&self, magic: &[u8]) -> Result<bool> {
+        let mut head = Vec::new();
+        self.raw()?.take(magic.len() as u64).read_to_end(&mut head).map_err(|e| Error::io(&self.path, e))?;
+        Ok(head == magic)
+    }
+
+    fn raw(&self) -> Result<Box<dyn Read + Send>> {
+        Ok(match &self.kind {
+            Kind::Object(object) => Box::new(object.read()?),
+            Kind::Postgres(table) => Box::new(table.read()?),
+            Kind::Local => Box::new(File::open(&self.path).map_err(|e| Error::io(&self.path, e))?),
+        })
     }
 
     /// Its size in bytes.
@@ -60,8 +96,10 @@ impl Place {
     /// # Errors
     /// When it cannot be read, or is a folder.
     pub fn size(&self) -> Result<u64> {
-        if let Some(remote) = &self.remote {
-            return Ok(remote.size());
+        match &self.kind {
+            Kind::Object(object) => return Ok(object.size()),
+            Kind::Postgres(table) => return Ok(table.size()),
+            Kind::Local => {}
         }
         let file = File::open(&self.path).map_err(|e| Error::io(&self.path, e))?;
         let metadata = file.metadata().map_err(|e| Error::io(&self.path, e))?;
@@ -77,9 +115,10 @@ impl Place {
     /// When it cannot be read.
     pub(super) fn content_hash(&self) -> Result<[u8; 32]> {
         let mut hasher = blake3::Hasher::new();
-        match &self.remote {
-            Some(remote) => hasher.update(remote.version().as_bytes()),
-            None => hasher.update_mmap_rayon(&self.path).map_err(|e| Error::io(&self.path, e))?,
+        match &self.kind {
+            Kind::Object(object) => hasher.update(object.version().as_bytes()),
+            Kind::Postgres(table) => hasher.update(table.version().as_bytes()),
+            Kind::Local => hasher.update_mmap_rayon(&self.path).map_err(|e| Error::io(&self.path, e))?,
         };
         Ok(*hasher.finalize().as_bytes())
     }
@@ -89,11 +128,7 @@ impl Place {
     /// # Errors
     /// When it cannot be opened.
     pub fn reader(&self, encoding: Option<Encoding>) -> Result<Box<dyn BufRead + Send>> {
-        let raw: Box<dyn Read + Send> = match &self.remote {
-            Some(remote) => Box::new(remote.read()?),
-            None => Box::new(File::open(&self.path).map_err(|e| Error::io(&self.path, e))?),
-        };
-        let buffered = Box::new(BufReader::with_capacity(BUFFER_BYTES, raw));
+        let buffered = Box::new(BufReader::with_capacity(BUFFER_BYTES, self.raw()?));
         let plain = decompressed(buffered).map_err(|e| Error::io(&self.path, e))?;
         Ok(match encoding {
             None => plain,
@@ -119,9 +154,10 @@ impl Place {
     /// # Errors
     /// When the folder cannot be listed.
     pub fn siblings(&self) -> Result<Vec<Place>> {
-        match &self.remote {
-            Some(remote) => Ok(remote.siblings()?.into_iter().map(Place::remote).collect()),
-            None => {
+        match &self.kind {
+            Kind::Object(object) => Ok(object.siblings()?.into_iter().map(Place::remote).collect()),
+            Kind::Postgres(table) => Ok(table.siblings()?.into_iter().map(Place::postgres).collect()),
+            Kind::Local => {
                 let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
                 list(folder)
             }
@@ -140,13 +176,16 @@ pub enum Found {
 
 impl Found {
     /// Finds what an input names: a file, a folder, a glob (`data/*.tsv.gz`), an object (`s3://bucket/key`), or a
-    /// prefix (`s3://bucket/folder/`). `store_options` are the object store's settings, such as `aws_endpoint`.
+    /// prefix (`s3://bucket/folder/`), or a database (`postgresql://user@host/database?schema=cdm`). `store_options` are the object store's settings, such as `aws_endpoint`.
     ///
     /// Blocking; not to be called on an async thread where the input is a URI.
     ///
     /// # Errors
     /// When nothing is there.
     pub fn resolve(input: &str, store_options: &[(String, String)]) -> Result<Vec<Self>> {
+        if input.starts_with("postgresql://") || input.starts_with("postgres://") {
+            return super::postgres::resolve(input, store_options);
+        }
         if input.contains("://") && !input.starts_with("file://") {
             return super::remote::resolve(input, store_options);
         }

@@ -7,12 +7,14 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use arrow::array::Array;
 use generel_schemas::{RejectReason, RejectedRow};
 
 use super::super::input::InputFile;
 use super::super::output::Output;
-use super::super::{Chunk, ReadOptions, Reader};
+use super::super::{Chunk, ChunkReader, ReadOptions, Reader};
 use super::lines::Lines;
+use super::parquet::ParquetFile;
 use super::quoted::{self, End};
 use super::slabs::{Slab, SlabParser, SlabReader, Slabs};
 use super::split;
@@ -171,6 +173,14 @@ pub(crate) trait RowParser: Send + Sync {
     /// # Errors
     /// Why the row cannot be taken.
     fn row(&self, row: &Row<'_>, out: &mut Output) -> Kept;
+
+    /// Has the last word on the rows of a chunk, for formats that look at many rows at once.
+    ///
+    /// # Errors
+    /// Only for defects of the program.
+    fn finish(&self, _: &mut Output, _: &mut Chunk) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A row with as many fields as the header.
@@ -221,7 +231,13 @@ pub(crate) struct Delimited {
     /// What the format understood of the header, for people.
     pub(crate) recognized: Option<String>,
     dialect: Dialect,
-    slabs: Slabs,
+    body: Body,
+}
+
+/// Where the rows are.
+enum Body {
+    Text(Slabs),
+    Parquet(ParquetFile),
 }
 
 impl Delimited {
@@ -245,6 +261,11 @@ impl Delimited {
         is_header: impl Fn(&[String]) -> bool,
     ) -> Result<Self> {
         let path = file.path().to_path_buf();
+        if let Some(parquet) = ParquetFile::open(&file.place, options.chunk_rows)? {
+            let names = parquet.names();
+            let header = Header { masked: vec![false; names.len()], names, path, line: 1 };
+            return Ok(Self { header, recognized: None, dialect, body: Body::Parquet(parquet) });
+        }
         let mut lines = Lines::new(file.reader(options.encoding)?, path.clone());
         let (names, line) = match dialect.columns {
             Some(columns) => (columns.iter().map(|name| (*name).to_string()).collect(), 1),
@@ -269,18 +290,23 @@ impl Delimited {
         };
         let header = Header { masked: vec![false; names.len()], names, path: path.clone(), line };
         let slabs = lines.into_slabs(dialect.quote()).with_slab_bytes(options.slab_bytes);
-        Ok(Self { header, recognized: None, dialect, slabs })
+        Ok(Self { header, recognized: None, dialect, body: Body::Text(slabs) })
     }
 
     /// Reads all rows, in order, for tables that only explain others; rows that are none are passed over.
     ///
     /// # Errors
     /// When the file cannot be read on.
-    pub(crate) fn for_each(mut self, take: impl FnMut(&Row<'_>) + Send) -> Result<()> {
+    pub(crate) fn for_each(self, take: impl FnMut(&Row<'_>) + Send) -> Result<()> {
         let parser = Parser { header: self.header, dialect: self.dialect, rows: Each(Mutex::new(take)) };
-        let (mut buffer, quote) = (Vec::new(), self.slabs.quote());
-        while let Some(first_line) = self.slabs.next(&mut buffer)? {
-            parser.parse(&Slab { bytes: &buffer, first_line, quote })?;
+        match self.body {
+            Body::Text(mut slabs) => {
+                let (mut buffer, quote) = (Vec::new(), slabs.quote());
+                while let Some(first_line) = slabs.next(&mut buffer)? {
+                    parser.parse(&Slab { bytes: &buffer, first_line, quote })?;
+                }
+            }
+            Body::Parquet(mut file) => while parser.columnar(&mut file)?.is_some() {},
         }
         Ok(())
     }
@@ -288,7 +314,12 @@ impl Delimited {
     /// The file's rows, once the format knows its columns.
     pub(crate) fn into_reader(self, rows: impl RowParser + 'static) -> Reader {
         let parser = Parser { header: self.header, dialect: self.dialect, rows };
-        Reader::Slabs(SlabReader { slabs: self.slabs, parser: Arc::new(parser), recognized: self.recognized })
+        match self.body {
+            Body::Text(slabs) => {
+                Reader::Slabs(SlabReader { slabs, parser: Arc::new(parser), recognized: self.recognized })
+            }
+            Body::Parquet(file) => Reader::Chunks(Box::new(Columnar { parser, file })),
+        }
     }
 }
 
@@ -358,9 +389,44 @@ impl<R: RowParser> SlabParser for Parser<R> {
             }
             (delimiter, _) => pass.plain(slab, delimiter),
         }
-        let Pass { out, mut chunk, .. } = pass;
+        let Pass { mut out, mut chunk, .. } = pass;
+        self.rows.finish(&mut out, &mut chunk)?;
         out.finish_into(&mut chunk)?;
         Ok(chunk)
+    }
+}
+
+/// Rows of a Parquet file through the same parser: each value as the text that it would be in a delimited file.
+struct Columnar<R> {
+    parser: Parser<R>,
+    file: ParquetFile,
+}
+
+impl<R: RowParser> ChunkReader for Columnar<R> {
+    fn next_chunk(&mut self) -> Result<Option<Chunk>> {
+        self.parser.columnar(&mut self.file)
+    }
+}
+
+impl<R: RowParser> Parser<R> {
+    fn columnar(&self, file: &mut ParquetFile) -> Result<Option<Chunk>> {
+        let Some((first_row, columns)) = file.next_texts()? else { return Ok(None) };
+        let mut pass = Pass { parser: self, out: Output::default(), chunk: Chunk::default() };
+        let (mut text, mut fields) = (String::new(), Vec::new());
+        for row in 0..columns.first().map_or(0, Array::len) {
+            text.clear();
+            fields.clear();
+            for column in &columns {
+                let start = text.len() as u32;
+                text.push_str(if column.is_null(row) { "" } else { column.value(row) });
+                fields.push((start, text.len() as u32));
+            }
+            pass.row(Some(&text), text.as_bytes(), &fields, first_row + row as u64, true);
+        }
+        let Pass { mut out, mut chunk, .. } = pass;
+        self.rows.finish(&mut out, &mut chunk)?;
+        out.finish_into(&mut chunk)?;
+        Ok(Some(chunk))
     }
 }
 
