@@ -39,6 +39,9 @@ pub const FORMATS: &[&dyn Source] =
     &[
         &obo::Obo,
         &patients::Omop,
+        &patients::Fhir,
+        &patients::SyntheaCsv,
+        &patients::MimicIv,
         &gwas::GwasCatalog,
         &gwas::GWAS_SSF,
         &gwas::REGENIE,

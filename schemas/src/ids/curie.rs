@@ -57,6 +57,7 @@ pub const PREFIXES: &[Prefix] = &[
     prefix("semapv", &[], "https://w3id.org/semapv/vocab/"),
     prefix("sssom", &[], "https://w3id.org/sssom/"),
     prefix("rdfs", &[], "http://www.w3.org/2000/01/rdf-schema#"),
+    prefix("icd10pcs", &["icd10_pcs", "icd-10-pcs"], "https://www.icd10data.com/ICD10PCS/Codes/"),
 ];
 
 /// A compact identifier in its one spelling, `prefix:local`.
