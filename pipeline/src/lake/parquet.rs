@@ -8,9 +8,10 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use generel_schemas::Table;
+use generel_schemas::tables::Kind;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -97,11 +98,6 @@ impl GroupWriter<'_> {
         Ok(())
     }
 
-    /// Rows so far.
-    pub(crate) fn rows(&self) -> u64 {
-        self.rows
-    }
-
     /// The encoded row group.
     pub(crate) fn finish(self) -> Result<EncodedGroup> {
         let table = self.encoder.table;
@@ -157,8 +153,13 @@ fn properties(table: &Table) -> Result<WriterProperties> {
         .set_max_row_group_row_count(None);
     for column in table.columns {
         let numeric = !matches!(column.kind.data_type(), DataType::Utf8 | DataType::Int32 | DataType::Date32);
+        let path = ColumnPath::from(column.name);
         if numeric || !column.repeats {
-            builder = builder.set_column_dictionary_enabled(ColumnPath::from(column.name), false);
+            builder = builder.set_column_dictionary_enabled(path.clone(), false);
+        }
+        if matches!(column.kind, Kind::Long | Kind::Timestamp) {
+            // Neighbours are near each other: positions, times, sizes.
+            builder = builder.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
         }
     }
     Ok(builder.build())

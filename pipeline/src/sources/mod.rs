@@ -6,6 +6,7 @@
 //!
 //! `docs/formats.md` shows how to add one.
 
+mod graphs;
 mod gwas;
 mod input;
 mod mapping;
@@ -16,6 +17,7 @@ mod recognize;
 #[cfg(test)]
 mod testing;
 mod text;
+mod vocabularies;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -38,6 +40,16 @@ use crate::{Error, Result};
 pub const FORMATS: &[&dyn Source] =
     &[
         &obo::Obo,
+        &vocabularies::BioPortalCsv,
+        &vocabularies::Umls,
+        &vocabularies::OmopVocabulary,
+        &vocabularies::Icd,
+        &vocabularies::IcdGem,
+        &vocabularies::Phecode,
+        &graphs::Kgx,
+        &graphs::PrimeKg,
+        &graphs::Hetionet,
+        &graphs::Hpoa,
         &patients::Omop,
         &patients::Fhir,
         &patients::SyntheaCsv,

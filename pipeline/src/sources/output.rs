@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BooleanBuilder, Date32Builder, Float64Builder, Int32Builder, Int64Builder, StringBuilder,
-    TimestampMicrosecondBuilder,
+    StringArray, TimestampMicrosecondArray, TimestampMicrosecondBuilder,
 };
 use generel_schemas::Table;
 use generel_schemas::tables::{CONCEPT_NAMES, CONCEPTS, GWAS_ASSOCIATIONS, KG_EDGES, NameType, PATIENT_EVENTS};
@@ -123,7 +123,7 @@ macro_rules! rows {
             }
 
             fn finish(mut self: Box<Self>) -> Vec<ArrayRef> {
-                vec![$(Arc::new(self.$field.finish()),)+]
+                vec![$(self.$field.finish(),)+]
             }
         }
     };
@@ -132,69 +132,199 @@ macro_rules! rows {
 rows! {
     /// A row of `concepts`.
     Concept, Concepts:
-    code: Option<&'a str> => StringBuilder,
-    curie: Option<&'a str> => StringBuilder,
-    name: Option<&'a str> => StringBuilder,
-    category: Option<&'a str> => StringBuilder,
-    definition: Option<&'a str> => StringBuilder,
-    obsolete: Option<bool> => BooleanBuilder,
+    code: Option<&'a str> => TextColumn,
+    curie: Option<&'a str> => TextColumn,
+    name: Option<&'a str> => TextColumn,
+    category: Option<&'a str> => TextColumn,
+    definition: Option<&'a str> => TextColumn,
+    obsolete: Option<bool> => Lazy<BooleanBuilder>,
 }
 
 rows! {
     /// A row of `kg_edges`.
     Edge, Edges:
-    subject: Option<&'a str> => StringBuilder,
-    subject_name: Option<&'a str> => StringBuilder,
-    subject_category: Option<&'a str> => StringBuilder,
-    predicate: Option<&'a str> => StringBuilder,
-    object: Option<&'a str> => StringBuilder,
-    object_name: Option<&'a str> => StringBuilder,
-    object_category: Option<&'a str> => StringBuilder,
-    weight: Option<f64> => Float64Builder,
-    provenance: Option<&'a str> => StringBuilder,
+    subject: Option<&'a str> => TextColumn,
+    subject_name: Option<&'a str> => TextColumn,
+    subject_category: Option<&'a str> => TextColumn,
+    predicate: Option<&'a str> => TextColumn,
+    object: Option<&'a str> => TextColumn,
+    object_name: Option<&'a str> => TextColumn,
+    object_category: Option<&'a str> => TextColumn,
+    weight: Option<f64> => Lazy<Float64Builder>,
+    provenance: Option<&'a str> => TextColumn,
 }
 
 rows! {
     /// A row of `patient_events`. `person_id` is a pseudonym already.
     Event, Events:
-    person_id: Option<&'a str> => StringBuilder,
-    event_table: Option<&'a str> => StringBuilder,
-    event_date: Option<i32> => Date32Builder,
-    event_datetime: Option<i64> => Utc,
-    source_vocabulary: Option<&'a str> => StringBuilder,
-    source_code: Option<&'a str> => StringBuilder,
-    source_name: Option<&'a str> => StringBuilder,
-    concept_id: Option<i64> => Int64Builder,
-    value_as_number: Option<f64> => Float64Builder,
-    value_as_string: Option<&'a str> => StringBuilder,
-    unit: Option<&'a str> => StringBuilder,
+    person_id: Option<&'a str> => TextColumn,
+    event_table: Option<&'a str> => TextColumn,
+    event_date: Option<i32> => Lazy<Date32Builder>,
+    event_datetime: Option<i64> => Lazy<Utc>,
+    source_vocabulary: Option<&'a str> => TextColumn,
+    source_code: Option<&'a str> => TextColumn,
+    source_name: Option<&'a str> => TextColumn,
+    concept_id: Option<i64> => Lazy<Int64Builder>,
+    value_as_number: Option<f64> => Lazy<Float64Builder>,
+    value_as_string: Option<&'a str> => TextColumn,
+    unit: Option<&'a str> => TextColumn,
 }
 
 rows! {
     /// A row of `gwas_associations`.
     Association, Associations:
-    study_id: Option<&'a str> => StringBuilder,
-    trait_name: Option<&'a str> => StringBuilder,
-    trait_curie: Option<&'a str> => StringBuilder,
-    chromosome: Option<i32> => Int32Builder,
-    base_pair_location: Option<i64> => Int64Builder,
-    effect_allele: Option<&'a str> => StringBuilder,
-    other_allele: Option<&'a str> => StringBuilder,
-    beta: Option<f64> => Float64Builder,
-    odds_ratio: Option<f64> => Float64Builder,
-    hazard_ratio: Option<f64> => Float64Builder,
-    standard_error: Option<f64> => Float64Builder,
-    z_score: Option<f64> => Float64Builder,
-    effect_allele_frequency: Option<f64> => Float64Builder,
-    neg_log_10_p_value: Option<f64> => Float64Builder,
-    variant_id: Option<&'a str> => StringBuilder,
-    rsid: Option<&'a str> => StringBuilder,
-    n: Option<i64> => Int64Builder,
-    ci_lower: Option<f64> => Float64Builder,
-    ci_upper: Option<f64> => Float64Builder,
-    info: Option<f64> => Float64Builder,
-    mapped_gene: Option<&'a str> => StringBuilder,
-    genome_build: Option<&'a str> => StringBuilder,
+    study_id: Option<&'a str> => TextColumn,
+    trait_name: Option<&'a str> => TextColumn,
+    trait_curie: Option<&'a str> => TextColumn,
+    chromosome: Option<i32> => Lazy<Int32Builder>,
+    base_pair_location: Option<i64> => Lazy<Int64Builder>,
+    effect_allele: Option<&'a str> => TextColumn,
+    other_allele: Option<&'a str> => TextColumn,
+    beta: Option<f64> => Lazy<Float64Builder>,
+    odds_ratio: Option<f64> => Lazy<Float64Builder>,
+    hazard_ratio: Option<f64> => Lazy<Float64Builder>,
+    standard_error: Option<f64> => Lazy<Float64Builder>,
+    z_score: Option<f64> => Lazy<Float64Builder>,
+    effect_allele_frequency: Option<f64> => Lazy<Float64Builder>,
+    neg_log_10_p_value: Option<f64> => Lazy<Float64Builder>,
+    variant_id: Option<&'a str> => TextColumn,
+    rsid: Option<&'a str> => TextColumn,
+    n: Option<i64> => Lazy<Int64Builder>,
+    ci_lower: Option<f64> => Lazy<Float64Builder>,
+    ci_upper: Option<f64> => Lazy<Float64Builder>,
+    info: Option<f64> => Lazy<Float64Builder>,
+    mapped_gene: Option<&'a str> => TextColumn,
+    genome_build: Option<&'a str> => TextColumn,
+}
+
+/// A builder of Arrow's.
+trait Column: Default {
+    fn append_null(&mut self);
+    fn finish(&mut self) -> ArrayRef;
+}
+
+/// Says of Arrow's builders what they have in common, with the type of their values.
+macro_rules! columns {
+    ($($builder:ty: $value:ty),+ $(,)?) => {
+        $(impl Column for $builder {
+            fn append_null(&mut self) {
+                <$builder>::append_null(self);
+            }
+
+            fn finish(&mut self) -> ArrayRef {
+                Arc::new(<$builder>::finish(self))
+            }
+        }
+
+        impl Lazy<$builder> {
+            #[inline]
+            fn append_option(&mut self, value: Option<$value>) {
+                match (&mut self.builder, value) {
+                    (None, None) => self.nulls += 1,
+                    (Some(builder), Some(value)) => builder.append_value(value),
+                    (Some(builder), None) => builder.append_null(),
+                    (None, Some(value)) => self.begin().append_value(value),
+                }
+            }
+        })+
+    };
+}
+
+columns!(BooleanBuilder: bool, Int32Builder: i32, Int64Builder: i64, Float64Builder: f64, Date32Builder: i32, Utc: i64);
+
+/// A column that costs nothing until its first value comes: most columns of most files stay empty.
+struct Lazy<B> {
+    builder: Option<B>,
+    nulls: usize,
+}
+
+impl<B> Default for Lazy<B> {
+    fn default() -> Self {
+        Self { builder: None, nulls: 0 }
+    }
+}
+
+impl<B: Column> Lazy<B> {
+    /// The builder with the NULLs so far.
+    fn begin(&mut self) -> &mut B {
+        let nulls = std::mem::take(&mut self.nulls);
+        self.builder.get_or_insert_with(|| {
+            let mut builder = B::default();
+            (0..nulls).for_each(|_| builder.append_null());
+            builder
+        })
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        self.begin().finish()
+    }
+}
+
+impl Column for StringBuilder {
+    fn append_null(&mut self) {
+        StringBuilder::append_null(self);
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        Arc::new(StringBuilder::finish(self))
+    }
+}
+
+impl Lazy<StringBuilder> {
+    #[inline]
+    fn append_text(&mut self, value: Option<&str>) {
+        match (&mut self.builder, value) {
+            (None, None) => self.nulls += 1,
+            (Some(builder), Some(value)) => builder.append_value(value),
+            (Some(builder), None) => StringBuilder::append_null(builder),
+            (None, Some(value)) => self.begin().append_value(value),
+        }
+    }
+}
+
+/// A text column. While every value is the same text (the study's name, say) only their number is kept.
+#[derive(Default)]
+struct TextColumn {
+    builder: Lazy<StringBuilder>,
+    same: String,
+    count: usize,
+}
+
+impl TextColumn {
+    #[inline]
+    fn append_option(&mut self, value: Option<&str>) {
+        if let Some(text) = value
+            && self.count > 0
+            && text == self.same
+        {
+            self.count += 1;
+            return;
+        }
+        self.append_other(value);
+    }
+
+    fn append_other(&mut self, value: Option<&str>) {
+        if let (Some(text), 0, None, 0) = (value, self.count, &self.builder.builder, self.builder.nulls) {
+            (self.same, self.count) = (text.to_string(), 1);
+            return;
+        }
+        self.spell_out();
+        self.builder.append_text(value);
+    }
+
+    /// Ends the time in which all values were the same.
+    fn spell_out(&mut self) {
+        for _ in 0..std::mem::take(&mut self.count) {
+            self.builder.append_text(Some(&self.same));
+        }
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        if self.count > 0 {
+            return Arc::new(StringArray::new_repeated(&self.same, self.count));
+        }
+        self.builder.finish()
+    }
 }
 
 /// Microseconds since the epoch, UTC.
@@ -202,11 +332,15 @@ rows! {
 struct Utc(TimestampMicrosecondBuilder);
 
 impl Utc {
-    fn append_option(&mut self, value: Option<i64>) {
-        self.0.append_option(value);
+    fn append_value(&mut self, value: i64) {
+        self.0.append_value(value);
     }
 
-    fn finish(&mut self) -> impl arrow::array::Array + use<> {
+    fn append_null(&mut self) {
+        self.0.append_null();
+    }
+
+    fn finish(&mut self) -> TimestampMicrosecondArray {
         self.0.finish().with_timezone("UTC")
     }
 }

@@ -39,7 +39,7 @@ pub const PREFIXES: &[Prefix] = &[
     prefix("icd10", &["icd-10"], "https://icd.who.int/browse10/2019/en#/"),
     prefix(
         "icd9cm",
-        &["icd9_cm", "icd-9-cm", "icd9cm_2006"],
+        &["icd9_cm", "icd-9-cm", "icd9cm_2006", "icd9proc"],
         "http://bioportal.bioontology.org/ontologies/ICD9CM?p=classes&conceptid=",
     ),
     prefix("snomedct", &["snomed", "snomedct_us", "sctid", "snomed_ct"], "http://snomed.info/id/"),
@@ -47,7 +47,7 @@ pub const PREFIXES: &[Prefix] = &[
     prefix("omim", &["mim", "omim_ps"], "https://omim.org/entry/"),
     prefix("orphanet.ordo", &["ordo", "orphanet", "orpha"], "http://www.orpha.net/ORDO/Orphanet_"),
     prefix("gard", &[], "https://rarediseases.info.nih.gov/diseases/"),
-    prefix("meddra", &[], "http://purl.bioontology.org/ontology/MEDDRA/"),
+    prefix("meddra", &["mdr"], "http://purl.bioontology.org/ontology/MEDDRA/"),
     prefix("rxnorm", &["rxnorm_extension"], "http://purl.bioontology.org/ontology/RXNORM/"),
     prefix("loinc", &["lnc"], "https://loinc.org/rdf/"),
     prefix("cvx", &[], "http://hl7.org/fhir/sid/cvx/"),
@@ -57,7 +57,18 @@ pub const PREFIXES: &[Prefix] = &[
     prefix("semapv", &[], "https://w3id.org/semapv/vocab/"),
     prefix("sssom", &[], "https://w3id.org/sssom/"),
     prefix("rdfs", &[], "http://www.w3.org/2000/01/rdf-schema#"),
-    prefix("icd10pcs", &["icd10_pcs", "icd-10-pcs"], "https://www.icd10data.com/ICD10PCS/Codes/"),
+    prefix("icd10pcs", &["icd10_pcs", "icd-10-pcs"], "http://purl.bioontology.org/ontology/ICD10PCS/"),
+    prefix("cpt", &["cpt4"], "http://purl.bioontology.org/ontology/CPT/"),
+    prefix("hcpcs", &[], "http://purl.bioontology.org/ontology/HCPCS/"),
+    prefix("atc", &[], "http://www.whocc.no/atc_ddd_index/?code="),
+    prefix("ndfrt", &["ndf-rt"], "http://purl.bioontology.org/ontology/NDFRT/"),
+    prefix("sty", &[], "http://purl.bioontology.org/ontology/STY/"),
+    prefix("omop", &[], "https://athena.ohdsi.org/search-terms/terms/"),
+    prefix("ncbigene", &["entrez", "entrezgene", "ncbi_gene"], "https://www.ncbi.nlm.nih.gov/gene/"),
+    prefix("drugbank", &[], "https://go.drugbank.com/drugs/"),
+    prefix("reactome", &[], "https://reactome.org/content/detail/"),
+    prefix("wikipathways", &[], "https://www.wikipathways.org/pathways/"),
+    prefix("biolink", &[], "https://w3id.org/biolink/vocab/"),
 ];
 
 /// A compact identifier in its one spelling, `prefix:local`.

@@ -17,6 +17,17 @@ impl Rsid {
     }
 }
 
+impl Rsid {
+    /// Whether a text is an rsID in its one spelling: `rs`, then a number without leading zeros.
+    #[inline]
+    pub fn is_canonical(text: &str) -> bool {
+        match text.as_bytes() {
+            [b'r', b's', b'1'..=b'9', rest @ ..] => rest.len() < 19 && rest.iter().all(u8::is_ascii_digit),
+            _ => false,
+        }
+    }
+}
+
 impl FromStr for Rsid {
     type Err = Error;
 
@@ -57,6 +68,9 @@ mod tests {
     proptest! {
         #[test]
         fn round_trips(n in 1u64..u64::MAX) {
+            prop_assert_eq!(Rsid::is_canonical(&format!("rs{n}")), n < 10_u64.pow(19));
+            let others = [format!("rs0{n}"), format!("rs{n}a")];
+            prop_assert!(!others.iter().any(|text| Rsid::is_canonical(text)));
             prop_assert_eq!(format!("rs{n}").parse::<Rsid>().unwrap().number(), n);
         }
     }

@@ -213,9 +213,10 @@ fn upper_tail_series(z: f64) -> f64 {
 /// An rsID in its one spelling, without a copy where the text already has it.
 #[inline]
 pub(super) fn rsid(text: &str) -> Option<Cow<'_, str>> {
-    let id = text.parse::<Rsid>().ok()?;
-    let as_written = text.starts_with("rs") && !text.starts_with("rs0");
-    Some(if as_written { Cow::Borrowed(text) } else { Cow::Owned(id.to_string()) })
+    if Rsid::is_canonical(text) {
+        return Some(Cow::Borrowed(text));
+    }
+    text.parse::<Rsid>().ok().map(|id| Cow::Owned(id.to_string()))
 }
 
 /// `1:12345:A:G`, `chr1_12345_A_G_b38`, `X-12345-A-AT`: chromosome, position, reference and other allele.
