@@ -8,7 +8,7 @@
 
 mod gwas;
 mod input;
-mod obo;
+mod ontologies;
 mod output;
 mod patients;
 mod recognize;
@@ -35,7 +35,10 @@ use crate::{Error, Result};
 /// Every format, in the order in which `generel formats` lists them.
 pub const FORMATS: &[&dyn Source] =
     &[
-        &obo::Obo,
+        &ontologies::Obo,
+        &ontologies::OboGraphs,
+        &ontologies::Rdf,
+        &ontologies::Sssom,
         &patients::Omop,
         &gwas::GwasCatalog,
         &gwas::GWAS_SSF,

@@ -57,6 +57,11 @@ pub const PREFIXES: &[Prefix] = &[
     prefix("semapv", &[], "https://w3id.org/semapv/vocab/"),
     prefix("sssom", &[], "https://w3id.org/sssom/"),
     prefix("rdfs", &[], "http://www.w3.org/2000/01/rdf-schema#"),
+    prefix("rdf", &[], "http://www.w3.org/1999/02/22-rdf-syntax-ns#"),
+    prefix("owl", &[], "http://www.w3.org/2002/07/owl#"),
+    prefix("dc", &[], "http://purl.org/dc/elements/1.1/"),
+    prefix("dcterms", &[], "http://purl.org/dc/terms/"),
+    prefix("NCBITaxon", &[], "http://purl.obolibrary.org/obo/NCBITaxon_"),
 ];
 
 /// A compact identifier in its one spelling, `prefix:local`.
