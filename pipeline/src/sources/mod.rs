@@ -10,7 +10,7 @@ mod graphs;
 mod gwas;
 mod input;
 mod mapping;
-mod obo;
+mod ontologies;
 mod output;
 mod patients;
 mod recognize;
@@ -39,7 +39,10 @@ use crate::{Error, Result};
 /// Every format, in the order in which `generel formats` lists them.
 pub const FORMATS: &[&dyn Source] =
     &[
-        &obo::Obo,
+        &ontologies::Obo,
+        &ontologies::OboGraphs,
+        &ontologies::Rdf,
+        &ontologies::Sssom,
         &vocabularies::BioPortalCsv,
         &vocabularies::Umls,
         &vocabularies::OmopVocabulary,

@@ -69,6 +69,11 @@ pub const PREFIXES: &[Prefix] = &[
     prefix("reactome", &[], "https://reactome.org/content/detail/"),
     prefix("wikipathways", &[], "https://www.wikipathways.org/pathways/"),
     prefix("biolink", &[], "https://w3id.org/biolink/vocab/"),
+    prefix("rdf", &[], "http://www.w3.org/1999/02/22-rdf-syntax-ns#"),
+    prefix("owl", &[], "http://www.w3.org/2002/07/owl#"),
+    prefix("dc", &[], "http://purl.org/dc/elements/1.1/"),
+    prefix("dcterms", &[], "http://purl.org/dc/terms/"),
+    prefix("NCBITaxon", &[], "http://purl.obolibrary.org/obo/NCBITaxon_"),
 ];
 
 /// A compact identifier in its one spelling, `prefix:local`.

@@ -2,33 +2,31 @@
 //!
 //! A row is what becomes one row of the lake: the term itself, each of its names and each of its edges. A tag may
 //! stand before the `id:` and `name:` that its row needs, so a stanza is gathered whole before its rows are made.
+//! Alternative ids become rows at the end of the file, when it is known which of them are terms of their own.
+//!
+//! Tags are those of the OBO Flat File Format 1.4 guide, with the spellings of 1.0 for synonyms and xrefs. Logical
+//! definitions (`intersection_of`, `union_of`) are no edges: what follows from them stands in `is_a` and
+//! `relationship`, where an ontology is released with its inferences. A definition's sources have no column.
 
-mod rows;
+mod stanza;
 mod syntax;
+mod typedefs;
 
-use generel_schemas::ids::{Curie, source_curie};
-use generel_schemas::tables::{CONCEPT_NAMES, CONCEPTS, HAS_DB_XREF, KG_EDGES, NameType, SUB_CLASS_OF};
+use generel_schemas::tables::{CONCEPT_NAMES, CONCEPTS, KG_EDGES};
 use generel_schemas::{RejectReason, RejectedRow, Table};
 
-use self::rows::Rows;
-use self::syntax::{
-    Bad, Taken, Value, curie_or_text, label_start, non_empty, quoted, set_once, stanza_kind, synonym, tag_value, truth,
-    unescape,
-};
-use super::recognize::{Head, Likeness};
-use super::text::lines::Lines;
-use super::{Chunk, ChunkReader, InputFile, ReadOptions, Reader, Source};
+use self::stanza::{File, Stanza};
+use self::syntax::{Bad, Value, non_empty, stanza_kind, tag_value, unescape};
+use super::super::output::Output;
+use super::super::recognize::{Head, Likeness};
+use super::super::text::delimited::Taken;
+use super::super::text::lines::Lines;
+use super::super::{Chunk, ChunkReader, InputFile, ReadOptions, Reader, Source};
+use super::terms::Register;
 use crate::{Error, Result};
 
-/// Predicate of an obsolete term's replacement: IAO's "term replaced by".
-const REPLACED_BY: &str = "IAO:0100001";
-/// Tags of which each becomes a row.
-const ROW_TAGS: [&str; 6] = ["name", "synonym", "is_a", "relationship", "xref", "replaced_by"];
-/// Tags that become columns of the term's own row.
-const COLUMN_TAGS: [&str; 4] = ["id", "namespace", "def", "is_obsolete"];
-
 /// The format `obo`.
-pub(super) struct Obo;
+pub(in super::super) struct Obo;
 
 impl Source for Obo {
     fn name(&self) -> &'static str {
@@ -36,7 +34,7 @@ impl Source for Obo {
     }
 
     fn doc(&self) -> &'static str {
-        "ontology in OBO 1.2 or 1.4 (.obo or .obo.gz): terms, names, is_a, relationships, xrefs"
+        "ontology in OBO 1.2 or 1.4 (.obo or .obo.gz): terms, names, is_a, relationships, xrefs, former ids"
     }
 
     fn example(&self) -> &'static str {
@@ -60,7 +58,14 @@ impl Source for Obo {
     fn open(&self, file: &InputFile, options: &ReadOptions) -> Result<Reader> {
         let mut lines = Lines::new(file.reader(options.encoding)?, file.path().to_path_buf());
         find_start(&mut lines)?;
-        let mut parser = Parser::new(file.stem());
+        let relations = typedefs::relations(file, options.encoding)?;
+        let mut parser = Parser {
+            file: File { stem: file.stem(), default_namespace: None, relations, register: Register::default() },
+            in_header: true,
+            stanza: None,
+            out: Output::default(),
+            chunk: Chunk::default(),
+        };
         parser.line(&Line::of(&lines));
         let chunk_rows = options.chunk_rows.max(1) as u64;
         Ok(Reader::Chunks(Box::new(OboReader { lines, parser, chunk_rows, ended: false })))
@@ -93,7 +98,7 @@ struct OboReader {
 
 impl ChunkReader for OboReader {
     fn next_chunk(&mut self) -> Result<Option<Chunk>> {
-        while !self.ended && self.parser.rows.read < self.chunk_rows {
+        while !self.ended && self.parser.chunk.rows_read < self.chunk_rows {
             if self.lines.advance()? {
                 self.parser.line(&Line::of(&self.lines));
             } else {
@@ -101,10 +106,13 @@ impl ChunkReader for OboReader {
                 self.ended = true;
             }
         }
-        if self.parser.rows.read == 0 {
+        while self.ended && self.parser.chunk.rows_read < self.chunk_rows && self.parser.alternative() {}
+        if self.parser.chunk.rows_read == 0 {
             return Ok(None);
         }
-        std::mem::take(&mut self.parser.rows).into_chunk().map(Some)
+        let mut chunk = std::mem::take(&mut self.parser.chunk);
+        std::mem::take(&mut self.parser.out).finish_into(&mut chunk)?;
+        Ok(Some(chunk))
     }
 }
 
@@ -140,18 +148,14 @@ impl<'a> Line<'a> {
 
 /// Where in the file we are, and the rows since the last chunk.
 struct Parser {
-    stem: String,
+    file: File,
     in_header: bool,
-    default_namespace: Option<String>,
     stanza: Option<Stanza>,
-    rows: Rows,
+    out: Output,
+    chunk: Chunk,
 }
 
 impl Parser {
-    fn new(stem: String) -> Self {
-        Self { stem, in_header: true, default_namespace: None, stanza: None, rows: Rows::default() }
-    }
-
     fn line(&mut self, line: &Line<'_>) {
         if line.bytes.is_empty() || line.bytes.starts_with(b"!") {
             return;
@@ -164,179 +168,29 @@ impl Parser {
             return;
         }
         if let Some(stanza) = &mut self.stanza {
-            stanza.take(line, text);
+            stanza.take(line, text, &self.file.relations);
         } else if self.in_header
             && let Some(("default-namespace", value)) = text.and_then(tag_value)
         {
-            self.default_namespace = non_empty(unescape(Value::of(value).body));
+            self.file.default_namespace = non_empty(unescape(Value::of(value).body));
         }
     }
 
     fn end_stanza(&mut self) {
         if let Some(stanza) = self.stanza.take() {
-            stanza.finish(&self.stem, self.default_namespace.as_deref(), &mut self.rows);
-        }
-    }
-}
-
-/// A `[Term]` on its way to become rows.
-struct Stanza {
-    /// Items read, the term itself included.
-    read: u64,
-    id: Option<String>,
-    name: Option<String>,
-    namespace: Option<String>,
-    definition: Option<String>,
-    definition_unreadable: bool,
-    obsolete: bool,
-    synonyms: Vec<(String, NameType)>,
-    edges: Vec<Edge>,
-    rejected: Vec<RejectedRow>,
-    /// What becomes of the whole stanza if no `id:` comes.
-    without_id: RejectedRow,
-}
-
-struct Edge {
-    predicate: String,
-    object: String,
-    object_name: Option<String>,
-}
-
-impl Stanza {
-    fn new(header: &Line<'_>) -> Self {
-        Self {
-            read: 1,
-            id: None,
-            name: None,
-            namespace: None,
-            definition: None,
-            definition_unreadable: false,
-            obsolete: false,
-            synonyms: Vec::new(),
-            edges: Vec::new(),
-            rejected: Vec::new(),
-            without_id: header.reject(Some("id"), Bad::Missing),
+            stanza.finish(&mut self.file, &mut self.out, &mut self.chunk);
         }
     }
 
-    fn take(&mut self, line: &Line<'_>, text: Option<&str>) {
-        let Some(text) = text else {
-            let lossy = String::from_utf8_lossy(line.bytes);
-            return self.reject(line.reject(tag_value(&lossy).map(|(tag, _)| tag), Bad::Utf8));
-        };
-        let Some((tag, value)) = tag_value(text) else {
-            return self.reject(line.reject(None, Bad::Syntax("expected 'tag: value'")));
-        };
-        match self.item(tag, &Value::of(value)) {
-            Ok(()) => self.read += u64::from(ROW_TAGS.contains(&tag)),
-            Err(bad) => self.reject(line.reject(Some(tag), bad)),
+    /// Writes the next alternative id, if one still waits.
+    fn alternative(&mut self) -> bool {
+        let Some(rows) = self.file.register.write_alternative(&mut self.out) else { return false };
+        self.chunk.rows_read += rows.max(1);
+        self.chunk.rows_taken += rows;
+        if rows == 0 {
+            self.chunk.take(Taken::Ignored("alternative id that is a term of its own with this replacement"));
         }
-    }
-
-    fn reject(&mut self, row: RejectedRow) {
-        self.read += 1;
-        self.rejected.push(row);
-    }
-
-    fn item(&mut self, tag: &str, value: &Value<'_>) -> Taken {
-        if value.body.is_empty() && (ROW_TAGS.contains(&tag) || COLUMN_TAGS.contains(&tag)) {
-            return Err(Bad::Missing);
-        }
-        match tag {
-            "id" => set_once(&mut self.id, value.body),
-            "name" => set_once(&mut self.name, value.body),
-            "namespace" => {
-                self.namespace.get_or_insert_with(|| unescape(value.body));
-                Ok(())
-            }
-            "def" => {
-                self.define(value.body);
-                Ok(())
-            }
-            "is_obsolete" => truth(value.body).map(|obsolete| self.obsolete = obsolete),
-            "synonym" => synonym(value.body).map(|found| self.synonyms.push(found)),
-            "is_a" => self.link(SUB_CLASS_OF.to_string(), value.body, value),
-            "replaced_by" => self.link(REPLACED_BY.to_string(), value.body, value),
-            "relationship" => self.relate(value),
-            "xref" => self.cross_refer(value),
-            _ => Ok(()),
-        }
-    }
-
-    /// The first definition counts: EFO has terms with several, and the lake has room for one.
-    fn define(&mut self, body: &str) {
-        match quoted(body) {
-            Some((text, _)) if self.definition.is_none() => self.definition = non_empty(text),
-            Some(_) => {}
-            None => self.definition_unreadable = true,
-        }
-    }
-
-    fn link(&mut self, predicate: String, target: &str, value: &Value<'_>) -> Taken {
-        let target = unescape(target);
-        if target.contains(char::is_whitespace) {
-            return Err(Bad::Syntax("expected one identifier"));
-        }
-        let object_name = value.comment.map(str::to_string);
-        self.edges.push(Edge { predicate, object: curie_or_text(target), object_name });
-        Ok(())
-    }
-
-    fn relate(&mut self, value: &Value<'_>) -> Taken {
-        let mut words = value.body.split_whitespace();
-        let (Some(relation), Some(target), None) = (words.next(), words.next(), words.next()) else {
-            return Err(Bad::Syntax("expected a relation and one identifier"));
-        };
-        let relation = unescape(relation);
-        let predicate = relation.parse::<Curie>().map_or_else(|_| format!("obo:{relation}"), |curie| curie.to_string());
-        self.link(predicate, target, value)
-    }
-
-    fn cross_refer(&mut self, value: &Value<'_>) -> Taken {
-        let (id, label) = match label_start(value.body) {
-            Some(at) => {
-                let (label, _) =
-                    quoted(&value.body[at..]).ok_or(Bad::Syntax("the label's closing quote is missing"))?;
-                (value.body[..at].trim_end(), non_empty(label))
-            }
-            None => (value.body, None),
-        };
-        let object = unescape(id);
-        if object.trim().is_empty() {
-            return Err(Bad::Missing);
-        }
-        let object_name = label.or_else(|| value.comment.map(str::to_string));
-        self.edges.push(Edge { predicate: HAS_DB_XREF.to_string(), object: curie_or_text(object), object_name });
-        Ok(())
-    }
-
-    fn finish(mut self, stem: &str, default_namespace: Option<&str>, rows: &mut Rows) {
-        let Some(code) = self.id.take() else {
-            // Without a subject none of the items can be a row: the stanza as a whole is the one row rejected.
-            let id_line = self.rejected.into_iter().find(|row| row.column.as_deref() == Some("id"));
-            rows.read += 1;
-            rows.rejected.push(id_line.unwrap_or(self.without_id));
-            return;
-        };
-        rows.read += self.read;
-        rows.rejected.append(&mut self.rejected);
-        if self.definition_unreadable && self.definition.is_none() {
-            *rows.nulled.entry("definition").or_default() += 1;
-        }
-        let curie = code.parse::<Curie>().unwrap_or_else(|_| source_curie(stem, &code)).to_string();
-        let (name, category) = (self.name.as_deref(), self.namespace.as_deref().or(default_namespace));
-        rows.concepts.push([Some(code.as_str()), Some(curie.as_str()), name, category, self.definition.as_deref()]);
-        rows.obsolete.append_value(self.obsolete);
-        if let Some(name) = name {
-            rows.name(&code, name, NameType::Label);
-        }
-        for (synonym, name_type) in &self.synonyms {
-            rows.name(&code, synonym, *name_type);
-        }
-        for Edge { predicate, object, object_name } in &self.edges {
-            let (predicate, object) = (Some(predicate.as_str()), Some(object.as_str()));
-            rows.edges.push([Some(curie.as_str()), name, category, predicate, object, object_name.as_deref()]);
-        }
+        true
     }
 }
 
@@ -345,23 +199,20 @@ mod tests {
     use std::collections::BTreeMap;
 
     use arrow::array::AsArray;
+    use generel_schemas::tables::NameType;
     use proptest::prelude::*;
 
+    use super::super::super::testing;
+    use super::syntax::synonym;
     use super::*;
-    use crate::person::PersonKey;
 
+    /// Reads a file; each row read is a row of the lake, unless it was rejected or ignored.
     fn read(bytes: &[u8]) -> Result<Vec<Chunk>> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("test.obo");
-        std::fs::write(&path, bytes).unwrap();
-        let mut options = ReadOptions::new("test", PersonKey::new(b"key".to_vec()));
+        let mut options = testing::options();
         options.chunk_rows = 3;
-        let file = InputFile::open(&super::super::Place::local(&path))?;
-        let mut reader = Obo.open(&file, &options)?.into_chunks();
-        let mut chunks = Vec::new();
-        while let Some(chunk) = reader.next_chunk()? {
-            assert_eq!(chunk.rows_read, chunk.rows_kept() + chunk.rejected.len() as u64);
-            chunks.push(chunk);
+        let chunks = testing::read(&Obo, &[("test.obo", bytes)], &options)?;
+        for chunk in &chunks {
+            assert_eq!(chunk.rows_taken, chunk.rows_kept());
         }
         Ok(chunks)
     }
@@ -394,15 +245,64 @@ mod tests {
              intersection_of: T:4\nreplaced_by: T:5\n",
         );
         assert!(rejected(&chunks).is_empty());
-        assert_eq!(chunks.iter().map(|c| c.rows_read).sum::<u64>(), 7);
-        assert_eq!(column(&chunks, &CONCEPTS, "definition"), ["What it is."]);
-        assert_eq!(column(&chunks, &CONCEPTS, "category"), ["own"]);
+        assert_eq!(chunks.iter().map(|c| c.rows_read).sum::<u64>(), 9);
+        assert_eq!(column(&chunks, &CONCEPTS, "code"), ["T:1", "T:9"]);
+        assert_eq!(column(&chunks, &CONCEPTS, "definition"), ["What it is.", "NULL"]);
+        assert_eq!(column(&chunks, &CONCEPTS, "category"), ["own", "own"]);
         assert_eq!(column(&chunks, &CONCEPT_NAMES, "name"), ["a name", "other"]);
         assert_eq!(column(&chunks, &CONCEPT_NAMES, "name_type"), ["label", "exact"]);
-        assert_eq!(column(&chunks, &KG_EDGES, "predicate"), ["rdfs:subClassOf", "obo:part_of", "RO:1", "IAO:0100001"]);
-        assert_eq!(column(&chunks, &KG_EDGES, "object"), ["mesh:D1", "T:2", "T:3", "T:5"]);
-        assert_eq!(column(&chunks, &KG_EDGES, "object_name"), ["parent", "whole", "NULL", "NULL"]);
-        assert_eq!(column(&chunks, &KG_EDGES, "subject_name"), ["a name"; 4]);
+        assert_eq!(
+            column(&chunks, &KG_EDGES, "predicate"),
+            ["rdfs:subClassOf", "obo:part_of", "RO:1", "IAO:0100001", "IAO:0100001",]
+        );
+        assert_eq!(column(&chunks, &KG_EDGES, "subject"), ["T:1", "T:1", "T:1", "T:1", "T:9"]);
+        assert_eq!(column(&chunks, &KG_EDGES, "object"), ["mesh:D1", "T:2", "T:3", "T:5", "T:1"]);
+        assert_eq!(column(&chunks, &KG_EDGES, "object_name"), ["parent", "whole", "NULL", "NULL", "a name"]);
+        assert_eq!(column(&chunks, &KG_EDGES, "subject_name"), ["a name"; 5]);
+    }
+
+    #[test]
+    fn former_ids_are_obsolete_concepts_once() {
+        let chunks = read(
+            b"[Term]\nid: T:1\nname: one\nalt_id: T:8\nalt_id: T:9\nalt_id: T:7 {a=\"b\"} ! c\nalt_id: two words\nalt_id:\n\
+              [Term]\nid: T:8\nname: eight\nis_obsolete: true\nreplaced_by: T:1\nconsider: T:3\n\
+              [Term]\nid: T:9\nname: nine\nequivalent_to: T:4 ! four\n\
+              [Term]\nid: T:9\nsynonym: \"neuf\" EXACT []\n",
+        )
+        .unwrap();
+        assert_eq!(column(&chunks, &CONCEPTS, "code"), ["T:1", "T:8", "T:9", "T:7"]);
+        assert_eq!(testing::table_cells(&chunks, &CONCEPTS, "obsolete"), ["false", "true", "false", "true"]);
+        assert_eq!(column(&chunks, &CONCEPTS, "name"), ["one", "eight", "nine", "one"]);
+        assert_eq!(column(&chunks, &CONCEPT_NAMES, "name"), ["one", "eight", "nine", "neuf"]);
+        let edges: Vec<_> = ["subject", "predicate", "object"].map(|c| column(&chunks, &KG_EDGES, c)).concat();
+        let replaced = "IAO:0100001";
+        assert_eq!(edges[..5], ["T:8", "T:8", "T:9", "T:9", "T:7"]);
+        assert_eq!(edges[5..10], [replaced, "oboInOwl:consider", "owl:equivalentClass", replaced, replaced]);
+        assert_eq!(edges[10..], ["T:1", "T:3", "T:4", "T:1", "T:1"]);
+        assert_eq!(rejected(&chunks), [(7, RejectReason::Malformed), (8, RejectReason::MissingValue)]);
+        assert_eq!(testing::ignored(&chunks), 2);
+    }
+
+    #[test]
+    fn typedefs_give_relations_their_names() {
+        let chunks = read(
+            b"[Term]\nid: T:1\nrelationship: part_of T:2\nrelationship: near T:3\nrelationship: RO:0002202 T:4\n\
+              [Typedef]\nid: part_of\nname: part of\nxref: http\\://example.org\nxref: BFO:0000050 ! it\n\
+              [Typedef]\nid: near\nxref: OTHER:1\n[Typedef]\nid: RO:0002202\nxref: RO:1\n",
+        )
+        .unwrap();
+        assert_eq!(column(&chunks, &KG_EDGES, "predicate"), ["BFO:0000050", "obo:near", "RO:0002202"]);
+    }
+
+    #[test]
+    fn spellings_of_obo_1_0() {
+        let chunks = term(
+            "exact_synonym: \"e\" []\nnarrow_synonym: \"n\" [X:1]\nbroad_synonym: \"b\"\nrelated_synonym: \"r\" []\n\
+             exact_synonym: bare\nxref_analog: X:1\nxref_unk: X:2\n",
+        );
+        assert_eq!(column(&chunks, &CONCEPT_NAMES, "name_type"), ["exact", "narrow", "broad", "related"]);
+        assert_eq!(column(&chunks, &KG_EDGES, "object"), ["X:1", "X:2"]);
+        assert_eq!(rejected(&chunks), [(10, RejectReason::Malformed)]);
     }
 
     #[test]
@@ -427,6 +327,7 @@ mod tests {
             ("EXACT []", NameType::Exact),
             ("EXACT layperson []", NameType::Exact),
             ("EXACT ABBREVIATION [a:b]", NameType::Abbreviation),
+            ("EXACT OMO:0003012 [a:b]", NameType::Abbreviation),
             ("EXACT my_abbreviation []", NameType::Abbreviation),
             ("BROAD ABBREVIATION []", NameType::Broad),
             ("NARROW []", NameType::Narrow),
@@ -517,7 +418,7 @@ mod tests {
         #[test]
         fn any_lines_balance(parts in proptest::collection::vec(proptest::sample::select(vec![
             "[Term]", "[Typedef]", "\n", "\n", "\r\n", "id: ", "name: ", "synonym: ", "def: ", "xref: ", "is_a: ",
-            "relationship: ", "is_obsolete: ", "replaced_by: ", "T:1", "\"", "\\", "{", "}", "a=b", " ! ", "[]",
+            "relationship: ", "is_obsolete: ", "alt_id: ", "consider: ", "equivalent_to: ", "replaced_by: ", "T:1", "\"", "\\", "{", "}", "a=b", " ! ", "[]",
             "EXACT", " ", "\u{e9}", "\u{3000}", ":", "true",
         ]), 0..60)) {
             let _ = read(format!("[Term]\nid: T:1\n{}", parts.concat()).as_bytes()).unwrap();

@@ -1,7 +1,8 @@
 //! The text syntax of OBO: lines, values, comments, quotes and escapes.
 
-use generel_schemas::ids::Curie;
 use generel_schemas::tables::NameType;
+
+use super::super::terms::is_abbreviation;
 
 /// What is wrong with a line of a stanza.
 #[derive(Debug)]
@@ -151,9 +152,16 @@ pub(super) fn synonym(body: &str) -> Taken<(String, NameType)> {
     Ok((name, name_type))
 }
 
-/// By the word that ontologies use, or by OMO's term for it.
-fn is_abbreviation(kind: &str) -> bool {
-    kind.to_ascii_lowercase().contains("abbrev") || matches!(kind, "OMO:0003000" | "OMO:0003012")
+/// OBO 1.0 has the scope in the tag: `exact_synonym: "text" []`.
+pub(super) fn old_synonym(tag: &str, body: &str) -> Taken<(String, NameType)> {
+    let (name, _) = quoted(body).ok_or(Bad::Syntax("expected the synonym in quotes"))?;
+    let name_type = match tag {
+        "exact_synonym" => NameType::Exact,
+        "narrow_synonym" => NameType::Narrow,
+        "broad_synonym" => NameType::Broad,
+        _ => NameType::Related,
+    };
+    if name.is_empty() { Err(Bad::Missing) } else { Ok((name, name_type)) }
 }
 
 pub(super) fn truth(body: &str) -> Taken<bool> {
@@ -178,8 +186,4 @@ pub(super) fn set_once(slot: &mut Option<String>, body: &str) -> Taken {
 
 pub(super) fn non_empty(text: String) -> Option<String> {
     Some(text).filter(|t| !t.is_empty())
-}
-
-pub(super) fn curie_or_text(text: String) -> String {
-    text.parse::<Curie>().map_or(text, |curie| curie.to_string())
 }

@@ -1,0 +1,14 @@
+//! Ontologies, vocabularies and mappings between them.
+
+mod iri;
+mod json;
+mod obo;
+mod obographs;
+mod rdf;
+mod sssom;
+mod terms;
+
+pub(super) use obo::Obo;
+pub(super) use obographs::OboGraphs;
+pub(super) use rdf::Rdf;
+pub(super) use sssom::Sssom;
