@@ -24,7 +24,8 @@ fn main() {
         .and_then(|at| arguments.get(at + 1))
         .map_or(5_000_000, |n| n.parse().expect("--rows takes a number"));
     let wanted = |name: &str| {
-        let named: Vec<&String> = arguments.iter().filter(|a| ["gwas", "omop", "primekg"].contains(&a.as_str())).collect();
+        let named: Vec<&String> =
+            arguments.iter().filter(|a| ["gwas", "omop", "primekg"].contains(&a.as_str())).collect();
         named.is_empty() || named.iter().any(|n| *n == name)
     };
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("ingest-{rows}"));
@@ -251,10 +252,7 @@ fn conditions(out: &mut dyn Write, rows: u64) -> std::io::Result<()> {
 
 fn edges(out: &mut dyn Write, rows: u64) -> std::io::Result<()> {
     let mut random = Random(11);
-    writeln!(
-        out,
-        "relation,display_relation,x_index,x_id,x_type,x_name,x_source,y_index,y_id,y_type,y_name,y_source"
-    )?;
+    writeln!(out, "relation,display_relation,x_index,x_id,x_type,x_name,x_source,y_index,y_id,y_type,y_name,y_source")?;
     for _ in 0..rows {
         let (gene, disease) = (random.below(30_000), random.below(20_000));
         writeln!(

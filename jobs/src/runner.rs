@@ -88,7 +88,12 @@ impl Runner {
     pub(crate) async fn dry_run(&self) -> Result<()> {
         for step in &self.job.ingest {
             for Chosen { format, file, .. } in choose(&step.request(&self.base)?).await? {
-                note(format_args!("ingest  {} as {} into source {}", file.path().display(), format.name(), step.source));
+                note(format_args!(
+                    "ingest  {} as {} into source {}",
+                    file.path().display(),
+                    format.name(),
+                    step.source
+                ));
             }
         }
         for step in &self.job.align {

@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_decimal_number() {
-        for text in ["", "-", ".", "+.", "e5", "1e", "1e+", "1.2.3", "0x1", "inf", "NaN", "1_0", "1 ", "1e999", "1e5x"] {
+        for text in ["", "-", ".", "+.", "e5", "1e", "1e+", "1.2.3", "0x1", "inf", "NaN", "1_0", "1 ", "1e999", "1e5x"]
+        {
             assert_eq!(parse_f64(text), None, "{text}");
         }
         assert_eq!(parse_f64("-.5"), Some(-0.5));

@@ -76,7 +76,10 @@ pub(super) async fn run(args: LakeArgs) -> Result<()> {
             if !z_order.is_empty() && named.len() != 1 {
                 bail!(UsageError("--z-order needs the one table whose columns it names".to_string()));
             }
-            let (lake, bytes) = (lake.open()?, target_size.map(|mib| mib.saturating_mul(NonZeroU64::MIN.saturating_add((1 << 20) - 1))));
+            let (lake, bytes) = (
+                lake.open()?,
+                target_size.map(|mib| mib.saturating_mul(NonZeroU64::MIN.saturating_add((1 << 20) - 1))),
+            );
             for table in named {
                 let step = Step::begin(format!("optimize {}", table.name));
                 step.end(match lake.optimize(table, &z_order, bytes).await? {
@@ -118,7 +121,8 @@ fn named(names: &[String]) -> Result<Vec<&'static Table>> {
     }
     let find = |name: &String| {
         let all: Vec<&str> = tables::ALL.iter().map(|t| t.name).collect();
-        tables::by_name(name).ok_or_else(|| UsageError(format!("no table '{name}'; there are: {}", all.join(", "))).into())
+        tables::by_name(name)
+            .ok_or_else(|| UsageError(format!("no table '{name}'; there are: {}", all.join(", "))).into())
     };
     names.iter().map(find).collect()
 }

@@ -5,6 +5,7 @@
 //! the tables that have the mark already.
 
 mod commit;
+mod constant;
 pub(crate) mod marks;
 pub(crate) mod parquet;
 mod stats;

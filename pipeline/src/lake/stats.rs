@@ -29,7 +29,8 @@ pub(super) fn of(table: &Table, metadata: &ParquetMetaData) -> String {
         }
         let bounds: Vec<(Value, Value)> = groups.iter().filter_map(|s| bounds(s, *kind)).collect();
         // A row group without values has no bounds and needs none; one with values but no usable bound spoils them.
-        let empty = groups.iter().zip(metadata.row_groups()).filter(|(s, g)| s.null_count_opt() == Some(g.num_rows() as u64));
+        let empty =
+            groups.iter().zip(metadata.row_groups()).filter(|(s, g)| s.null_count_opt() == Some(g.num_rows() as u64));
         if bounds.len() + empty.count() < groups.len() {
             continue;
         }

@@ -98,7 +98,8 @@ impl Lake {
         let Some(delta) = self.table(table).await? else { return Ok(Vec::new()) };
         let failed = |e| Error::delta(table.name, e);
         let newest = delta.version().unwrap_or_default();
-        let commits: Vec<_> = delta.history(limit).enumerate().map(|(i, c)| c.map(|c| (i, c))).try_collect().await.map_err(failed)?;
+        let commits: Vec<_> =
+            delta.history(limit).enumerate().map(|(i, c)| c.map(|c| (i, c))).try_collect().await.map_err(failed)?;
         let version = |(index, commit): (usize, deltalake::kernel::CommitInfo)| Version {
             version: newest.saturating_sub(index as u64),
             at: commit.timestamp.and_then(DateTime::from_timestamp_millis),

@@ -29,50 +29,49 @@ use generel_schemas::{RejectedRow, Table};
 pub use input::{Encoding, Fingerprint, Found, InputFile, Place};
 pub use recognize::{Head, Likeness, recognize};
 
+use text::delimited::Taken;
 pub use text::slabs::SlabReader;
 pub(crate) use text::slabs::{Slab, SlabParser};
-use text::delimited::Taken;
 
 use crate::person::PersonKey;
 use crate::{Error, Result};
 
 /// Every format, in the order in which `generel formats` lists them.
-pub const FORMATS: &[&dyn Source] =
-    &[
-        &ontologies::Obo,
-        &ontologies::OboGraphs,
-        &ontologies::Rdf,
-        &ontologies::Sssom,
-        &vocabularies::BioPortalCsv,
-        &vocabularies::Umls,
-        &vocabularies::OmopVocabulary,
-        &vocabularies::Icd,
-        &vocabularies::IcdGem,
-        &vocabularies::Phecode,
-        &graphs::Kgx,
-        &graphs::PrimeKg,
-        &graphs::Hetionet,
-        &graphs::Hpoa,
-        &patients::Omop,
-        &patients::Fhir,
-        &patients::SyntheaCsv,
-        &patients::MimicIv,
-        &gwas::GwasCatalog,
-        &gwas::GWAS_SSF,
-        &gwas::REGENIE,
-        &gwas::PLINK1,
-        &gwas::PLINK2,
-        &gwas::SAIGE,
-        &gwas::BOLT_LMM,
-        &gwas::METAL,
-        &gwas::FINNGEN,
-        &gwas::NEALE,
-        &gwas::LDSC,
-        &gwas::GwasVcf,
-        &gwas::EQTL,
-        &gwas::SUMSTATS,
-        &mapping::AnyTable,
-    ];
+pub const FORMATS: &[&dyn Source] = &[
+    &ontologies::Obo,
+    &ontologies::OboGraphs,
+    &ontologies::Rdf,
+    &ontologies::Sssom,
+    &vocabularies::BioPortalCsv,
+    &vocabularies::Umls,
+    &vocabularies::OmopVocabulary,
+    &vocabularies::Icd,
+    &vocabularies::IcdGem,
+    &vocabularies::Phecode,
+    &graphs::Kgx,
+    &graphs::PrimeKg,
+    &graphs::Hetionet,
+    &graphs::Hpoa,
+    &patients::Omop,
+    &patients::Fhir,
+    &patients::SyntheaCsv,
+    &patients::MimicIv,
+    &gwas::GwasCatalog,
+    &gwas::GWAS_SSF,
+    &gwas::REGENIE,
+    &gwas::PLINK1,
+    &gwas::PLINK2,
+    &gwas::SAIGE,
+    &gwas::BOLT_LMM,
+    &gwas::METAL,
+    &gwas::FINNGEN,
+    &gwas::NEALE,
+    &gwas::LDSC,
+    &gwas::GwasVcf,
+    &gwas::EQTL,
+    &gwas::SUMSTATS,
+    &mapping::AnyTable,
+];
 
 /// The format of this name.
 ///

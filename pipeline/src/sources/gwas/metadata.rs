@@ -88,7 +88,8 @@ pub(super) struct Study {
 impl Study {
     /// Reads the file's metadata, if it has any.
     pub(super) fn of(file: &InputFile, options: &ReadOptions) -> Result<Self> {
-        let metadata = file.companions.iter().find(|c| c.name().ends_with("-meta.yaml")).map(Metadata::read).transpose()?;
+        let metadata =
+            file.companions.iter().find(|c| c.name().ends_with("-meta.yaml")).map(Metadata::read).transpose()?;
         let metadata = metadata.as_ref();
         let stated = |text: &String| !is_missing(text);
         let gwas_id = metadata.and_then(|m| m.gwas_id.clone()).filter(stated);
@@ -99,7 +100,8 @@ impl Study {
         let trait_name = metadata.and_then(|m| m.trait_description.as_ref()).map(TextOrList::joined).filter(stated);
         let term = metadata.and_then(|m| m.ontology_mapping.as_ref()).and_then(TextOrList::first);
         let curie = term.and_then(|t| t.trim().replace('_', ":").parse::<generel_schemas::ids::Curie>().ok());
-        let sizes: Option<i64> = metadata.and_then(|m| m.samples.as_ref()).and_then(|s| s.iter().map(|s| s.sample_size).sum());
+        let sizes: Option<i64> =
+            metadata.and_then(|m| m.samples.as_ref()).and_then(|s| s.iter().map(|s| s.sample_size).sum());
         let genome_build = metadata.and_then(|m| m.genome_assembly.clone()).filter(stated);
         Ok(Self {
             study_id,

@@ -562,9 +562,7 @@ mod tests {
 
         let error =
             read(&GWAS_SSF, &[("x.tsv", b"SNP\tp_value\tbeta\n".as_slice())], &options()).unwrap_err().to_string();
-        for part in
-            ["x.tsv:1:", "no column effect_allele, other_allele", "found: SNP, p_value", "generel formats"]
-        {
+        for part in ["x.tsv:1:", "no column effect_allele, other_allele", "found: SNP, p_value", "generel formats"] {
             assert!(error.contains(part), "{error}");
         }
     }
@@ -641,7 +639,13 @@ mod tests {
         becomes(
             &PLINK1,
             " CHR  SNP  BP  A1  TEST  NMISS  OR  STAT  P \n  26  rs1  7  A  ADD  4211  0.9792  -0.4324  0.6654\n",
-            &[("chromosome", "25"), ("effect_allele", "A"), ("other_allele", "-"), ("odds_ratio", "0.9792"), ("n", "4211")],
+            &[
+                ("chromosome", "25"),
+                ("effect_allele", "A"),
+                ("other_allele", "-"),
+                ("odds_ratio", "0.9792"),
+                ("n", "4211"),
+            ],
         );
         becomes(
             &PLINK2,
@@ -744,7 +748,10 @@ mod tests {
         let chunks = coded("rs1 1 2 0.1 0.2\nrs2 2 1 0.1 0.2\n");
         assert_eq!((cells(&chunks, "effect_allele"), nulled(&chunks, "effect_allele")), (vec!["-".to_string(); 2], 2));
         let chunks = coded("1:5:G:T NA NA 0.1 0.2\nrs2 A A 0.1 0.2\nrs3 A C NA NA\nNA A C 1 0.1\n");
-        assert_eq!((cells(&chunks, "effect_allele"), cells(&chunks, "other_allele")), (vec!["T".into()], vec!["G".into()]));
+        assert_eq!(
+            (cells(&chunks, "effect_allele"), cells(&chunks, "other_allele")),
+            (vec!["T".into()], vec!["G".into()])
+        );
         assert_eq!(rejected(&chunks), [(3, "A2", RejectReason::InvalidAllele), (5, "SNP", RejectReason::MissingValue)]);
         assert_eq!(ignored(&chunks), 1);
     }
@@ -757,7 +764,10 @@ mod tests {
         by_hand.columns = [("effect_allele", "Inc"), ("p_value", "meta")].map(|(a, b)| (a.into(), b.into())).into();
         let text: &[u8] = b"SNP Inc Dec p meta\nrs1 G A 0.5 0.1\n";
         let chunks = read(&SUMSTATS, &[("x.txt", text)], &by_hand).unwrap();
-        assert_eq!((cells(&chunks, "effect_allele"), cells(&chunks, "neg_log_10_p_value")), (vec!["G".into()], vec!["1.0".into()]));
+        assert_eq!(
+            (cells(&chunks, "effect_allele"), cells(&chunks, "neg_log_10_p_value")),
+            (vec!["G".into()], vec!["1.0".into()])
+        );
         by_hand.columns.insert("nothing".into(), "p".into());
         let error = read(&SUMSTATS, &[("x.txt", text)], &by_hand).unwrap_err().to_string();
         assert!(error.contains("no column nothing") && error.contains("effect_allele"), "{error}");

@@ -60,7 +60,8 @@ impl Source for GwasVcf {
             study.genome_build = Head::read(&file.place)?.lines().find_map(assembly);
         }
         let stated = options.study_id.clone();
-        let rows = Rows { study, studies: studies.iter().map(|s| stated.clone().unwrap_or_else(|| s.clone())).collect() };
+        let rows =
+            Rows { study, studies: studies.iter().map(|s| stated.clone().unwrap_or_else(|| s.clone())).collect() };
         Ok(delimited.into_reader(rows))
     }
 }
@@ -71,7 +72,8 @@ fn assembly(line: &str) -> Option<String> {
         Some(contig) => contig.split_once("assembly=")?.1.split([',', '>']).next()?,
         None => line.strip_prefix("##reference=").or_else(|| line.strip_prefix("##assembly="))?,
     };
-    let known = |part: &str| Some(one_spelling(part)).filter(|name| name.starts_with("GRCh") || name.starts_with("NCBI"));
+    let known =
+        |part: &str| Some(one_spelling(part)).filter(|name| name.starts_with("GRCh") || name.starts_with("NCBI"));
     text.split(['/', '.', '-', '_', '"']).find_map(known)
 }
 

@@ -91,7 +91,9 @@ impl FromStr for Encoding {
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let found = encoding_rs::Encoding::for_label(text.as_bytes());
-        found.map(Self).ok_or_else(|| "expected an encoding's name: utf-8, windows-1252, latin1, utf-16le …".to_string())
+        found
+            .map(Self)
+            .ok_or_else(|| "expected an encoding's name: utf-8, windows-1252, latin1, utf-16le …".to_string())
     }
 }
 

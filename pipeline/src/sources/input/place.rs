@@ -13,6 +13,9 @@ use super::remote::RemoteObject;
 use super::{BUFFER_BYTES, Encoding};
 use crate::{Error, Result};
 
+/// Bytes hashed at a time.
+const HASH_BYTES: usize = 4 << 20;
+
 /// A place that a file may be at. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Place {
@@ -64,7 +67,9 @@ impl Place {
         match &self.kind {
             Kind::Object(object) => object.uri(),
             Kind::Postgres(table) => table.uri(),
-            Kind::Local => self.path.canonicalize().unwrap_or_else(|_| self.path.clone()).to_string_lossy().into_owned(),
+            Kind::Local => {
+                self.path.canonicalize().unwrap_or_else(|_| self.path.clone()).to_string_lossy().into_owned()
+            }
         }
     }
 
@@ -116,9 +121,9 @@ impl Place {
     pub(super) fn content_hash(&self) -> Result<[u8; 32]> {
         let mut hasher = blake3::Hasher::new();
         match &self.kind {
-            Kind::Object(object) => hasher.update(object.version().as_bytes()),
-            Kind::Postgres(table) => hasher.update(table.version().as_bytes()),
-            Kind::Local => hasher.update_mmap_rayon(&self.path).map_err(|e| Error::io(&self.path, e))?,
+            Kind::Object(object) => _ = hasher.update(object.version().as_bytes()),
+            Kind::Postgres(table) => _ = hasher.update(table.version().as_bytes()),
+            Kind::Local => hash_file(&mut hasher, &self.path).map_err(|e| Error::io(&self.path, e))?,
         };
         Ok(*hasher.finalize().as_bytes())
     }
@@ -196,8 +201,11 @@ impl Found {
         }
         if !path.exists() && input.contains(['*', '?', '[']) {
             let invalid = |e: glob::PatternError| Error::Invalid(format!("{input}: not a glob: {e}"));
-            let mut files: Vec<PathBuf> =
-                glob::glob(input).map_err(invalid)?.filter_map(std::result::Result::ok).filter(|p| p.is_file()).collect();
+            let mut files: Vec<PathBuf> = glob::glob(input)
+                .map_err(invalid)?
+                .filter_map(std::result::Result::ok)
+                .filter(|p| p.is_file())
+                .collect();
             files.sort();
             if files.is_empty() {
                 return Err(Error::Invalid(format!("{input}: no file matches")));
@@ -216,6 +224,19 @@ impl Found {
             Self::File(place) => Ok(place),
             Self::Folder(path, _) => Err(Error::IsDirectory { path: path.clone() }),
         }
+    }
+}
+
+/// Reads and hashes in turn; pieces large enough for the hash to use all cores. Not mapped: the mapped pages of a large
+/// file count as the process's memory.
+fn hash_file(hasher: &mut blake3::Hasher, path: &Path) -> std::io::Result<()> {
+    let (mut file, mut buffer) = (File::open(path)?, vec![0; HASH_BYTES]);
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(());
+        }
+        hasher.update_rayon(&buffer[..read]);
     }
 }
 

@@ -92,7 +92,10 @@ impl Database {
                 // Which of the providers in the tree is used must be said once a process; the second time is no error.
                 let _ = rustls::crypto::ring::default_provider().install_default();
                 let (tls, _) = MakeRustlsConnect::with_native_certs().map_err(|_| {
-                    connection(&self.shown, "no root certificates on this machine; install ca-certificates or add sslmode=disable")
+                    connection(
+                        &self.shown,
+                        "no root certificates on this machine; install ca-certificates or add sslmode=disable",
+                    )
                 })?;
                 let (client, connection) = self.config.connect(tls).await.map_err(|e| wrong(&e))?;
                 self.runtime.spawn(connection);

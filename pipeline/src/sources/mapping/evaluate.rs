@@ -181,7 +181,8 @@ impl Mapping {
         let options = CastOptions { safe: true, format_options: FormatOptions::default() };
         if let (Some((key, source)), "person_id") = (&self.persons, column) {
             let text = cast_with_options(found, &DataType::Utf8, &options)?;
-            let hashed = text.as_string::<i32>().iter().map(|id| Some(key.hex(source, id?.trim()).as_str().to_string()));
+            let hashed =
+                text.as_string::<i32>().iter().map(|id| Some(key.hex(source, id?.trim()).as_str().to_string()));
             return Ok(Arc::new(hashed.collect::<StringArray>()));
         }
         // A p value's text goes where its logarithm belongs: as a float it would underflow.
@@ -202,7 +203,9 @@ fn unfit(column: &'static str, target: &DataType) -> Fault {
     let (reason, message) = match target {
         DataType::Date32 => (RejectReason::InvalidDate, "expected a date, YYYY-MM-DD; see to_date for other forms"),
         DataType::Timestamp(..) => (RejectReason::InvalidDate, "expected a time; see to_timestamp for other forms"),
-        DataType::Float64 if column == "neg_log_10_p_value" => (RejectReason::PValueOutOfRange, "expected a p value in (0, 1]"),
+        DataType::Float64 if column == "neg_log_10_p_value" => {
+            (RejectReason::PValueOutOfRange, "expected a p value in (0, 1]")
+        }
         _ => (RejectReason::InvalidNumber, "expected a number"),
     };
     Fault { column, reason, message }

@@ -63,7 +63,11 @@ impl MappingFile {
             }
             let needed = known.columns[1..known.columns.len() - 1].iter().filter(|c| !c.nullable).map(|c| c.name);
             if let Some(missing) = needed.into_iter().find(|c| !columns.contains_key(*c) && !has_default(known, c)) {
-                return Err(Error::format(path, 1, format!("table {table} needs an expression for its column {missing}")));
+                return Err(Error::format(
+                    path,
+                    1,
+                    format!("table {table} needs an expression for its column {missing}"),
+                ));
             }
         }
         if file.tables.is_empty() {

@@ -47,7 +47,8 @@ impl Source for Omop {
         let known = layout_of(table)?;
         let separator = if head.header().contains('\t') { '\t' } else { ',' };
         let columns = ["person_id", known.concept_id()];
-        head.has_columns(separator, &columns).then(|| Likeness::new(98, format!("OMOP's table {table}, by name and columns")))?
+        head.has_columns(separator, &columns)
+            .then(|| Likeness::new(98, format!("OMOP's table {table}, by name and columns")))?
     }
 
     fn files(&self, found: &Found) -> Result<Vec<InputFile>> {
@@ -157,7 +158,10 @@ fn layout_of(table: &str) -> Option<Layout> {
 fn layout(place: &Place) -> Result<Layout> {
     table_name(place).as_deref().and_then(layout_of).ok_or_else(|| {
         let names = table_names().collect::<Vec<_>>().join(", ");
-        Error::Invalid(format!("{}: the name must be that of an OMOP table ({names}) with .csv", place.path().display()))
+        Error::Invalid(format!(
+            "{}: the name must be that of an OMOP table ({names}) with .csv",
+            place.path().display()
+        ))
     })
 }
 
@@ -198,7 +202,11 @@ impl Columns {
             Layout::Person => Ok(Self {
                 person_id: need("person_id")?,
                 concept_id: need("gender_concept_id")?,
-                date: DateColumns::Birth { year: need("year_of_birth")?, month: at("month_of_birth"), day: at("day_of_birth") },
+                date: DateColumns::Birth {
+                    year: need("year_of_birth")?,
+                    month: at("month_of_birth"),
+                    day: at("day_of_birth"),
+                },
                 datetime: at("birth_datetime"),
                 source_value: at("gender_source_value"),
                 source_concept_id: None,
@@ -263,7 +271,8 @@ impl RowParser for Rows {
             person_id: Some(pseudonym.as_str()),
             event_table: Some(self.table),
             event_date: Some(date),
-            event_datetime: out.or_hole("event_datetime", row.text(columns.datetime).map(|t| values::datetime(t).ok_or(()))),
+            event_datetime: out
+                .or_hole("event_datetime", row.text(columns.datetime).map(|t| values::datetime(t).ok_or(()))),
             source_vocabulary: concept.map(|c| &*c.vocabulary).filter(|text| !text.is_empty()),
             source_code: row.text(columns.source_value),
             source_name: concept.map(|c| &*c.name).filter(|text| !text.is_empty()),

@@ -49,8 +49,7 @@ impl Dialect {
     pub(crate) const TSV: Self =
         Self { delimiter: Delimiter::Byte(b'\t'), quoted: false, comment: None, columns: None };
     /// Comma-separated with a header, RFC 4180 quotes.
-    pub(crate) const CSV: Self =
-        Self { delimiter: Delimiter::Byte(b','), quoted: true, comment: None, columns: None };
+    pub(crate) const CSV: Self = Self { delimiter: Delimiter::Byte(b','), quoted: true, comment: None, columns: None };
     /// Separated by runs of blanks.
     pub(crate) const BLANKS: Self = Self { delimiter: Delimiter::Blanks, quoted: false, comment: None, columns: None };
 

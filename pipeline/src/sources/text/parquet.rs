@@ -33,7 +33,8 @@ impl ParquetFile {
             return Ok(None);
         }
         let Some(path) = place.local_path() else {
-            let message = format!("{}: Parquet is read from files of this machine only; fetch it first", place.path().display());
+            let message =
+                format!("{}: Parquet is read from files of this machine only; fetch it first", place.path().display());
             return Err(Error::Invalid(message));
         };
         let invalid = |e: parquet::errors::ParquetError| Error::format(path, 1, format!("not a Parquet file: {e}"));

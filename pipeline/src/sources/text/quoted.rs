@@ -81,10 +81,7 @@ mod tests {
     fn quotes_and_their_faults() {
         let found = rows(b"a,\"b,\"\"c\"\"\nd\",\r\n5\" x,\"q\" y\n,\nz,\"open\nnext");
         let fields: Vec<Vec<&str>> = found.iter().map(|(f, _)| f.iter().map(String::as_str).collect()).collect();
-        assert_eq!(
-            fields,
-            [vec!["a", "b,\"c\"\nd", ""], vec!["5\" x", "q y"], vec!["", ""], vec![], vec!["next"]]
-        );
+        assert_eq!(fields, [vec!["a", "b,\"c\"\nd", ""], vec!["5\" x", "q y"], vec!["", ""], vec![], vec!["next"]]);
         assert_eq!(found[3].1, End::Unclosed);
     }
 

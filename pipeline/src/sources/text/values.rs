@@ -1,7 +1,7 @@
 //! Values that formats of several fields share: numbers, dates, times.
 
 use arrow::datatypes::Date32Type;
-use chrono::{DateTime, NaiveDate};
+use chrono::NaiveDate;
 use generel_schemas::{RejectReason, parse_f64};
 
 use super::delimited::{Kept, Refused};
@@ -64,11 +64,6 @@ fn zone(time: &str) -> Option<(&str, i64)> {
     Some((&time[..at], if time.as_bytes()[at] == b'-' { -micros } else { micros }))
 }
 
-/// The date of a moment, UTC.
-pub(crate) fn date_of(micros: i64) -> Option<i32> {
-    DateTime::from_timestamp_micros(micros).map(|t| Date32Type::from_naive_date(t.date_naive()))
-}
-
 /// A finite number.
 pub(crate) fn number(text: &str) -> Option<f64> {
     parse_f64(text)
@@ -93,7 +88,9 @@ mod tests {
         assert_eq!(datetime("1970-01-01T01:00:00+01:00"), Some(0));
         assert_eq!(datetime("1969-12-31T19:00:00.5-0500"), Some(500_000));
         assert_eq!(datetime("1970-01-01 00:01"), Some(60_000_000));
-        for bad in ["", "1970-01-01", "19700101 00:00:00", "1970-01-01 24:00:00", "1970-01-01 00:00:00.", "1970-01-01T+"] {
+        for bad in
+            ["", "1970-01-01", "19700101 00:00:00", "1970-01-01 24:00:00", "1970-01-01 00:00:00.", "1970-01-01T+"]
+        {
             assert_eq!(datetime(bad), None, "{bad}");
         }
         for bad in ["", "2020-1-2", "2020-13-01", "20200230", "2020/01/02", "+202-01-02", "\u{e9}\u{e9}\u{e9}\u{e9}"] {
