@@ -219,6 +219,8 @@ fn properties(table: &Table) -> Result<WriterProperties> {
     let mut builder = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
         .set_statistics_enabled(EnabledStatistics::Chunk)
+        // Row groups are small, and a constant column has no pages to point to.
+        .set_offset_index_disabled(true)
         .set_max_row_group_row_count(None);
     for column in table.columns {
         let numeric = !matches!(column.kind.data_type(), DataType::Utf8 | DataType::Int32 | DataType::Date32);
