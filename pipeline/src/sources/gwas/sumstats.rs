@@ -1,23 +1,20 @@
 //! Summary statistics of any tool: one row a variant, understood by the names of its columns.
 
 use std::borrow::Cow;
-use std::io::{BufRead, Read};
 
 use generel_schemas::tables::GWAS_ASSOCIATIONS;
 use generel_schemas::{RejectReason, Table};
 
 use super::super::output::{Association, Output};
 use super::super::recognize::{Head, Likeness};
-use super::super::text::delimited::{Delimited, Delimiter, Dialect, Kept, Refused, Row, RowParser, Taken};
+use super::super::text::delimited::{Delimited, Kept, Refused, Row, RowParser, Taken};
 use super::super::{Found, InputFile, ReadOptions, Reader, Source};
 use super::columns::{Columns, Role, is_missing};
 use super::dialects::Tool;
 use super::metadata::{self, Study};
+use super::sample::{Coding, Sample, separator};
 use super::values::{self, Parsed, at};
-use crate::{Error, Result};
-
-/// Rows looked at to tell how alleles are coded.
-const SAMPLE_ROWS: usize = 1000;
+use crate::Result;
 
 /// A tool's summary statistics as a format.
 pub(in super::super) struct Sumstats(pub(super) &'static Tool);
@@ -101,82 +98,6 @@ fn check(tool: &Tool, columns: &Columns, file: &Delimited) -> Result<()> {
         missing.join(", ")
     );
     Err(file.header.error(message))
-}
-
-/// The separator of a header line.
-pub(super) fn separator(header: &str) -> char {
-    if header.contains('\t') {
-        '\t'
-    } else if header.contains(',') {
-        ','
-    } else {
-        ' '
-    }
-}
-
-/// How alleles are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Coding {
-    Letters,
-    /// 1, 2, 3, 4 for A, C, G, T.
-    Acgt,
-    /// 1 and 2 only: PLINK's code for two alleles that the file does not name.
-    Unnamed,
-}
-
-/// The first rows of a file.
-struct Sample {
-    dialect: Dialect,
-    lines: Vec<String>,
-}
-
-impl Sample {
-    fn of(file: &InputFile, options: &ReadOptions) -> Result<Self> {
-        let (mut reader, mut lines) = (file.reader(options.encoding)?.take(1 << 20), Vec::new());
-        while lines.len() < SAMPLE_ROWS {
-            let mut bytes = Vec::new();
-            let read = reader.read_until(b'\n', &mut bytes).map_err(|e| Error::read(file.path(), 1, e))?;
-            if read == 0 {
-                break;
-            }
-            let line = String::from_utf8_lossy(&bytes).trim_start_matches('\u{feff}').trim_end().to_string();
-            if !line.is_empty() && !line.starts_with("##") {
-                lines.push(line);
-            }
-        }
-        let header = lines.first().map(String::as_str).unwrap_or_default();
-        let mut dialect = match separator(header) {
-            '\t' => Dialect::TSV,
-            ',' => Dialect::CSV,
-            _ => Dialect::BLANKS,
-        };
-        dialect.quoted |= header.contains('"') && dialect.delimiter != Delimiter::Blanks;
-        Ok(Self { dialect: dialect.commented("##"), lines })
-    }
-
-    fn coding(&self, columns: &Columns) -> Coding {
-        let alleles = [Role::EffectAllele, Role::OtherAllele].map(|role| columns.at(role));
-        let (mut numeric, mut beyond_two, mut letters) = (false, false, false);
-        for line in self.lines.iter().skip(1) {
-            let fields: Vec<&str> = match self.dialect.delimiter {
-                Delimiter::Byte(byte) => line.split(char::from(byte)).collect(),
-                Delimiter::Blanks => line.split_ascii_whitespace().collect(),
-            };
-            for at in alleles.into_iter().flatten() {
-                match fields.get(at).map(|f| f.trim()) {
-                    Some("1" | "2") => numeric = true,
-                    Some("3" | "4") => beyond_two = true,
-                    Some(text) if !is_missing(text) && text != "0" => letters = true,
-                    _ => {}
-                }
-            }
-        }
-        match (letters, beyond_two, numeric) {
-            (false, true, _) => Coding::Acgt,
-            (false, false, true) => Coding::Unnamed,
-            _ => Coding::Letters,
-        }
-    }
 }
 
 /// Where each value of a row stands.
