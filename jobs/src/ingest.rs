@@ -5,7 +5,7 @@ use futures::{StreamExt, TryStreamExt};
 use generel_pipeline::Lake;
 use generel_pipeline::ingest::{FileReport, Ingest, MaxRejects};
 use generel_pipeline::runs::{RunRecord, new_run_id, record};
-use generel_pipeline::sources::{Fingerprint, Found, InputFile, ReadOptions, Source, format, recognize};
+use generel_pipeline::sources::{Encoding, Fingerprint, Found, InputFile, ReadOptions, Source, format, recognize};
 
 use crate::environment;
 use crate::progress::{Step, note};
@@ -39,7 +39,7 @@ pub(crate) struct Chosen {
 
 /// Finds the files behind the inputs and what each is; reads no rows.
 pub(crate) async fn choose(request: &Request) -> Result<Vec<Chosen>> {
-    let (name, inputs) = (request.format.clone(), request.inputs.clone());
+    let (name, inputs, encoding) = (request.format.clone(), request.inputs.clone(), request.options.encoding);
     let chosen = tokio::task::spawn_blocking(move || -> Result<Vec<Chosen>> {
         let stores = environment::store_options();
         let named = if name == AUTO { None } else { Some(format(&name)?) };
@@ -51,7 +51,7 @@ pub(crate) async fn choose(request: &Request) -> Result<Vec<Chosen>> {
                         let files = format.files(&found)?.into_iter();
                         chosen.extend(files.map(|file| Chosen { format, file, because: None }));
                     }
-                    None => chosen.extend(tell(&found)?),
+                    None => chosen.extend(tell(&found, encoding)?),
                 }
             }
         }
@@ -61,14 +61,14 @@ pub(crate) async fn choose(request: &Request) -> Result<Vec<Chosen>> {
 }
 
 /// What each file of an input looks like. In a folder, what looks like nothing is passed over and named.
-fn tell(found: &Found) -> Result<Vec<Chosen>> {
+fn tell(found: &Found, encoding: Option<Encoding>) -> Result<Vec<Chosen>> {
     let (places, folder) = match found {
         Found::File(place) => (std::slice::from_ref(place), false),
         Found::Folder(_, places) => (places.as_slice(), true),
     };
     let mut chosen = Vec::new();
     for place in places {
-        match recognize(place) {
+        match recognize(place, encoding) {
             Ok((format, likeness)) => {
                 for file in format.files(&Found::File(place.clone()))? {
                     chosen.push(Chosen { format, file, because: Some(likeness.because.clone()) });
@@ -82,8 +82,12 @@ fn tell(found: &Found) -> Result<Vec<Chosen>> {
 }
 
 /// Ingests inputs with progress, one line a file. The reports are in the order of the files, each with its format.
-pub(crate) async fn ingest(lake: &Lake, request: &Request, run_id: &str) -> Result<Vec<(String, FileReport)>> {
-    let chosen = choose(request).await?;
+pub(crate) async fn ingest(
+    lake: &Lake,
+    request: &Request,
+    chosen: Vec<Chosen>,
+    run_id: &str,
+) -> Result<Vec<(String, FileReport)>> {
     let files = futures::stream::iter(chosen).map(|chosen| async move {
         let step = Step::begin(format!("ingest {}", chosen.file.name()));
         if let Some(because) = &chosen.because {
@@ -140,9 +144,9 @@ fn describe(report: &FileReport) -> String {
 }
 
 /// Ingests inputs as a run of their own, with its row in `runs`.
-pub(crate) async fn ingest_as_one_run(lake: &Lake, request: &Request, job: &str) -> Result<()> {
+pub(crate) async fn ingest_as_one_run(lake: &Lake, request: &Request, chosen: Vec<Chosen>, job: &str) -> Result<()> {
     let (run_id, started_at) = (new_run_id(), chrono::Utc::now());
-    let reports: Vec<FileReport> = ingest(lake, request, &run_id).await?.into_iter().map(|(_, r)| r).collect();
+    let reports: Vec<FileReport> = ingest(lake, request, chosen, &run_id).await?.into_iter().map(|(_, r)| r).collect();
     let parts: Vec<&[u8]> = reports.iter().map(|r| r.fingerprint.as_bytes()).collect();
     let rejected = reports.iter().any(|r| r.rows_quarantined > 0);
     let versions: Vec<_> = reports.iter().map(|r| &r.versions).collect();

@@ -160,7 +160,8 @@ impl Runner {
 
     async fn ingest(&mut self, step: &IngestStep, run_id: &str) -> Result<()> {
         let began = self.seconds();
-        let reports = ingest(&self.lake, &step.request(&self.base)?, run_id).await?;
+        let request = step.request(&self.base)?;
+        let reports = ingest(&self.lake, &request, choose(&request).await?, run_id).await?;
         let rows: u64 = reports.iter().map(|(_, r)| r.rows_read).sum();
         let skipped = reports.iter().all(|(_, r)| r.skipped);
         let detail = if skipped { "in the lake already".to_string() } else { format!("{rows} rows") };

@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn depends_on_key_source_and_person() {
-        let (a, b) = (PersonKey::new(b"one".to_vec()), PersonKey::new(b"two".to_vec()));
+        let (a, b) = (PersonKey::new(b"one"), PersonKey::new(b"two"));
         let pseudonym = a.pseudonym("hospital", "1");
         assert_eq!(pseudonym.len(), 32);
         assert_eq!(pseudonym, a.pseudonym("hospital", "1"));

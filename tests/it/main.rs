@@ -1,11 +1,16 @@
 //! End-to-end tests, one binary: linking is the slow part.
 
 mod cli;
+mod concurrent;
 mod crash;
 mod demo;
+mod disk;
 mod ingest;
 mod lake;
+mod object_store;
 mod plans;
+mod postgres;
+mod servers;
 mod sql;
 mod support;
 mod tidy;

@@ -10,6 +10,8 @@ use super::LakeOptions;
 use crate::ingest::{AUTO, Request, choose, ingest_as_one_run};
 use crate::job_file::IngestStep;
 
+const CONNECTION: &str = "GENEREL_CONNECTION";
+
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   generel ingest --source doid doid.obo.gz                 (the format is recognized)
@@ -62,7 +64,7 @@ pub(super) struct IngestArgs {
     again: bool,
     /// A PostgreSQL database whose tables are read: postgresql://user@host:port/database?schema=cdm; better given by the
     /// environment, as the password is (PGPASSWORD)
-    #[arg(long, env = "GENEREL_CONNECTION", hide_env_values = true, value_name = "URI")]
+    #[arg(long, env = CONNECTION, hide_env_values = true, value_name = "URI")]
     connection: Option<String>,
     /// Files, folders, globs, URIs (s3://, gs://, az://, https://)
     #[arg(required_unless_present = "connection", value_name = "INPUT")]
@@ -71,11 +73,16 @@ pub(super) struct IngestArgs {
 
 impl IngestArgs {
     /// As a step of a job would say it.
-    fn into_step(self) -> IngestStep {
+    fn into_step(mut self) -> IngestStep {
+        // A connection in the environment is there for those who name no files; one that was typed is meant.
+        let typed = std::env::var(CONNECTION).ok() != self.connection;
+        if self.inputs.is_empty() || typed {
+            self.inputs.extend(self.connection.take());
+        }
         IngestStep {
             format: self.format,
             source: self.source,
-            inputs: self.inputs.into_iter().chain(self.connection).collect(),
+            inputs: self.inputs,
             max_rejects: self.max_rejects.map(|limit| limit.to_string()),
             study_id: self.study_id,
             trait_name: self.trait_name,
@@ -98,7 +105,7 @@ pub(super) async fn run(args: IngestArgs) -> Result<()> {
     let again = args.again;
     let request = Request { again, ..args.into_step().request(Path::new(""))? };
     // Everything that can be wrong with the command line is found before the lake is touched.
-    choose(&request).await?;
+    let chosen = choose(&request).await?;
     let lake = lake.create()?;
-    ingest_as_one_run(&lake, &request, &format!("ingest {source}")).await
+    ingest_as_one_run(&lake, &request, chosen, &format!("ingest {source}")).await
 }

@@ -195,8 +195,8 @@ async fn dispatch(command: Command) -> Result<()> {
 
 fn start_log(options: &LogOptions) {
     let default = match options.verbose {
-        // These two log as errors what reaches a person as one line of ours.
-        0 => "warn,hf_hub=off,buoyant_kernel=off",
+        // These log what reaches a person as one line of ours, or what is no trouble: commits are retried.
+        0 => "warn,hf_hub=off,buoyant_kernel=off,deltalake_core::kernel::transaction=off",
         1 => "warn,generel=info,generel_model=info,generel_pipeline=info,generel_udfs=info",
         _ => "info,generel=debug,generel_model=debug,generel_pipeline=debug,generel_udfs=debug",
     };

@@ -13,7 +13,7 @@ use generel_pipeline::ingest::FileReport;
 use super::LakeOptions;
 use super::output::{self, Form};
 use crate::exit::UsageError;
-use crate::ingest::ingest_as_one_run;
+use crate::ingest::{choose, ingest_as_one_run};
 use crate::job_file::IngestStep;
 use crate::progress::note;
 use crate::runner::session;
@@ -136,7 +136,8 @@ async fn reingest(session: &Session, which: &Which, encoding: Option<String>) ->
         };
         let mut request = step.request(std::path::Path::new(""))?;
         request.again = true;
-        ingest_as_one_run(&session.lake, &request, &format!("reingest {}", step.source)).await?;
+        let chosen = choose(&request).await?;
+        ingest_as_one_run(&session.lake, &request, chosen, &format!("reingest {}", step.source)).await?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use deltalake::kernel::transaction::CommitBuilder;
 use deltalake::kernel::{Action, Add};
 use deltalake::protocol::{DeltaOperation, SaveMode};
-use deltalake::{DeltaTable, DeltaTableError, ObjectStore, Path};
+use deltalake::{DeltaTable, ObjectStore, Path};
 use futures::TryStreamExt;
 use generel_schemas::Table;
 use object_store::{ObjectStoreExt, WriteMultipart};
@@ -137,7 +137,7 @@ impl TableWriter {
         if self.open.is_none() {
             self.open = Some(self.open_file().await?);
         }
-        let failed = storage(self.table);
+        let failed = self.storage();
         let Some(file) = &mut self.open else { return Ok(()) };
         let bytes = file.parquet.append(group)?;
         file.bytes += bytes.len();
@@ -152,13 +152,13 @@ impl TableWriter {
             (Some(column), Some(unit)) => Path::from_iter([format!("{column}={unit}"), name]),
             _ => Path::from(name),
         };
-        let upload = self.store.put_multipart(&path).await.map_err(storage(self.table))?;
+        let upload = self.store.put_multipart(&path).await.map_err(self.storage())?;
         Ok(OpenFile { path, parquet: self.encoder.file()?, upload: WriteMultipart::new(upload), bytes: 0 })
     }
 
     async fn close_file(&mut self) -> Result<()> {
         let Some(OpenFile { path, parquet, mut upload, bytes }) = self.open.take() else { return Ok(()) };
-        let failed = storage(self.table);
+        let failed = self.storage();
         let (tail, metadata) = parquet.finish()?;
         let size = bytes + tail.len();
         upload.put(Bytes::from(tail));
@@ -196,7 +196,8 @@ impl TableWriter {
         let operation = DeltaOperation::Write {
             mode: SaveMode::Append,
             partition_by: self.table.unit.map(|unit| vec![unit.to_string()]),
-            predicate: None,
+            // What the commit depends on; without it a replacement anywhere in the table would be a conflict.
+            predicate: self.unit_predicate(),
         };
         let info = HashMap::from([
             ("generelVersion".to_string(), serde_json::Value::from(VERSION)),
@@ -224,6 +225,19 @@ impl TableWriter {
         }
     }
 
+    /// The writer's unit in SQL.
+    fn unit_predicate(&self) -> Option<String> {
+        let (column, unit) = (self.table.unit?, self.unit.as_deref()?);
+        Some(format!("{column} = '{}'", unit.replace('\'', "''")))
+    }
+
+    /// Storage failed: the table's folder is named, for it may be the disk that is full.
+    fn storage(&self) -> impl Fn(object_store::Error) -> Error + use<> {
+        let url = self.delta.log_store().config().location().clone();
+        let location = url.to_file_path().map_or_else(|()| url.to_string(), |path| path.display().to_string());
+        move |e| Error::Lake { location: location.clone(), message: format!("cannot be written: {e}") }
+    }
+
     /// The files of the unit, to be removed.
     async fn removals(&self) -> Result<Vec<Action>> {
         let failed = |e| Error::delta(self.table.name, e);
@@ -240,8 +254,4 @@ impl TableWriter {
             .map(|f| Action::Remove(f.remove_action(true)))
             .collect())
     }
-}
-
-fn storage(table: &Table) -> impl Fn(object_store::Error) -> Error + Copy + use<'_> {
-    move |e| Error::delta(table.name, DeltaTableError::from(e))
 }

@@ -57,7 +57,6 @@ pub(super) fn column_chunk(column: &ColumnDescPtr, text: &str, rows: u64) -> Res
     };
     let page = pages.write_page(CompressedPage::new(page, data_bytes))?;
     pages.close()?;
-    drop(pages);
     let bytes = sink.into_inner()?;
     debug_assert_eq!((dictionary.page_type, page.page_type), (PageType::DICTIONARY_PAGE, PageType::DATA_PAGE));
     let value = ByteArray::from(text.as_bytes().to_vec());

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::datasource::empty::EmptyTable;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
+use deltalake::kernel::transaction::CommitProperties;
 use deltalake::kernel::{StructField, StructType};
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::SaveMode;
@@ -114,10 +115,12 @@ impl Lake {
             .with_columns(columns)
             .with_partition_columns(table.unit)
             .with_save_mode(SaveMode::Ignore)
+            // Whoever comes second must not commit the schema again, as version 1: a conflict for all who write.
+            .with_commit_properties(CommitProperties::default().with_max_retries(0))
             .await;
         match made {
             Ok(made) => Ok(made),
-            // Another process made it in the meantime.
+            // Another writer made it in the meantime.
             Err(error) => match self.table(table).await? {
                 Some(found) => Ok(found),
                 None => Err(failed(error)),

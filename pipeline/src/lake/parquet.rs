@@ -44,7 +44,7 @@ pub(crate) struct EncodedGroup {
 }
 
 enum EncodedColumn {
-    Chunk(ArrowColumnChunk),
+    Chunk(Box<ArrowColumnChunk>),
     Constant(Box<(Bytes, ColumnCloseResult)>),
 }
 
@@ -131,7 +131,7 @@ impl ColumnWriter {
     fn finish(self, descriptor: &ColumnDescPtr, rows: u64) -> ParquetResult<EncodedColumn> {
         match self.constant {
             Some(text) => Ok(EncodedColumn::Constant(Box::new(constant::column_chunk(descriptor, &text, rows)?))),
-            None => self.writer.close().map(EncodedColumn::Chunk),
+            None => self.writer.close().map(|chunk| EncodedColumn::Chunk(Box::new(chunk))),
         }
     }
 }

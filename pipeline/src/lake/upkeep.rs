@@ -1,6 +1,7 @@
 //! Upkeep of the lake's tables, by Delta's own operations: compaction, clean-up, history.
 
 use std::num::NonZeroU64;
+use std::path::Path;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use deltalake::operations::optimize::OptimizeType;
@@ -87,7 +88,11 @@ impl Lake {
             .with_mode(deltalake::operations::vacuum::VacuumMode::Full)
             .with_dry_run(dry_run);
         let (_, metrics) = builder.await.map_err(|e| Error::delta(table.name, e))?;
-        Ok(Some(metrics.files_deleted))
+        let mut deleted = metrics.files_deleted;
+        if let Ok(folder) = self.url(table)?.to_file_path() {
+            torn(&folder, &folder, keep, dry_run, &mut deleted).map_err(|e| Error::io(&folder, e))?;
+        }
+        Ok(Some(deleted))
     }
 
     /// The table's versions, youngest first. Empty if the table was never written.
@@ -108,4 +113,25 @@ impl Lake {
         };
         Ok(commits.into_iter().map(version).collect())
     }
+}
+
+/// Files that a killed process was writing (`….parquet#1`): the local store hides them from every listing.
+fn torn(root: &Path, folder: &Path, keep: TimeDelta, dry_run: bool, found: &mut Vec<String>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        if entry.file_type()?.is_dir() {
+            torn(root, &path, keep, dry_run, found)?;
+            continue;
+        }
+        let part = name.rsplit_once('#').is_some_and(|(_, n)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+        let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+        if part && age >= keep.to_std().unwrap_or_default() {
+            if !dry_run {
+                std::fs::remove_file(&path)?;
+            }
+            found.push(path.strip_prefix(root).unwrap_or(&path).display().to_string());
+        }
+    }
+    Ok(())
 }

@@ -42,6 +42,7 @@ pub const FORMATS: &[&dyn Source] = &[
     &ontologies::OboGraphs,
     &ontologies::Rdf,
     &ontologies::Sssom,
+    &ontologies::Babelon,
     &vocabularies::BioPortalCsv,
     &vocabularies::Umls,
     &vocabularies::OmopVocabulary,

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, Read};
 
-use super::input::{InputFile, Place};
+use super::input::{Encoding, InputFile, Place};
 use super::{FORMATS, Source};
 use crate::{Error, Result};
 
@@ -24,8 +24,16 @@ impl Head {
     /// # Errors
     /// When it cannot be read.
     pub fn read(place: &Place) -> Result<Self> {
+        Self::read_as(place, None)
+    }
+
+    /// The same, for a file in another encoding than UTF-8.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read_as(place: &Place, encoding: Option<Encoding>) -> Result<Self> {
         let mut bytes = Vec::new();
-        let mut reader = place.reader(None)?;
+        let mut reader = place.reader(encoding)?;
         reader.fill_buf().map_err(|e| Error::read(place.path(), 1, e))?;
         reader.take(HEAD_BYTES).read_to_end(&mut bytes).map_err(|e| Error::read(place.path(), 1, e))?;
         let text = String::from_utf8_lossy(&bytes);
@@ -80,11 +88,11 @@ impl Likeness {
 ///
 /// # Errors
 /// When it looks like none, or like two equally.
-pub fn recognize(place: &Place) -> Result<(&'static dyn Source, Likeness)> {
-    let head = Head::read(InputFile::open(place).map(|_| place)?)?;
+pub fn recognize(place: &Place, encoding: Option<Encoding>) -> Result<(&'static dyn Source, Likeness)> {
+    let head = Head::read_as(InputFile::open(place).map(|_| place)?, encoding)?;
     let mut likely: Vec<(&'static dyn Source, Likeness)> =
         FORMATS.iter().filter_map(|format| Some((*format, format.recognize(&head)?))).collect();
-    likely.sort_by(|(_, a), (_, b)| b.score.cmp(&a.score));
+    likely.sort_by_key(|(_, likeness)| std::cmp::Reverse(likeness.score));
     let tied = likely.iter().take_while(|(_, l)| l.score == likely[0].1.score).count();
     if tied > 1 {
         let names: Vec<&str> = likely[..tied].iter().map(|(format, _)| format.name()).collect();

@@ -10,7 +10,7 @@ use crate::person::PersonKey;
 
 /// Options with chunks of two rows and slabs of a few.
 pub(super) fn options() -> ReadOptions {
-    let mut options = ReadOptions::new("test", PersonKey::new(b"key".to_vec()));
+    let mut options = ReadOptions::new("test", PersonKey::new(b"key"));
     options.chunk_rows = 2;
     options.slab_bytes = 64;
     options

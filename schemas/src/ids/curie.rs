@@ -39,7 +39,7 @@ pub const PREFIXES: &[Prefix] = &[
     prefix("icd10", &["icd-10"], "https://icd.who.int/browse10/2019/en#/"),
     prefix(
         "icd9cm",
-        &["icd9_cm", "icd-9-cm", "icd9cm_2006", "icd9proc"],
+        &["icd9_cm", "icd-9-cm", "mthicd9", "icd9proc"],
         "http://bioportal.bioontology.org/ontologies/ICD9CM?p=classes&conceptid=",
     ),
     prefix("snomedct", &["snomed", "snomedct_us", "sctid", "snomed_ct"], "http://snomed.info/id/"),
@@ -73,6 +73,11 @@ pub const PREFIXES: &[Prefix] = &[
     prefix("owl", &[], "http://www.w3.org/2002/07/owl#"),
     prefix("dc", &[], "http://purl.org/dc/elements/1.1/"),
     prefix("dcterms", &[], "http://purl.org/dc/terms/"),
+    prefix("hgnc", &[], "https://identifiers.org/hgnc:"),
+    prefix("ensembl", &[], "https://www.ensembl.org/id/"),
+    prefix("uniprot", &["uniprotkb", "swissprot"], "http://purl.uniprot.org/uniprot/"),
+    prefix("pubmed", &["pmid"], "http://www.ncbi.nlm.nih.gov/pubmed/"),
+    prefix("FMA", &[], "http://purl.org/sig/ont/fma/fma"),
     prefix("NCBITaxon", &[], "http://purl.obolibrary.org/obo/NCBITaxon_"),
 ];
 
@@ -118,7 +123,23 @@ impl Curie {
     }
 }
 
-fn known(prefix: &str) -> Option<&'static Prefix> {
+/// The prefix of this spelling, whatever its case; `SNOMEDCT_US_2025_09_01` and `NCI2004_11_17` name a release with it.
+pub fn known(prefix: &str) -> Option<&'static Prefix> {
+    exactly(prefix).or_else(|| exactly(without_release(prefix)?))
+}
+
+/// What stands before a year at the end of a prefix.
+fn without_release(prefix: &str) -> Option<&str> {
+    let at = prefix
+        .as_bytes()
+        .windows(4)
+        .position(|year| (year.starts_with(b"19") || year.starts_with(b"20")) && year.iter().all(u8::is_ascii_digit))?;
+    let (before, release) = (prefix.get(..at)?, prefix.get(at + 4..)?);
+    let parts = release.strip_prefix('_').unwrap_or(release).split('_').all(|part| part.len() <= 3);
+    Some(before.trim_end_matches('_')).filter(|before| parts && !before.is_empty())
+}
+
+fn exactly(prefix: &str) -> Option<&'static Prefix> {
     PREFIXES
         .iter()
         .find(|p| p.preferred.eq_ignore_ascii_case(prefix) || p.aliases.iter().any(|a| a.eq_ignore_ascii_case(prefix)))

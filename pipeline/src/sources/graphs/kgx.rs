@@ -104,14 +104,14 @@ impl Source for Kgx {
     }
 
     fn open(&self, file: &InputFile, options: &ReadOptions) -> Result<Reader> {
-        let delimited = Delimited::open(file, options, dialect(&Head::read(&file.place)?))?;
+        let delimited = Delimited::open(file, options, dialect(&Head::read(&file.place)?).with_short_rows())?;
         let header = &delimited.header;
         if header.find(&["subject"]).is_none() && header.find(&["object"]).is_none() {
             let rows = NodeRows::new(header)?;
             return Ok(delimited.into_reader(rows));
         }
         let nodes = match file.companions.first() {
-            Some(place) => Nodes::load(place, dialect(&Head::read(place)?), options, "category")?,
+            Some(place) => Nodes::load(place, dialect(&Head::read(place)?).with_short_rows(), options, "category")?,
             None => Nodes::default(),
         };
         let rows = EdgeRows::new(header, nodes)?;

@@ -25,6 +25,8 @@ pub(in super::super) struct Tool {
     pub(super) other_is_not_effect: bool,
     /// Prefix of the trait's CURIE where the trait of a row is a gene.
     pub(super) trait_prefix: Option<&'static str>,
+    /// The genome build that the tool's files are in, where all are in one.
+    pub(super) build: Option<&'static str>,
 }
 
 const PLAIN: Tool = Tool {
@@ -39,6 +41,7 @@ const PLAIN: Tool = Tool {
     plink_chromosomes: false,
     other_is_not_effect: false,
     trait_prefix: None,
+    build: None,
 };
 
 /// GWAS-SSF 1.0 (GWAS Catalog).
@@ -177,11 +180,25 @@ pub(in super::super) const METAL: Sumstats = Sumstats(&Tool {
 /// FinnGen.
 pub(in super::super) const FINNGEN: Sumstats = Sumstats(&Tool {
     name: "finngen",
-    doc: "FinnGen release files (GRCh38, the effect is that of alt)",
+    doc: "FinnGen release files, also of fine-mapping (GRCh38, the effect is that of alt)",
     example: "generel ingest --format finngen --source finngen --trait actinomycosis finngen_R9_AB1_ACTINOMYCOSIS.gz",
-    signature: &[&["#chrom"], &["ref"], &["alt"], &["mlogp"], &["sebeta"], &["af_alt"]],
+    signature: &[
+        &["#chrom", "v"],
+        &["ref", "allele1"],
+        &["alt", "allele2"],
+        &["mlogp", "cs_specific_prob"],
+        &["sebeta", "se"],
+        &["af_alt", "prob"],
+    ],
     score: 95,
-    own: &[(Role::EffectAllele, &["alt"]), (Role::OtherAllele, &["ref"]), (Role::Frequency, &["af_alt"])],
+    // Files of fine-mapping call ref allele1 and alt allele2.
+    own: &[
+        (Role::EffectAllele, &["alt", "allele2"]),
+        (Role::OtherAllele, &["ref", "allele1"]),
+        (Role::Frequency, &["af_alt"]),
+        (Role::VariantId, &["v"]),
+    ],
+    build: Some("GRCh38"),
     ..PLAIN
 });
 
@@ -193,6 +210,7 @@ pub(in super::super) const NEALE: Sumstats = Sumstats(&Tool {
     signature: &[&["variant"], &["minor_allele"], &["n_complete_samples"], &["tstat"], &["pval"]],
     score: 95,
     own: &[(Role::Frequency, &[]), (Role::Z, &[]), (Role::N, &["n_complete_samples"])],
+    build: Some("GRCh37"),
     ..PLAIN
 });
 

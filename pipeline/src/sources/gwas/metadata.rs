@@ -93,10 +93,7 @@ impl Study {
         let metadata = metadata.as_ref();
         let stated = |text: &String| !is_missing(text);
         let gwas_id = metadata.and_then(|m| m.gwas_id.clone()).filter(stated);
-        let study_id = options.study_id.clone().or(gwas_id).unwrap_or_else(|| {
-            let stem = file.stem();
-            stem.split('.').next().filter(|id| !id.is_empty()).unwrap_or(&stem).to_string()
-        });
+        let study_id = options.study_id.clone().or(gwas_id).unwrap_or_else(|| study_of(&file.place.bare_name()));
         let trait_name = metadata.and_then(|m| m.trait_description.as_ref()).map(TextOrList::joined).filter(stated);
         let term = metadata.and_then(|m| m.ontology_mapping.as_ref()).and_then(TextOrList::first);
         let curie = term.and_then(|t| t.trim().replace('_', ":").parse::<generel_schemas::ids::Curie>().ok());
@@ -112,6 +109,56 @@ impl Study {
         })
     }
 }
+
+/// A file's name without the endings that only say how it was made: of `plink2.height.glm.linear` the rest tells one
+/// phenotype of a run from another.
+fn study_of(name: &str) -> String {
+    let mut rest = name;
+    while let Some((before, ending)) = rest.rsplit_once('.') {
+        let made = ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending));
+        if !made || before.is_empty() {
+            break;
+        }
+        rest = before;
+    }
+    rest.to_string()
+}
+
+/// Endings of summary statistics: of formats, of tools, of GWAS-SSF's harmonised and formatted files.
+const ENDINGS: &[&str] = &[
+    "tsv",
+    "txt",
+    "csv",
+    "tab",
+    "dat",
+    "parquet",
+    "vcf",
+    "tbl",
+    "h",
+    "f",
+    "glm",
+    "linear",
+    "logistic",
+    "firth",
+    "hybrid",
+    "assoc",
+    "qassoc",
+    "regenie",
+    "sumstats",
+    "stats",
+    "gwas",
+    "imputed_v3",
+    "meta",
+    "ma",
+    "saige",
+    "bolt",
+    "snp",
+    "susie",
+    "signif_variant_gene_pairs",
+    "allpairs",
+    "out",
+    "results",
+];
 
 /// The Genome Reference Consortium's name of a build that goes by several.
 pub(super) fn one_spelling(build: &str) -> String {

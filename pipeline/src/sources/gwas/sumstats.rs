@@ -41,7 +41,7 @@ impl Source for Sumstats {
         let columns = head.columns(separator);
         let has = |name: &&str| columns.iter().any(|c| c == name);
         let signature = self.0.signature;
-        if signature.is_empty() || !signature.iter().all(|any| any.iter().any(|n| has(n))) {
+        if signature.is_empty() || !signature.iter().all(|any| any.iter().any(&has)) {
             return None;
         }
         let seen: Vec<&str> = signature.iter().filter_map(|any| any.iter().find(|n| has(n)).copied()).collect();
@@ -108,6 +108,8 @@ struct Rows {
     plink: bool,
     /// Whether the trait is in the rows and how it becomes a CURIE.
     trait_prefix: Option<&'static str>,
+    /// The build of all files of the tool.
+    tool_build: Option<&'static str>,
     chromosome: Option<usize>,
     position: Option<usize>,
     variant_id: Option<usize>,
@@ -153,6 +155,7 @@ impl Rows {
             coding,
             plink: tool.plink_chromosomes,
             trait_prefix: tool.trait_prefix,
+            tool_build: tool.build,
             chromosome: at(Role::Chromosome),
             position: at(Role::Position),
             variant_id: at(Role::VariantId),
@@ -187,6 +190,7 @@ impl Rows {
     }
 
     /// The logarithm where it is stated, since it cannot have underflowed; else from the p value's text, else from z.
+    /// A p value of 0 is one that underflowed in the tool: there too z tells it.
     #[inline]
     fn neg_log_10_p_value(&self, row: &Row<'_>, z: Option<f64>) -> Kept<Option<f64>> {
         if let Some(value) = optional(row, self.neg_log_10_p, values::neg_log10)? {
@@ -194,10 +198,13 @@ impl Rows {
         }
         for column in &self.p {
             if let Some(text) = stated(row, Some(*column)) {
-                return at(*column, values::p_value(text)).map(Some);
+                return match (values::p_value(text), z) {
+                    (Err(_), Some(z)) if text.parse() == Ok(0.0) => Ok(Some(values::from_z(z))),
+                    (parsed, _) => at(*column, parsed).map(Some),
+                };
             }
         }
-        if let Some(value) = optional(row, self.ln_p, values::from_ln_p)? {
+        if let Some(value) = signed(row, self.ln_p, values::from_ln_p)? {
             return Ok(Some(value));
         }
         Ok(z.map(values::from_z))
@@ -263,12 +270,13 @@ impl RowParser for Rows {
             let column = self.other_allele.or(self.variant_id).unwrap_or_default();
             return Err(Refused::column(column, RejectReason::InvalidAllele, "both alleles are the same"));
         }
-        let z = optional(row, self.z, values::number)?;
-        let beta = optional(row, self.beta, values::number)?;
+        let z = signed(row, self.z, values::number)?;
+        let beta = signed(row, self.beta, values::number)?;
         let odds_ratio = optional(row, self.odds_ratio, values::ratio)?;
         let hazard_ratio = optional(row, self.hazard_ratio, values::ratio)?;
         let standard_error = optional(row, self.standard_error, values::not_negative)?;
-        let p = self.neg_log_10_p_value(row, z)?;
+        let wald = || Some(beta? / standard_error.filter(|error| *error > 0.0)?);
+        let p = self.neg_log_10_p_value(row, z.or_else(wald))?;
         let no_effect = beta.is_none() && odds_ratio.is_none() && hazard_ratio.is_none() && z.is_none();
         if self.strict {
             needed(self.effect_allele, &effect_allele)?;
@@ -304,9 +312,9 @@ impl RowParser for Rows {
         let (mut trait_name, mut trait_curie) = (self.study.trait_name.as_deref(), self.study.trait_curie.clone());
         if let Some(text) = stated(row, self.trait_name) {
             trait_name = trait_name.or(Some(text));
-        }
-        if let (Some(prefix), Some(gene)) = (self.trait_prefix, trait_name) {
-            trait_curie = Some(format!("{prefix}:{}", gene.split('.').next().unwrap_or(gene)));
+            if let Some(prefix) = self.trait_prefix.filter(|_| text.starts_with("ENS")) {
+                trait_curie = Some(format!("{prefix}:{}", text.split('.').next().unwrap_or(text)));
+            }
         }
         let build = stated(row, self.build).map(metadata::one_spelling);
         let hinted = variant_text.filter(|_| self.study.genome_build.is_none()).and_then(build_suffix);
@@ -333,7 +341,7 @@ impl RowParser for Rows {
             ci_upper: hole(row, self.ci_upper, "ci_upper", out),
             info: hole(row, self.info, "info", out),
             mapped_gene: gene,
-            genome_build: build.as_deref().or(self.study.genome_build.as_deref()).or(hinted),
+            genome_build: build.as_deref().or(self.study.genome_build.as_deref()).or(hinted).or(self.tool_build),
         };
         out.association(&row);
         Ok(Taken::Kept)
@@ -360,6 +368,15 @@ fn optional<T>(row: &Row<'_>, column: Option<usize>, parse: impl Fn(&str) -> Par
     match (column, stated(row, column)) {
         (Some(index), Some(text)) => at(index, parse(text)).map(Some),
         _ => Ok(None),
+    }
+}
+
+/// A number that may be negative: there `-9` is one, and not a missing value.
+#[inline]
+fn signed(row: &Row<'_>, column: Option<usize>, parse: impl Fn(&str) -> Parsed<f64>) -> Kept<Option<f64>> {
+    match column {
+        Some(index) if row.get(index) == "-9" => at(index, parse("-9")).map(Some),
+        _ => optional(row, column, parse),
     }
 }
 

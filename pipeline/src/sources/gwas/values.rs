@@ -180,7 +180,7 @@ pub(super) fn neg_log10(text: &str) -> Parsed<f64> {
 /// A stated ln of a p value, which some tools write for small ones.
 pub(super) fn from_ln_p(text: &str) -> Parsed<f64> {
     match number(text) {
-        Ok(value) if value <= 0.0 => Ok(-value / std::f64::consts::LN_10),
+        Ok(value) if value <= 0.0 => Ok(-value / std::f64::consts::LN_10 + 0.0),
         Ok(_) => Err((RejectReason::PValueOutOfRange, "above 0: a p value above 1")),
         Err(refusal) => Err(refusal),
     }
@@ -191,7 +191,8 @@ pub(super) fn from_ln_p(text: &str) -> Parsed<f64> {
 pub(super) fn from_z(z: f64) -> f64 {
     let z = z.abs();
     if z < 3.0 {
-        return -(2.0 * upper_tail_series(z)).log10();
+        // Plus zero: no effect at all is 0, not -0.
+        return -(2.0 * upper_tail_series(z)).log10() + 0.0;
     }
     // Q(z) = φ(z) / (z + 1/(z + 2/(z + 3/(z + …))))
     let fraction = (1..=200).rev().fold(z, |inner, k| z + f64::from(k) / inner);
@@ -219,8 +220,11 @@ pub(super) fn rsid(text: &str) -> Option<Cow<'_, str>> {
     text.parse::<Rsid>().ok().map(|id| Cow::Owned(id.to_string()))
 }
 
+/// Chromosome, position, and the alleles where they are named: reference first.
+type VariantParts<'a> = (i32, i64, Option<(&'a str, &'a str)>);
+
 /// `1:12345:A:G`, `chr1_12345_A_G_b38`, `X-12345-A-AT`: chromosome, position, reference and other allele.
-pub(super) fn variant_parts(text: &str) -> Option<(i32, i64, Option<(&str, &str)>)> {
+pub(super) fn variant_parts(text: &str) -> Option<VariantParts<'_>> {
     let mut parts = text.split([':', '_', '-', '/']);
     let place = (chromosome(parts.next()?).ok()?, position(parts.next()?).ok()?);
     let alleles = match (parts.next(), parts.next()) {
@@ -297,9 +301,9 @@ mod tests {
             (1.0, 0.498_515_545_827_989_3),
             (1.959_963_984_540_054, 1.301_029_995_663_981),
             (2.99, 2.554_430_904_241_053),
-            (-3.0, 2.568_669_040_265_387_9),
+            (-3.0, 2.568_669_040_265_388),
             (-5.45, 7.297_829_600_181_437),
-            (40.0, 349.135_976_463_681_66),
+            (40.0, 349.135_976_463_681_7),
         ] {
             let found = from_z(z);
             assert!((found - expected).abs() < 1e-11, "{z}: {found} {expected}");

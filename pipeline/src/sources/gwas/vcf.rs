@@ -114,7 +114,7 @@ impl Keys {
 }
 
 /// The value of one ALT allele in one sample.
-fn value<'a>(sample: &'a str, key: Option<usize>, allele: usize) -> Option<&'a str> {
+fn value(sample: &str, key: Option<usize>, allele: usize) -> Option<&str> {
     let field = sample.split(':').nth(key?)?;
     let text = field.split(',').nth(allele).or_else(|| field.split(',').next())?;
     (!is_missing(text)).then_some(text)
@@ -139,7 +139,16 @@ impl RowParser for Rows {
                 let number = |key, parse: fn(&str) -> Parsed<f64>| {
                     value(sample, key, allele).map(|text| at(column, parse(text))).transpose()
                 };
-                let (beta, p) = (number(keys.es, values::number)?, number(keys.lp, values::neg_log10)?);
+                let beta = number(keys.es, values::number)?;
+                let standard_error = number(keys.se, values::not_negative)?;
+                let z_score = number(keys.ez, values::number)?;
+                // A logarithm that overflowed in the tool: the effect and its error still tell it.
+                let overflowed = value(sample, keys.lp, allele).is_some_and(|text| text.parse() == Ok(f64::INFINITY));
+                let wald = || Some(beta? / standard_error.filter(|error| *error > 0.0)?);
+                let p = match z_score.or_else(wald) {
+                    Some(z) if overflowed => Some(values::from_z(z)),
+                    _ => number(keys.lp, values::neg_log10)?,
+                };
                 if beta.is_none() && p.is_none() {
                     continue;
                 }
@@ -153,8 +162,8 @@ impl RowParser for Rows {
                     effect_allele: Some(alternative),
                     other_allele: Some(&reference),
                     beta,
-                    standard_error: number(keys.se, values::not_negative)?,
-                    z_score: number(keys.ez, values::number)?,
+                    standard_error,
+                    z_score,
                     effect_allele_frequency: number(keys.af, values::frequency)?,
                     neg_log_10_p_value: p,
                     n: n.or(self.study.n),

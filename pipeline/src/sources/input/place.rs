@@ -122,7 +122,7 @@ impl Place {
         let mut hasher = blake3::Hasher::new();
         match &self.kind {
             Kind::Object(object) => _ = hasher.update(object.version().as_bytes()),
-            Kind::Postgres(table) => _ = hasher.update(table.version().as_bytes()),
+            Kind::Postgres(table) => _ = hasher.update(table.version()?.as_bytes()),
             Kind::Local => hash_file(&mut hasher, &self.path).map_err(|e| Error::io(&self.path, e))?,
         };
         Ok(*hasher.finalize().as_bytes())
@@ -181,7 +181,8 @@ pub enum Found {
 
 impl Found {
     /// Finds what an input names: a file, a folder, a glob (`data/*.tsv.gz`), an object (`s3://bucket/key`), or a
-    /// prefix (`s3://bucket/folder/`), or a database (`postgresql://user@host/database?schema=cdm`). `store_options` are the object store's settings, such as `aws_endpoint`.
+    /// prefix (`s3://bucket/folder/`), or a database (`postgresql://user@host/database?schema=cdm`).
+    /// `store_options` are the object store's settings, such as `aws_endpoint`.
     ///
     /// Blocking; not to be called on an async thread where the input is a URI.
     ///

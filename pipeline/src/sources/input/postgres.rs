@@ -22,13 +22,15 @@ use crate::{Error, Result};
 /// The parameter of the URI that names the schema; PostgreSQL's own parameters pass through.
 const SCHEMA: &str = "schema";
 
-/// A table.
+/// How values are written, whatever the role's own settings are.
+const STYLES: &str = "SET datestyle = 'ISO, YMD'; SET intervalstyle = 'iso_8601'; SET timezone = 'UTC'; \
+                      SET extra_float_digits = 1";
+
+/// A table or view.
 #[derive(Clone)]
 pub(super) struct PostgresTable {
     database: Arc<Database>,
     name: String,
-    /// What changes when rows do.
-    version: String,
     bytes: u64,
 }
 
@@ -50,14 +52,32 @@ impl PostgresTable {
         self.bytes
     }
 
-    pub(super) fn version(&self) -> &str {
-        &self.version
+    /// What changes when rows do: their number and the sum of their hashes, which the server computes faster than it
+    /// sends them. Its counters of changes would be cheaper, but are published late, and never on a replica.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub(super) fn version(&self) -> Result<String> {
+        let sql = format!(
+            "SELECT count(*) || ' ' || coalesce(sum(hashtextextended(t::text, 0)::numeric), 0) FROM {} t",
+            self.sql_name()
+        );
+        self.database.runtime.block_on(async {
+            let client = self.database.connect().await?;
+            let row = client.query_one(&sql, &[]).await.map_err(|e| failed(&self.uri(), &e))?;
+            Ok(row.get(0))
+        })
+    }
+
+    fn sql_name(&self) -> String {
+        format!("{}.{}", quoted(&self.database.schema), quoted(&self.name))
     }
 
     /// The table's rows as CSV with a header.
     pub(super) fn read(&self) -> Result<impl Read + Send + use<>> {
         let database = &self.database;
-        let sql = format!("COPY {}.{} TO STDOUT (FORMAT csv, HEADER)", quoted(&database.schema), quoted(&self.name));
+        // The query form also reads views and partitioned tables.
+        let sql = format!("COPY (SELECT * FROM {}) TO STDOUT (FORMAT csv, HEADER)", self.sql_name());
         let stream = database.runtime.block_on(async {
             let client = database.connect().await?;
             let stream = client.copy_out(&sql).await.map_err(|e| failed(&self.uri(), &e))?;
@@ -82,11 +102,11 @@ impl fmt::Debug for PostgresTable {
 impl Database {
     async fn connect(&self) -> Result<Client> {
         let wrong = |e: &tokio_postgres::Error| failed(&self.shown, e);
-        match self.config.get_ssl_mode() {
+        let client = match self.config.get_ssl_mode() {
             SslMode::Disable => {
                 let (client, connection) = self.config.connect(NoTls).await.map_err(|e| wrong(&e))?;
                 self.runtime.spawn(connection);
-                Ok(client)
+                client
             }
             _ => {
                 // Which of the providers in the tree is used must be said once a process; the second time is no error.
@@ -99,9 +119,11 @@ impl Database {
                 })?;
                 let (client, connection) = self.config.connect(tls).await.map_err(|e| wrong(&e))?;
                 self.runtime.spawn(connection);
-                Ok(client)
+                client
             }
-        }
+        };
+        client.batch_execute(STYLES).await.map_err(|e| wrong(&e))?;
+        Ok(client)
     }
 }
 
@@ -135,19 +157,17 @@ pub(super) fn resolve(input: &str, options: &[(String, String)]) -> Result<Vec<F
 
 async fn tables(database: &Arc<Database>) -> Result<Vec<PostgresTable>> {
     let client = database.connect().await?;
-    // The counters change with every committed change of rows; the file node with every rewrite.
-    let sql = "SELECT c.relname, pg_relation_size(c.oid)::bigint AS bytes, concat_ws(' ', pg_relation_filenode(c.oid), \
-               pg_stat_get_tuples_inserted(c.oid), pg_stat_get_tuples_updated(c.oid), pg_stat_get_tuples_deleted(c.oid), \
-               pg_relation_size(c.oid)) AS version \
+    // Tables, partitioned ones without their parts, views of all kinds, foreign tables.
+    let sql = "SELECT c.relname, CASE WHEN c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) ELSE 0 END::bigint \
                FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-               WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND has_table_privilege(c.oid, 'SELECT') ORDER BY c.relname";
+               WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition \
+               AND has_table_privilege(c.oid, 'SELECT') ORDER BY c.relname";
     let rows = client.query(sql, &[&database.schema]).await.map_err(|e| failed(&database.shown, &e))?;
     let table = |row: &tokio_postgres::Row| PostgresTable {
         database: Arc::clone(database),
         name: row.get(0),
         // An empty table still has a header.
         bytes: u64::try_from(row.get::<_, i64>(1)).unwrap_or(0).max(1),
-        version: row.get(2),
     };
     Ok(rows.iter().map(table).collect())
 }

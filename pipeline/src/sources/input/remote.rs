@@ -15,6 +15,8 @@ use url::Url;
 use super::place::{Found, Place};
 use crate::{Error, Result};
 
+const DENIED: &str = "permission denied; set the store's credentials (AWS_ACCESS_KEY_ID …) in the environment";
+
 /// An object of a store.
 #[derive(Clone)]
 pub(super) struct RemoteObject {
@@ -67,24 +69,70 @@ impl fmt::Debug for RemoteObject {
 
 /// What stands behind a URI: an object, or with a `/` at its end the objects right below a prefix.
 pub(super) fn resolve(input: &str, options: &[(String, String)]) -> Result<Vec<Found>> {
-    let url = Url::parse(input).map_err(|e| Error::Invalid(format!("{input}: not a URI: {e}")))?;
-    let options = options.iter().map(|(key, value)| (key.to_ascii_lowercase(), value.clone()));
-    let (store, path) = object_store::parse_url_opts(&url, options).map_err(|e| failed(input, &e))?;
+    // The parser's own messages would show the URI, and with it a password.
+    let mut url = Url::parse(input).map_err(|e| Error::Invalid(format!("not a URI: {e}")))?;
+    let shown = &without_secrets(&url);
+    if url.query().is_some() {
+        // The stores drop it: the object of a signed link would not be the one that was signed.
+        let message = format!("{shown}: a URI with ?… is not supported; give the store's credentials instead");
+        return Err(Error::Invalid(message));
+    }
+    let pattern = glob_pattern(&mut url).map_err(|e| Error::Invalid(format!("{shown}: not a glob: {e}")))?;
+    let web = matches!(url.scheme(), "http" | "https");
+    if web && (pattern.is_some() || url.path().ends_with('/')) {
+        return Err(Error::Invalid(format!("{shown}: a web server has no folders; name a file")));
+    }
+    let plain = (url.scheme() == "http").then(|| ("allow_http".to_string(), "true".to_string()));
+    let options = options.iter().map(|(key, value)| (key.to_ascii_lowercase(), value.clone())).chain(plain);
+    let unknown = |_| Error::Invalid(format!("{}://: expected s3://, gs://, az:// or https://", url.scheme()));
+    object_store::ObjectStoreScheme::parse(&url).map_err(unknown)?;
+    let (store, path) = object_store::parse_url_opts(&url, options).map_err(|e| failed(shown, &e))?;
     let runtime = Handle::try_current().map_err(|e| Error::Internal(e.to_string()))?;
-    let root = input.strip_suffix('/').unwrap_or(input);
+    let root = without_secrets(&url);
+    let root = root.trim_end_matches('/');
     let root = root.strip_suffix(path.as_ref()).unwrap_or(root).trim_end_matches('/').to_string();
     let store: Arc<dyn ObjectStore> = Arc::from(store);
     let object = |meta| RemoteObject { root: root.clone(), store: Arc::clone(&store), meta, runtime: runtime.clone() };
-    if input.ends_with('/') {
-        let listed = list(&runtime, store.as_ref(), &path).map_err(|e| failed(input, &e))?;
-        if listed.is_empty() {
-            return Err(Error::Invalid(format!("{input}: nothing is below this prefix")));
+    if url.path().ends_with('/') {
+        let listed = list(&runtime, store.as_ref(), &path).map_err(|e| failed(shown, &e))?;
+        let places = listed.into_iter().map(|meta| Place::remote(object(meta)));
+        let Some(pattern) = pattern else {
+            let places: Vec<Place> = places.collect();
+            if places.is_empty() {
+                return Err(Error::Invalid(format!("{shown}: nothing is below this prefix")));
+            }
+            return Ok(vec![Found::Folder(PathBuf::from(shown), places)]);
+        };
+        let found: Vec<Found> = places.filter(|place| pattern.matches(&place.name())).map(Found::File).collect();
+        if found.is_empty() {
+            return Err(Error::Invalid(format!("{shown}: no object matches")));
         }
-        let places = listed.into_iter().map(|meta| Place::remote(object(meta))).collect();
-        return Ok(vec![Found::Folder(PathBuf::from(input), places)]);
+        return Ok(found);
     }
-    let meta = runtime.block_on(store.head(&path)).map_err(|e| failed(input, &e))?;
+    let meta = runtime.block_on(store.head(&path)).map_err(|e| failed(shown, &e))?;
     Ok(vec![Found::File(Place::remote(object(meta)))])
+}
+
+/// Takes the pattern off the end of `s3://bucket/folder/*.tsv.gz`, which leaves the folder. `?` begins a query in a URI.
+fn glob_pattern(url: &mut Url) -> std::result::Result<Option<glob::Pattern>, glob::PatternError> {
+    let path = url.path().to_string();
+    let Some((folder, name)) = path.rsplit_once('/').filter(|(_, name)| name.contains(['*', '['])) else {
+        return Ok(None);
+    };
+    let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+    let pattern = glob::Pattern::new(&name)?;
+    url.set_path(&format!("{folder}/"));
+    Ok(Some(pattern))
+}
+
+/// The URI without user, password and query.
+fn without_secrets(url: &Url) -> String {
+    let mut url = url.clone();
+    // Only a URI without a host refuses, and has none of these.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.to_string()
 }
 
 fn list(runtime: &Handle, store: &dyn ObjectStore, prefix: &Path) -> object_store::Result<Vec<ObjectMeta>> {
@@ -98,9 +146,23 @@ fn failed(uri: &str, error: &object_store::Error) -> Error {
     let why = match error {
         object_store::Error::NotFound { .. } => "no such object".to_string(),
         object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-            "permission denied; set the store's credentials (AWS_ACCESS_KEY_ID …) in the environment".to_string()
+            DENIED.to_string()
         }
-        error => error.to_string().lines().next().unwrap_or_default().to_string(),
+        error => {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            // Stores answer listings with pages of XML or HTML.
+            let line = line.split_once(": <").map_or(line, |(before, _)| before);
+            if line.contains("404 Not Found") {
+                "no such bucket or prefix".to_string()
+            } else if line.contains("403 Forbidden") {
+                DENIED.to_string()
+            } else if line.contains("builder error") {
+                "the store's endpoint is http://; set AWS_ALLOW_HTTP=true if that is meant".to_string()
+            } else {
+                line.to_string()
+            }
+        }
     };
     Error::Io { path: PathBuf::from(uri), cause: io::Error::other(why) }
 }

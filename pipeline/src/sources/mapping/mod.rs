@@ -147,5 +147,5 @@ fn dialect(file: &InputFile, mapping: &MappingFile) -> Result<Dialect> {
         Some("//") => Some("//"),
         Some(_) => return Err(Error::Invalid("mapping, read.comment: expected #, ## or //".into())),
     };
-    Ok(Dialect { delimiter, quoted, comment, columns: None })
+    Ok(Dialect { delimiter, quoted, comment, columns: None, short_rows: false })
 }

@@ -251,11 +251,10 @@ impl Scan {
 
     /// Whether the first levels are a graph: an element of the document's `graphs`, or a document that is one itself.
     fn in_graph(&self, levels: usize) -> bool {
-        match self.stack.get(..levels) {
-            Some([Level::Object(_)]) => true,
-            Some([Level::Object(Some(Key::Graphs)), Level::Array, Level::Object(_)]) => true,
-            _ => false,
-        }
+        matches!(
+            self.stack.get(..levels),
+            Some([Level::Object(_)] | [Level::Object(Some(Key::Graphs)), Level::Array, Level::Object(_)])
+        )
     }
 
     fn keep(&mut self, byte: u8) -> Option<Step> {

@@ -1,5 +1,6 @@
 //! Ontologies, vocabularies and mappings between them.
 
+mod babelon;
 mod iri;
 mod json;
 mod obo;
@@ -8,6 +9,7 @@ mod rdf;
 mod sssom;
 mod terms;
 
+pub(super) use babelon::Babelon;
 pub(super) use obo::Obo;
 pub(super) use obographs::OboGraphs;
 pub(super) use rdf::Rdf;

@@ -60,7 +60,8 @@ impl Source for Sssom {
 
     fn open(&self, file: &InputFile, options: &ReadOptions) -> Result<Reader> {
         let (metadata, delimiter) = preamble(file, options)?;
-        let dialect = Dialect { delimiter: Delimiter::Byte(delimiter), ..Dialect::CSV }.commented("#");
+        let dialect =
+            Dialect { delimiter: Delimiter::Byte(delimiter), ..Dialect::CSV }.commented("#").with_short_rows();
         let mut delimited = Delimited::open(file, options, dialect)?;
         let columns = Columns::of(&delimited.header)?;
         delimited.recognized = Some(match &metadata {

@@ -118,12 +118,14 @@ struct Patients {
     id: usize,
     birth_date: usize,
     gender: Option<usize>,
+    death_date: Option<usize>,
 }
 
 impl Patients {
     fn of(persons: Persons, header: &Header) -> Result<Self> {
         let (id, birth_date) = (header.require(&["Id"])?, header.require(&["BIRTHDATE"])?);
-        Ok(Self { persons, id, birth_date, gender: header.find(&["GENDER"]) })
+        let (gender, death_date) = (header.find(&["GENDER"]), header.find(&["DEATHDATE"]));
+        Ok(Self { persons, id, birth_date, gender, death_date })
     }
 }
 
@@ -132,14 +134,18 @@ impl RowParser for Patients {
         let person = row.needed(self.id)?;
         let date = values::needed_date(self.birth_date, row.needed(self.birth_date)?)?;
         let gender = row.text(self.gender);
+        let died = out.or_hole("death_date", row.text(self.death_date).map(|text| values::date(text).ok_or(())));
+        let pseudonym = self.persons.pseudonym(person);
+        let event = Event { person_id: Some(pseudonym.as_str()), event_date: Some(date), ..Event::default() };
         out.event(&Event {
-            person_id: Some(self.persons.pseudonym(person).as_str()),
             event_table: Some("person"),
-            event_date: Some(date),
             source_vocabulary: gender.map(|_| "Gender"),
             source_code: gender,
-            ..Event::default()
+            ..event
         });
+        if died.is_some() {
+            out.event(&Event { event_table: Some("death"), event_date: died, ..event });
+        }
         Ok(Taken::Kept)
     }
 }

@@ -25,20 +25,30 @@ pub(crate) struct Dialect {
     pub(crate) comment: Option<&'static str>,
     /// The columns of a file without a header.
     pub(crate) columns: Option<&'static [&'static str]>,
+    /// Whether a row may leave out empty fields at its end.
+    pub(crate) short_rows: bool,
 }
 
 impl Dialect {
     /// Tab-separated with a header, quotes are ordinary characters.
     pub(crate) const TSV: Self =
-        Self { delimiter: Delimiter::Byte(b'\t'), quoted: false, comment: None, columns: None };
+        Self { delimiter: Delimiter::Byte(b'\t'), quoted: false, comment: None, columns: None, short_rows: false };
     /// Comma-separated with a header, RFC 4180 quotes.
-    pub(crate) const CSV: Self = Self { delimiter: Delimiter::Byte(b','), quoted: true, comment: None, columns: None };
+    pub(crate) const CSV: Self =
+        Self { delimiter: Delimiter::Byte(b','), quoted: true, comment: None, columns: None, short_rows: false };
     /// Separated by runs of blanks.
-    pub(crate) const BLANKS: Self = Self { delimiter: Delimiter::Blanks, quoted: false, comment: None, columns: None };
+    pub(crate) const BLANKS: Self =
+        Self { delimiter: Delimiter::Blanks, quoted: false, comment: None, columns: None, short_rows: false };
 
     /// The same, for files that have no header.
     pub(crate) const fn headless(mut self, columns: &'static [&'static str]) -> Self {
         self.columns = Some(columns);
+        self
+    }
+
+    /// The same, for files whose writers leave out empty fields at the end of a row.
+    pub(crate) const fn with_short_rows(mut self) -> Self {
+        self.short_rows = true;
         self
     }
 

@@ -155,9 +155,17 @@ impl<R: RowParser> Pass<'_, R> {
     #[inline]
     fn row(&mut self, text: Option<&str>, raw: &[u8], fields: &[(u32, u32)], line: u64, whole_line: bool) {
         self.chunk.rows_read += 1;
+        let (mut padded, columns) = (Vec::new(), self.parser.header.names.len());
+        let fields = if self.parser.dialect.short_rows && fields.len() < columns {
+            padded.extend_from_slice(fields);
+            padded.resize(columns, (0, 0));
+            padded.as_slice()
+        } else {
+            fields
+        };
         let fate = match text {
             None => Err(Refused::row(RejectReason::InvalidUtf8, "the row is not UTF-8 text (see --encoding)")),
-            Some(_) if fields.len() != self.parser.header.names.len() => Err(self.miscounted(fields.len(), whole_line)),
+            Some(_) if fields.len() != columns => Err(self.miscounted(fields.len(), whole_line)),
             Some(text) => self.parser.rows.row(&Row { text, fields, line }, &mut self.out),
         };
         match fate {

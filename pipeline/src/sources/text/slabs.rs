@@ -156,7 +156,7 @@ fn cut_before(buffer: &[u8], quote: Option<u8>) -> Option<usize> {
     let (mut end, mut behind) = (last, buffer.len());
     loop {
         quotes_before -= memchr::memchr_iter(quote, &buffer[end..behind]).count();
-        if quotes_before % 2 == 0 {
+        if quotes_before.is_multiple_of(2) {
             return Some(end + 1);
         }
         behind = end;

@@ -53,7 +53,7 @@ fn zone(time: &str) -> Option<(&str, i64)> {
         return Some((time, 0));
     }
     let Some(at) = time.rfind(['+', '-']) else { return Some((time, 0)) };
-    let offset = time[at + 1..].as_bytes();
+    let offset = &time.as_bytes()[at + 1..];
     let (hours, minutes) = match offset.len() {
         5 if offset[2] == b':' => (digits(&offset[..2])?, digits(&offset[3..])?),
         4 => (digits(&offset[..2])?, digits(&offset[2..])?),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt::Write;
 
-use generel_schemas::ids::{PREFIXES, source_curie};
+use generel_schemas::ids::{known, source_curie};
 
 thread_local! {
     static BUFFERS: RefCell<[String; 4]> = const { RefCell::new([const { String::new() }; 4]) };
@@ -20,8 +20,7 @@ pub(in super::super) fn with_buffers<T>(fill: impl FnOnce(&mut [String; 4]) -> T
 
 /// The preferred spelling of a prefix or of one of its aliases.
 pub(in super::super) fn preferred(prefix: &str) -> Option<&'static str> {
-    let same = |known: &str| known.eq_ignore_ascii_case(prefix);
-    PREFIXES.iter().find(|p| same(p.preferred) || p.aliases.iter().any(|a| same(a))).map(|p| p.preferred)
+    known(prefix).map(|prefix| prefix.preferred)
 }
 
 /// Appends `prefix:local`. The prefix must be in its preferred spelling; what a CURIE cannot hold is percent-encoded.

@@ -249,19 +249,26 @@ impl Maker {
         let Some(id) = resource.id.get().or_else(|| full_url.map(local)).filter(|id| !id.is_empty()) else {
             return missing("id");
         };
-        let when = when(&[("birthDate", resource.birth_date.get())])?;
+        let born = when(&[("birthDate", resource.birth_date.get())])?;
+        let died =
+            resource.deceased_date_time.get().map(|text| when(&[("deceasedDateTime", Some(text))])).transpose()?;
         let pseudonym = self.persons.pseudonym(id);
         let gender = resource.gender.get();
-        let datetime = out.or_hole("event_datetime", when.datetime);
+        let datetime = out.or_hole("event_datetime", born.datetime);
+        let event = Event { person_id: Some(pseudonym.as_str()), ..Event::default() };
         out.event(&Event {
-            person_id: Some(pseudonym.as_str()),
             event_table: Some("person"),
-            event_date: Some(when.date),
+            event_date: Some(born.date),
             event_datetime: datetime,
             source_vocabulary: gender.map(|_| "http://hl7.org/fhir/administrative-gender"),
             source_code: gender,
-            ..Event::default()
+            ..event
         });
+        if let Some(died) = died {
+            let datetime = out.or_hole("event_datetime", died.datetime);
+            let table = Some("death");
+            out.event(&Event { event_table: table, event_date: Some(died.date), event_datetime: datetime, ..event });
+        }
         Ok(Taken::Kept)
     }
 

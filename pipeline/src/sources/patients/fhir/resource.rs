@@ -163,6 +163,7 @@ pub(super) struct Resource<'a> {
     pub(super) gender: Text<'a>,
 
     pub(super) birth_date: Text<'a>,
+    pub(super) deceased_date_time: Text<'a>,
     pub(super) onset_date_time: Text<'a>,
     pub(super) onset_period: Loose<Period<'a>>,
     pub(super) recorded_date: Text<'a>,

@@ -60,6 +60,7 @@ pub(super) struct Patients {
     gender: Option<usize>,
     age: usize,
     year: usize,
+    died: Option<usize>,
 }
 
 impl Patients {
@@ -70,6 +71,7 @@ impl Patients {
             gender: header.find(&["gender"]),
             age: header.require(&["anchor_age"])?,
             year: header.require(&["anchor_year"])?,
+            died: header.find(&["dod"]),
         })
     }
 }
@@ -85,14 +87,18 @@ impl RowParser for Patients {
         let born = number(self.year, 9999)? - number(self.age, 150)?;
         let date = NaiveDate::from_ymd_opt(born, 1, 1).map(Date32Type::from_naive_date);
         let gender = row.text(self.gender);
+        let died = out.or_hole("dod", row.text(self.died).map(|text| values::date(text).ok_or(())));
+        let pseudonym = self.persons.pseudonym(person);
+        let event = Event { person_id: Some(pseudonym.as_str()), event_date: date, ..Event::default() };
         out.event(&Event {
-            person_id: Some(self.persons.pseudonym(person).as_str()),
             event_table: Some("person"),
-            event_date: date,
             source_vocabulary: gender.map(|_| "Gender"),
             source_code: gender,
-            ..Event::default()
+            ..event
         });
+        if died.is_some() {
+            out.event(&Event { event_table: Some("death"), event_date: died, ..event });
+        }
         Ok(Taken::Kept)
     }
 }
