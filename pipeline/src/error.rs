@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use deltalake::DeltaTableError;
+use deltalake::kernel::transaction::TransactionError;
+
 /// What can go wrong between a source and the lake. Messages name file, line and fix, never a row's values.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -149,8 +152,14 @@ impl Error {
         Self::Format { path: path.to_path_buf(), line, message: message.into() }
     }
 
-    pub(crate) fn delta(table: &str, source: deltalake::DeltaTableError) -> Self {
+    pub(crate) fn delta(table: &str, source: DeltaTableError) -> Self {
         Self::Delta { table: table.to_string(), source: Box::new(source) }
+    }
+
+    /// Whether another writer committed what this one was to commit, or changed it: asking the table again decides.
+    pub(crate) fn is_conflict(&self) -> bool {
+        let Self::Delta { source, .. } = self else { return false };
+        matches!(**source, DeltaTableError::Transaction { source: TransactionError::CommitConflict(_) })
     }
 
     /// Whose fault it is.

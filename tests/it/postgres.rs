@@ -212,7 +212,8 @@ fn texts_survive_whatever_is_in_them() {
     let columns = "measurement_id, person_id, measurement_concept_id, measurement_date, measurement_type_concept_id, \
                    measurement_source_value, value_source_value, unit_source_value";
     server.sql("omop", &[&format!("insert into cdm.measurement ({columns}) values {}", rows.join(", "))]);
-    assert_eq!(server.ingest(&place, "cdm").code, 0);
+    let ran = server.ingest(&place, "cdm");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
     let sql = "select value_as_string, unit, source_code from patient_events order by event_date";
     let ran = place.generel(&["sql", "-c", sql, "--output", "json"]);
     let found: Vec<serde_json::Value> = serde_json::from_str(&ran.stdout).expect("JSON");

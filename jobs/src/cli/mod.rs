@@ -65,7 +65,7 @@ enum LogFormat {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LakeOptions {
     /// The lake: a folder or a URI
-    #[arg(long, env = "GENEREL_LAKE", default_value = DEFAULT_LAKE, value_name = "URI")]
+    #[arg(long, env = "GENEREL_LAKE", default_value = DEFAULT_LAKE, value_name = "URI", global = true)]
     lake: String,
 }
 

@@ -17,6 +17,9 @@ use crate::lake::{Commit, Lake, TableWriter};
 use crate::sources::{Fingerprint, InputFile, ReadOptions, Source};
 use crate::{Error, Result};
 
+/// Times that a file is read when other writers come first.
+const ATTEMPTS: usize = 3;
+
 /// How many rejected rows a file may have.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MaxRejects {
@@ -133,6 +136,18 @@ impl Ingest<'_> {
     /// When the file cannot be read or written; nothing of it is written then, but for its quarantined rows if the failure came after
     /// their commit. Running again completes it.
     pub async fn file(&self, lake: &Lake, file: InputFile) -> Result<FileReport> {
+        for _ in 1..ATTEMPTS {
+            match self.attempt(lake, file.clone()).await {
+                // Another writer took the same content or the same file at the same moment: what the tables still lack
+                // is asked again.
+                Err(error) if error.is_conflict() => {}
+                ended => return ended,
+            }
+        }
+        self.attempt(lake, file).await
+    }
+
+    async fn attempt(&self, lake: &Lake, file: InputFile) -> Result<FileReport> {
         let for_hash = file.clone();
         let fingerprint = self.fingerprint(blocking(move || for_hash.fingerprint()).await?);
         let input_id = self.input_id(&file);

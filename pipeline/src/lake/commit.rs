@@ -21,7 +21,7 @@ use super::{Lake, stats};
 use crate::{Error, Result, VERSION};
 
 /// A data file is closed at about this size: few enough files to list, small enough to read and rewrite one.
-const TARGET_FILE_BYTES: usize = 256 << 20;
+pub(super) const TARGET_FILE_BYTES: usize = 256 << 20;
 /// Parts of an upload in flight.
 const PARTS_IN_FLIGHT: usize = 2;
 

@@ -53,11 +53,12 @@ impl Lake {
             return Err(Error::Invalid(format!("table {} has no column {unknown}", table.name)));
         }
         let Some(delta) = self.table(table).await? else { return Ok(None) };
+        let usual = NonZeroU64::new(super::commit::TARGET_FILE_BYTES as u64);
         let mut builder = delta.optimize();
         if !z_order.is_empty() {
             builder = builder.with_type(OptimizeType::ZOrder(z_order.to_vec()));
         }
-        if let Some(bytes) = target_bytes {
+        if let Some(bytes) = target_bytes.or(usual) {
             builder = builder.with_target_size(bytes);
         }
         let (_, metrics) = builder.await.map_err(|e| Error::delta(table.name, e))?;

@@ -455,13 +455,20 @@ mod tests {
             ("standard_error", "-1", InvalidNumber),
             ("effect_allele_frequency", "1.2", InvalidNumber),
             ("p_value", "2", PValueOutOfRange),
-            ("p_value", "0", PValueOutOfRange),
             ("p_value", "low", InvalidNumber),
             ("p_value", "NA", MissingValue),
             ("n", "many", InvalidNumber),
         ] {
             assert_eq!(rejected(&table(&[with(column, value)])), [(2, column, reason)], "{column} {value}");
         }
+    }
+
+    #[test]
+    fn a_p_value_of_zero_underflowed_and_the_effect_tells_it() {
+        let found: f64 = cells(&table(&[with("p_value", "0.0")]), "neg_log_10_p_value")[0].parse().unwrap();
+        assert!((found - values::from_z(5.0)).abs() < 1e-9, "{found}");
+        let chunks = table(&[with("p_value", "0").replace("\t.02\t", "\tNA\t")]);
+        assert_eq!(rejected(&chunks), [(2, "p_value", RejectReason::PValueOutOfRange)]);
     }
 
     #[test]

@@ -70,7 +70,10 @@ impl fmt::Debug for RemoteObject {
 /// What stands behind a URI: an object, or with a `/` at its end the objects right below a prefix.
 pub(super) fn resolve(input: &str, options: &[(String, String)]) -> Result<Vec<Found>> {
     // The parser's own messages would show the URI, and with it a password.
-    let mut url = Url::parse(input).map_err(|e| Error::Invalid(format!("not a URI: {e}")))?;
+    let web = input.starts_with("http://") || input.starts_with("https://");
+    // Elsewhere `?` is a pattern's: the URIs of object stores have no query.
+    let text = if web { input.to_string() } else { input.replace('?', "%3F") };
+    let mut url = Url::parse(&text).map_err(|e| Error::Invalid(format!("not a URI: {e}")))?;
     let shown = &without_secrets(&url);
     if url.query().is_some() {
         // The stores drop it: the object of a signed link would not be the one that was signed.
@@ -78,7 +81,6 @@ pub(super) fn resolve(input: &str, options: &[(String, String)]) -> Result<Vec<F
         return Err(Error::Invalid(message));
     }
     let pattern = glob_pattern(&mut url).map_err(|e| Error::Invalid(format!("{shown}: not a glob: {e}")))?;
-    let web = matches!(url.scheme(), "http" | "https");
     if web && (pattern.is_some() || url.path().ends_with('/')) {
         return Err(Error::Invalid(format!("{shown}: a web server has no folders; name a file")));
     }
@@ -113,13 +115,14 @@ pub(super) fn resolve(input: &str, options: &[(String, String)]) -> Result<Vec<F
     Ok(vec![Found::File(Place::remote(object(meta)))])
 }
 
-/// Takes the pattern off the end of `s3://bucket/folder/*.tsv.gz`, which leaves the folder. `?` begins a query in a URI.
+/// Takes the pattern off the end of `s3://bucket/folder/*.tsv.gz`, which leaves the folder.
 fn glob_pattern(url: &mut Url) -> std::result::Result<Option<glob::Pattern>, glob::PatternError> {
     let path = url.path().to_string();
-    let Some((folder, name)) = path.rsplit_once('/').filter(|(_, name)| name.contains(['*', '['])) else {
-        return Ok(None);
-    };
+    let Some((folder, name)) = path.rsplit_once('/') else { return Ok(None) };
     let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+    if !name.contains(['*', '?', '[']) {
+        return Ok(None);
+    }
     let pattern = glob::Pattern::new(&name)?;
     url.set_path(&format!("{folder}/"));
     Ok(Some(pattern))

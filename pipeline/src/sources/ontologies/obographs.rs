@@ -270,9 +270,9 @@ impl Graphs {
         let mut term = Term {
             code: iri::code(id),
             curie: self.curie(id),
+            obsolete: meta.deprecated.unwrap_or(false) || is_retired(&meta),
             definition: meta.definition.and_then(|d| d.val).map(|text| one_line(&text)).filter(|text| !text.is_empty()),
             category: default.map(|(_, namespace)| namespace.clone()),
-            obsolete: meta.deprecated.unwrap_or(false),
             names: name.clone().map(|name| Name::english(name, NameType::Label)).into_iter().collect(),
             name,
             ..Term::default()
@@ -384,6 +384,11 @@ fn properties(meta: &Meta) -> impl Iterator<Item = (String, String)> {
         let text = property.val.as_ref()?.as_str()?.trim();
         (!text.is_empty()).then_some((iri::local_name(property.pred.as_deref()?).to_string(), text.to_string()))
     })
+}
+
+/// ORDO says why a term is obsolete instead of that it is.
+fn is_retired(meta: &Meta) -> bool {
+    properties(meta).any(|(property, _)| property == "reason_for_obsolescence")
 }
 
 #[cfg(test)]

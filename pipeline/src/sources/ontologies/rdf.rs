@@ -1,29 +1,34 @@
 //! Ontologies and vocabularies in RDF: OWL and SKOS, as RDF/XML, Turtle or N-Triples.
 //!
-//! A row is a triple. What is said of a subject is gathered while its triples follow each other, as ontologies are
-//! serialized; anonymous superclasses (`owl:Restriction`) are resolved within the file and become edges. Which
+//! A row is a triple. What is said of a subject is gathered (see `gathered`); anonymous superclasses (`owl:Restriction`) are resolved within the file and become edges. Which
 //! property says what is in `vocabulary`. Objects have no names in the edges: their labels may come later in the file.
 
 mod blanks;
+mod gathered;
 mod namespaces;
 mod statements;
 mod subject;
 mod vocabulary;
 
+use std::path::PathBuf;
+
 use generel_schemas::Table;
 use generel_schemas::tables::{CONCEPT_NAMES, CONCEPTS, KG_EDGES};
-use oxrdf::{NamedOrBlankNode, Triple};
+use oxrdf::{NamedOrBlankNode, Term, Triple};
 
 use self::blanks::Blanks;
+use self::gathered::Gathered;
 use self::namespaces::Namespaces;
 use self::statements::{Next, Statements, Syntax};
-use self::subject::Subject;
 use super::super::output::Output;
 use super::super::recognize::{Head, Likeness};
 use super::super::text::delimited::Taken;
 use super::super::{Chunk, ChunkReader, InputFile, ReadOptions, Reader, Source};
 use super::terms::Register;
-use crate::Result;
+use crate::{Error, Result};
+
+/// What a triple takes in memory beside the text of its object.
+const TRIPLE_BYTES: usize = 200;
 
 /// The format `rdf`.
 pub(in super::super) struct Rdf;
@@ -51,11 +56,13 @@ impl Source for Rdf {
 
     fn open(&self, file: &InputFile, options: &ReadOptions) -> Result<Reader> {
         let syntax = Syntax::of(&Head::read(&file.place)?);
+        let scattered = matches!(syntax, Syntax::NTriples);
         let statements = Statements::open(file, options.encoding, syntax)?;
         Ok(Reader::Chunks(Box::new(RdfReader {
             statements,
             state: State { stem: file.stem(), ..State::default() },
-            subject: None,
+            path: file.path().to_path_buf(),
+            subjects: Gathered::new(scattered),
             chunk_rows: options.chunk_rows.max(1) as u64,
             ended: false,
         })))
@@ -94,28 +101,36 @@ impl State {
 struct RdfReader {
     statements: Statements,
     state: State,
-    subject: Option<Subject>,
+    path: PathBuf,
+    subjects: Gathered,
     chunk_rows: u64,
     ended: bool,
 }
 
 impl ChunkReader for RdfReader {
     fn next_chunk(&mut self) -> Result<Option<Chunk>> {
-        while !self.ended && self.state.chunk.rows_read < self.chunk_rows {
+        while self.state.chunk.rows_read < self.chunk_rows {
+            if let Some(subject) = self.subjects.pop() {
+                subject.finish(&mut self.state);
+                continue;
+            }
+            if self.ended {
+                break;
+            }
             match self.statements.next()? {
-                Next::Triple(triple) => self.take(triple),
+                Next::Triple(triple) => self.take(triple)?,
                 Next::Rejected(row) => {
                     self.state.chunk.rows_read += 1;
                     self.state.chunk.rejected.push(row);
                 }
                 Next::End => {
-                    self.end_subject();
+                    self.subjects.close();
                     self.ended = true;
                 }
             }
         }
         let mut written = 0;
-        while self.ended && written < self.chunk_rows {
+        while self.ended && self.subjects.is_empty() && written < self.chunk_rows {
             if self.state.end_waiting() {
                 written += 1;
             } else if let Some(rows) = self.state.register.write_alternative(&mut self.state.out) {
@@ -131,7 +146,7 @@ impl ChunkReader for RdfReader {
 }
 
 impl RdfReader {
-    fn take(&mut self, triple: Triple) {
+    fn take(&mut self, triple: Triple) -> Result<()> {
         if self.state.namespaces.is_none() {
             self.state.namespaces = Some(self.statements.namespaces());
         }
@@ -141,19 +156,18 @@ impl RdfReader {
                 self.state.settle(1, Taken::Ignored("part of an anonymous node"));
             }
             NamedOrBlankNode::NamedNode(subject) => {
-                if self.subject.as_ref().is_none_or(|current| current.iri() != subject.as_str()) {
-                    self.end_subject();
-                }
-                let current = self.subject.get_or_insert_with(|| Subject::new(subject.into_string()));
+                let bytes = match &triple.object {
+                    Term::Literal(literal) => literal.value().len(),
+                    _ => 0,
+                };
+                let current = self.subjects.subject(subject.as_str(), bytes + TRIPLE_BYTES).ok_or_else(|| {
+                    let message = format!("{subject} comes back far behind its first triples; sort the file's lines");
+                    Error::format(&self.path, 1, message)
+                })?;
                 current.take(triple.predicate.as_str(), &triple.object);
             }
         }
-    }
-
-    fn end_subject(&mut self) {
-        if let Some(subject) = self.subject.take() {
-            subject.finish(&mut self.state);
-        }
+        Ok(())
     }
 }
 
@@ -286,6 +300,23 @@ mod tests {
         assert_eq!(table_cells(&chunks, &CONCEPT_NAMES, "name"), ["one", "eins"]);
         assert!(table_cells(&chunks, &KG_EDGES, "subject").is_empty());
         assert_eq!((reads(&chunks), ignored(&chunks)), (10, 7));
+    }
+
+    #[test]
+    fn triples_of_a_subject_may_stand_anywhere_in_n_triples() {
+        let text = String::from_utf8(fixture("toy.nt")).unwrap();
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.sort_by_key(|line| line.rsplit(' ').nth(1).map(|object| object.len()));
+        let (whole, mixed) =
+            (read("toy.nt", text.as_bytes()).unwrap(), read("x.nt", lines.join("\n").as_bytes()).unwrap());
+        for (table, columns) in [
+            (&CONCEPTS, &["code", "curie", "definition", "obsolete"][..]),
+            (&KG_EDGES, &["subject", "predicate", "object"][..]),
+            (&CONCEPT_NAMES, &["code", "name", "name_type", "language"][..]),
+        ] {
+            assert_eq!(rows(&whole, table, columns), rows(&mixed, table, columns));
+        }
+        assert_eq!(reads(&whole), reads(&mixed));
     }
 
     #[test]

@@ -308,7 +308,7 @@ mod tests {
              A:1\t\tskos:exactMatch\t\t\t\t\t\nA:1\t\tskos:exactMatch\tPerhaps\tB:1\t\t\t\nA:1\tskos:exactMatch\n"
         ));
         assert_eq!(ignored(&chunks), 1);
-        use RejectReason::{ColumnCount, InvalidIdentifier, Malformed, MissingValue};
+        use RejectReason::{InvalidIdentifier, Malformed, MissingValue};
         assert_eq!(
             rejected(&chunks),
             [
@@ -317,7 +317,7 @@ mod tests {
                 (5, "predicate_id", InvalidIdentifier),
                 (6, "object_id", MissingValue),
                 (7, "predicate_modifier", Malformed),
-                (8, "-", ColumnCount),
+                (8, "predicate_id", MissingValue),
             ]
         );
         let literal = read("subject_type\tsubject_id\tpredicate_id\tobject_id\nrdfs literal\t\tskos:exactMatch\tB:1\n");
