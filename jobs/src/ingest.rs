@@ -8,6 +8,7 @@ use generel_pipeline::runs::{RunRecord, new_run_id, record};
 use generel_pipeline::sources::{Encoding, Fingerprint, Found, InputFile, ReadOptions, Source, format, recognize};
 
 use crate::environment;
+use crate::exit::UsageError;
 use crate::progress::{Step, note};
 use crate::runner::counted;
 
@@ -57,7 +58,17 @@ pub(crate) async fn choose(request: &Request) -> Result<Vec<Chosen>> {
         }
         Ok(chosen)
     });
-    chosen.await?
+    let chosen = chosen.await??;
+    let blind = chosen.iter().find(|chosen| request.options.reference.is_some() && !chosen.format.takes_reference());
+    if let Some(Chosen { format, file, .. }) = blind {
+        let message = format!(
+            "{}: --reference means nothing to the format {}; only tables of summary statistics are compared with a genome",
+            file.name(),
+            format.name()
+        );
+        return Err(UsageError(message).into());
+    }
+    Ok(chosen)
 }
 
 /// What each file of an input looks like. In a folder, what looks like nothing is passed over and named.
@@ -139,6 +150,9 @@ fn describe(report: &FileReport) -> String {
     }
     if !report.nulled.is_empty() {
         text.push_str(&format!("; unreadable and set to NULL: {}", counted(&report.nulled, ", ")));
+    }
+    if !report.noted.is_empty() {
+        text.push_str(&format!("; {}", counted(&report.noted, ", ")));
     }
     text
 }

@@ -59,6 +59,9 @@ pub(crate) struct IngestStep {
     /// Genome build of a summary-statistics file.
     #[serde(default)]
     pub(crate) genome_build: Option<String>,
+    /// Reference genome (FASTA) of a summary-statistics file's build, relative to the job file.
+    #[serde(default)]
+    pub(crate) reference: Option<PathBuf>,
     /// Text encoding, where it is not UTF-8: windows-1252, latin1, utf-16le …
     #[serde(default)]
     pub(crate) encoding: Option<String>,
@@ -82,6 +85,7 @@ impl IngestStep {
         options.trait_name.clone_from(&self.trait_name);
         options.genome_build.clone_from(&self.genome_build);
         options.columns.clone_from(&self.columns);
+        options.reference = self.reference.as_ref().map(|path| base.join(path));
         options.mapping = self.mapping.as_ref().map(|path| base.join(path));
         if let Some(name) = &self.encoding {
             options.encoding = Some(name.parse().map_err(|e| UsageError(format!("encoding '{name}': {e}")))?);

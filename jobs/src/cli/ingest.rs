@@ -19,6 +19,7 @@ const CONNECTION: &str = "GENEREL_CONNECTION";
   generel ingest --format gwas-ssf --source ukb --trait 'type 2 diabetes' GCST90293086.h.tsv.gz
   generel ingest --format gwas-catalog --source gwas_catalog --max-rejects 0.1% associations.tsv
 
+  generel ingest --source ukb --reference GRCh38.fa GCST90293086.h.tsv.gz
   generel ingest --format sumstats --source meta --columns effect_allele=Inc,p_value=P.meta meta.txt.gz
   generel ingest --source ukb 'sumstats/*.tsv.bgz' s3://bucket/folder/
 
@@ -50,6 +51,9 @@ pub(super) struct IngestArgs {
     /// Genome build of a summary-statistics file; otherwise from its -meta.yaml
     #[arg(long, value_name = "BUILD")]
     genome_build: Option<String>,
+    /// Reference genome (uncompressed FASTA, as of the file's build): effects are turned to the allele that is not its
+    #[arg(long, value_name = "FASTA")]
+    reference: Option<PathBuf>,
     /// Text encoding, where it is not UTF-8: windows-1252, latin1, utf-16le …
     #[arg(long, value_name = "NAME")]
     encoding: Option<String>,
@@ -87,9 +91,11 @@ impl IngestArgs {
             study_id: self.study_id,
             trait_name: self.trait_name,
             genome_build: self.genome_build,
+            reference: self.reference.map(|path| std::path::absolute(&path).unwrap_or(path)),
             encoding: self.encoding,
             columns: self.columns.into_iter().collect(),
-            mapping: self.mapping,
+            // Absolute, so that a run's record leads back to it from anywhere.
+            mapping: self.mapping.map(|path| std::path::absolute(&path).unwrap_or(path)),
         }
     }
 }

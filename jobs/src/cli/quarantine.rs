@@ -130,6 +130,7 @@ async fn reingest(session: &Session, which: &Which, encoding: Option<String>) ->
             study_id: text("study_id"),
             trait_name: text("trait"),
             genome_build: text("genome_build"),
+            reference: text("reference").map(Into::into),
             encoding: encoding.clone().or_else(|| text("encoding")),
             columns: columns.unwrap_or_default(),
             mapping: text("mapping").map(Into::into),

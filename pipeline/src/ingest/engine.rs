@@ -8,10 +8,11 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use generel_schemas::tables::QUARANTINE;
+use generel_schemas::tables::{GWAS_ASSOCIATIONS, QUARANTINE};
 use generel_schemas::{RejectedRow, Table};
 use tokio::sync::mpsc;
 
+use super::duplicates::Places;
 use crate::lake::parquet::{EncodedGroup, GroupEncoder, GroupWriter};
 use crate::sources::{Chunk, ChunkReader, InputFile, ReadOptions, Reader, Slab, SlabParser, SlabReader, Source};
 use crate::{Error, Result};
@@ -41,6 +42,7 @@ pub(super) struct Piece {
     pub(super) tally: Tally,
     /// Row groups, by position in [`Plan::encoders`].
     pub(super) groups: Vec<(usize, EncodedGroup)>,
+    pub(super) places: Places,
 }
 
 /// Counts of rows.
@@ -53,6 +55,7 @@ pub(super) struct Tally {
     pub(super) kept: BTreeMap<&'static str, u64>,
     pub(super) reasons: BTreeMap<&'static str, u64>,
     pub(super) nulled: BTreeMap<&'static str, u64>,
+    pub(super) noted: BTreeMap<&'static str, u64>,
     pub(super) first_rejects: Vec<String>,
 }
 
@@ -64,6 +67,7 @@ impl Tally {
             rejected: chunk.rejected.len() as u64,
             ignored: chunk.ignored.clone(),
             nulled: chunk.nulled.clone(),
+            noted: chunk.noted.clone(),
             first_rejects: chunk.rejected.iter().take(SHOWN_REJECTS).map(ToString::to_string).collect(),
             ..Self::default()
         };
@@ -89,6 +93,7 @@ impl Tally {
         merge(&mut self.kept, other.kept);
         merge(&mut self.reasons, other.reasons);
         merge(&mut self.nulled, other.nulled);
+        merge(&mut self.noted, other.noted);
         let room = SHOWN_REJECTS.saturating_sub(self.first_rejects.len());
         self.first_rejects.extend(other.first_rejects.into_iter().take(room));
     }
@@ -233,11 +238,12 @@ struct Encoding<'a> {
     plan: &'a Plan,
     writers: Vec<Option<GroupWriter<'a>>>,
     tally: Tally,
+    places: Places,
 }
 
 impl<'a> Encoding<'a> {
     fn new(plan: &'a Plan) -> Self {
-        Self { plan, writers: plan.encoders.iter().map(|_| None).collect(), tally: Tally::default() }
+        Self { plan, writers: plan.encoders.iter().map(|_| None).collect(), tally: Tally::default(), places: Places::default() }
     }
 
     fn add(&mut self, chunk: Chunk) -> Result<()> {
@@ -246,6 +252,9 @@ impl<'a> Encoding<'a> {
             self.write(&QUARANTINE, &quarantined(&chunk.rejected, self.plan)?)?;
         }
         for (table, batch) in &chunk.batches {
+            if table.name == GWAS_ASSOCIATIONS.name {
+                self.places.add(batch);
+            }
             self.write(table, &with_source(table, batch, &self.plan.options.source)?)?;
         }
         Ok(())
@@ -268,7 +277,7 @@ impl<'a> Encoding<'a> {
                 groups.push((at, writer.finish()?));
             }
         }
-        Ok(Piece { tally: self.tally, groups })
+        Ok(Piece { tally: self.tally, groups, places: self.places })
     }
 }
 

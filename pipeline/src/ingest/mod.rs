@@ -3,14 +3,17 @@
 //! What a file's rows are worth is counted where they are parsed and again where they are written; both counts must
 //! agree before anything is committed.
 
+mod duplicates;
 mod engine;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::sync::{Arc, OnceLock};
 
 use generel_schemas::Table;
 use generel_schemas::tables::{PATIENT_EVENTS, QUARANTINE};
 
+use self::duplicates::Places;
 use self::engine::{Plan, Tally};
 use crate::lake::marks::InputMarks;
 use crate::lake::{Commit, Lake, TableWriter};
@@ -19,6 +22,10 @@ use crate::{Error, Result};
 
 /// Times that a file is read when other writers come first.
 const ATTEMPTS: usize = 3;
+
+/// What a report calls variants that come again at their place, and files in which such can be overlooked.
+const REPEATED: &str = "repeated variant";
+const BACKWARDS: &str = "place before the one above (repeated variants are seen among neighbours only)";
 
 /// How many rejected rows a file may have.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -102,6 +109,8 @@ pub struct FileReport {
     pub reasons: BTreeMap<String, u64>,
     /// Optional values that could not be read and became NULL, by column.
     pub nulled: BTreeMap<String, u64>,
+    /// What else people should know of rows that were kept: variants that come twice, effects turned to a reference.
+    pub noted: BTreeMap<String, u64>,
     /// New versions of the tables written.
     pub versions: BTreeMap<String, u64>,
     /// Which column of the file was understood as which of the lake's, where the format recognizes headers.
@@ -125,6 +134,7 @@ impl FileReport {
         self.rows_quarantined = tally.rejected;
         self.reasons = named(tally.reasons);
         self.nulled = named(tally.nulled);
+        self.noted = named(tally.noted);
         self.first_rejects = tally.first_rejects;
     }
 }
@@ -201,13 +211,19 @@ impl Ingest<'_> {
             encoders: outputs.pending.iter().map(|(table, writer, _)| (*table, writer.encoder())).collect(),
         };
         let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let (mut pieces, mut tally) = (engine::start(plan, workers), Tally::default());
+        let (mut pieces, mut tally, mut places) = (engine::start(plan, workers), Tally::default(), Places::default());
         while let Some(piece) = pieces.next().await? {
             for (at, group) in piece.groups {
                 outputs.pending[at].1.append(group).await?;
             }
             tally.add(piece.tally);
+            places.join(piece.places);
             (self.progress)(tally.read);
+        }
+        for (what, count) in [(REPEATED, places.repeated), (BACKWARDS, places.backwards)] {
+            if count > 0 {
+                tally.noted.insert(what, count);
+            }
         }
         Ok(tally)
     }
@@ -250,6 +266,10 @@ impl Ingest<'_> {
         let text = |option: &Option<String>| format!("{option:?}");
         let persons = self.format.tables().iter().any(|t| t.name == PATIENT_EVENTS.name);
         let key = if persons { options.person_key.pseudonym(&options.source, "") } else { String::new() };
+        // A genome is known by its path and size: to hash it would take as long as the ingest.
+        let reference = options.reference.as_ref().map_or(String::new(), |path| {
+            format!("{} {:?}", path.display(), std::fs::metadata(path).map(|m| m.len()).ok())
+        });
         // What cannot be read is said when the format reads it.
         let mapping = options.mapping.as_ref().and_then(|path| std::fs::read(path).ok()).unwrap_or_default();
         Fingerprint::of(&[
@@ -259,15 +279,19 @@ impl Ingest<'_> {
             text(&options.trait_name).as_bytes(),
             text(&options.genome_build).as_bytes(),
             format!("{:?} {:?}", options.encoding, options.columns).as_bytes(),
+            reference.as_bytes(),
             &mapping,
             key.as_bytes(),
         ])
     }
 
-    /// A file is the same file when source, format and absolute path or URI are.
+    /// A file is the same file when source, format and absolute path or URI are; and under a mapping when its file's
+    /// name is, so that several mappings can each take their part of a table.
     fn input_id(&self, file: &InputFile) -> String {
         let place = file.place.identity();
-        Fingerprint::of(&[self.options.source.as_bytes(), self.format.name().as_bytes(), place.as_bytes()]).to_string()
+        let mut parts = vec![self.options.source.as_bytes(), self.format.name().as_bytes(), place.as_bytes()];
+        parts.extend(self.options.mapping.as_ref().and_then(|path| path.file_name()).map(OsStr::as_encoded_bytes));
+        Fingerprint::of(&parts).to_string()
     }
 }
 

@@ -107,6 +107,11 @@ pub trait Source: Send + Sync {
         Ok(self.tables().to_vec())
     }
 
+    /// Whether [`ReadOptions::reference`] means anything to it.
+    fn takes_reference(&self) -> bool {
+        false
+    }
+
     /// Whether a file looks like this format, how sure that is, and what was seen: for `--format auto`.
     fn recognize(&self, head: &Head) -> Option<Likeness>;
 
@@ -185,6 +190,8 @@ pub struct Chunk {
     pub rejected: Vec<RejectedRow>,
     /// Optional values that could not be read and became NULL: column → count.
     pub nulled: BTreeMap<&'static str, u64>,
+    /// What else people should know of rows that were kept: what → count.
+    pub noted: BTreeMap<&'static str, u64>,
 }
 
 impl Chunk {
@@ -236,6 +243,8 @@ pub struct ReadOptions {
     pub trait_name: Option<String>,
     /// Genome build of a summary-statistics file; from the metadata file beside it if not given.
     pub genome_build: Option<String>,
+    /// Reference genome (FASTA) that a summary-statistics file's alleles are compared with.
+    pub reference: Option<PathBuf>,
     /// Columns of the lake by hand: lake column → the file's column.
     pub columns: BTreeMap<String, String>,
     /// The mapping file of the format `mapping`.
@@ -256,6 +265,7 @@ impl ReadOptions {
             study_id: None,
             trait_name: None,
             genome_build: None,
+            reference: None,
         }
     }
 
@@ -268,6 +278,7 @@ impl ReadOptions {
             text("genome_build", &self.genome_build),
             text("encoding", &self.encoding.map(|e| format!("{e:?}"))),
             text("mapping", &self.mapping.as_ref().map(|path| path.display().to_string())),
+            text("reference", &self.reference.as_ref().map(|path| path.display().to_string())),
             text("columns", &(!self.columns.is_empty()).then(|| serde_json::json!(self.columns).to_string())),
         ]
         .into_iter()

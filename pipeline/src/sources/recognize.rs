@@ -3,6 +3,7 @@
 use std::io::{BufRead, Read};
 
 use super::input::{Encoding, InputFile, Place};
+use super::text::parquet::ParquetFile;
 use super::{FORMATS, Source};
 use crate::{Error, Result};
 
@@ -27,11 +28,16 @@ impl Head {
         Self::read_as(place, None)
     }
 
-    /// The same, for a file in another encoding than UTF-8.
+    /// The same, for a file in another encoding than UTF-8. Parquet is seen as the header of a table.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn read_as(place: &Place, encoding: Option<Encoding>) -> Result<Self> {
+        if let Some(parquet) = ParquetFile::open(place, 1)? {
+            let stem = place.bare_name().to_ascii_lowercase();
+            let name = stem.strip_suffix(".parquet").map_or(stem.clone(), |stem| format!("{stem}.tsv"));
+            return Ok(Self { name, text: format!("{}\n", parquet.names().join("\t")) });
+        }
         let mut bytes = Vec::new();
         let mut reader = place.reader(encoding)?;
         reader.fill_buf().map_err(|e| Error::read(place.path(), 1, e))?;

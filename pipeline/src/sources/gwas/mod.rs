@@ -4,6 +4,7 @@ mod catalog;
 mod columns;
 mod dialects;
 mod metadata;
+mod reference;
 mod sample;
 mod sumstats;
 mod values;

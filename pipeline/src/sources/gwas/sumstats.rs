@@ -12,6 +12,7 @@ use super::super::{Found, InputFile, ReadOptions, Reader, Source};
 use super::columns::{Columns, Role, is_missing};
 use super::dialects::Tool;
 use super::metadata::{self, Study};
+use super::reference::Reference;
 use super::sample::{Coding, Sample, separator};
 use super::values::{self, Parsed, at};
 use crate::Result;
@@ -48,6 +49,10 @@ impl Source for Sumstats {
         Likeness::new(self.0.score, format!("the header has {}", seen.join(", ")))
     }
 
+    fn takes_reference(&self) -> bool {
+        true
+    }
+
     fn files(&self, found: &Found) -> Result<Vec<InputFile>> {
         let place = found.file()?;
         Ok(vec![InputFile::with_companions(place, metadata::beside(place)?.into_iter().collect())?])
@@ -61,7 +66,8 @@ impl Source for Sumstats {
         check(tool, &columns, &delimited)?;
         delimited.recognized = Some(columns.describe(&delimited.header));
         let coding = sample.coding(&columns);
-        let rows = Rows::new(tool, &columns, Study::of(file, options)?, coding, &delimited);
+        let reference = options.reference.as_deref().map(Reference::open).transpose()?;
+        let rows = Rows { reference_genome: reference, ..Rows::new(tool, &columns, Study::of(file, options)?, coding, &delimited) };
         Ok(delimited.into_reader(rows))
     }
 }
@@ -102,6 +108,7 @@ fn check(tool: &Tool, columns: &Columns, file: &Delimited) -> Result<()> {
 
 /// Where each value of a row stands.
 struct Rows {
+    reference_genome: Option<Reference>,
     study: Study,
     strict: bool,
     coding: Coding,
@@ -150,6 +157,7 @@ impl Rows {
         let preferred: Vec<usize> = tool.p_values.iter().filter_map(|name| header.find(&[name])).collect();
         let by_other = tool.other_is_not_effect && at(Role::OtherAllele) == at(Role::Reference);
         Self {
+            reference_genome: None,
             study,
             strict: tool.strict,
             coding,
@@ -207,7 +215,9 @@ impl Rows {
         if let Some(value) = signed(row, self.ln_p, values::from_ln_p)? {
             return Ok(Some(value));
         }
-        Ok(z.map(values::from_z))
+        // A cell without a p value is a test without a result; a file without the column leaves it to the reader.
+        let untold = self.p.is_empty() && self.neg_log_10_p.is_none() && self.ln_p.is_none();
+        Ok(z.filter(|_| untold).map(values::from_z))
     }
 
     #[inline]
@@ -319,6 +329,9 @@ impl RowParser for Rows {
         let build = stated(row, self.build).map(metadata::one_spelling);
         let hinted = variant_text.filter(|_| self.study.genome_build.is_none()).and_then(build_suffix);
         let variant = variant_text.or(rsid_text).filter(|text| rsid.is_none() || values::rsid(text).is_none());
+        let (ci_lower, ci_upper) =
+            (hole(row, self.ci_lower, "ci_lower", out), hole(row, self.ci_upper, "ci_upper", out));
+        let info = hole(row, self.info, "info", out);
         let row = Association {
             study_id: Some(&self.study.study_id),
             trait_name,
@@ -337,13 +350,16 @@ impl RowParser for Rows {
             variant_id: variant,
             rsid: rsid.as_deref(),
             n,
-            ci_lower: hole(row, self.ci_lower, "ci_lower", out),
-            ci_upper: hole(row, self.ci_upper, "ci_upper", out),
-            info: hole(row, self.info, "info", out),
+            ci_lower,
+            ci_upper,
+            info,
             mapped_gene: gene,
             genome_build: build.as_deref().or(self.study.genome_build.as_deref()).or(hinted).or(self.tool_build),
         };
-        out.association(&row);
+        match &self.reference_genome {
+            Some(genome) => genome.hand_on(row, out),
+            None => out.association(&row),
+        }
         Ok(Taken::Kept)
     }
 }

@@ -8,6 +8,8 @@ use arrow::compute::{CastOptions, cast_with_options, concat_batches, filter_reco
 use arrow::datatypes::{DataType, Schema};
 use arrow::util::display::FormatOptions;
 use datafusion::common::DFSchema;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::prelude::SessionContext;
 use generel_schemas::tables::PATIENT_EVENTS;
@@ -55,6 +57,13 @@ impl Mapping {
             context.register_udf(function);
         }
         let names = DFSchema::try_from(schema.clone())?;
+        let simplifier = ExprSimplifier::new(
+            SimplifyContext::builder()
+                .with_schema(Arc::new(names.clone()))
+                .with_config_options(Arc::clone(context.state().config_options()))
+                .with_query_execution_start_time(Some(chrono::Utc::now()))
+                .build(),
+        );
         let mut shown = BTreeSet::new();
         let compile = |sql: &str, place: &str| -> Result<(Arc<dyn PhysicalExpr>, Vec<String>)> {
             let wrong = |e: datafusion::error::DataFusionError| {
@@ -63,6 +72,8 @@ impl Mapping {
             };
             let expr = context.parse_sql_expr(sql, &names).map_err(wrong)?;
             let used = expr.column_refs().iter().map(|c| c.name.clone()).collect();
+            // Some functions (coalesce, now, arrow_cast) exist only until they are rewritten.
+            let expr = simplifier.coerce(expr, &names).and_then(|expr| simplifier.simplify(expr)).map_err(wrong)?;
             Ok((context.create_physical_expr(expr, &names).map_err(wrong)?, used))
         };
         let mut tables = Vec::new();
@@ -82,6 +93,11 @@ impl Mapping {
             tables.push(TableMapping { table, columns });
         }
         let condition = file.condition.as_deref().map(|sql| compile(sql, "where")).transpose()?;
+        if let Some((expr, _)) = &condition
+            && expr.data_type(schema)? != DataType::Boolean
+        {
+            return Err(not_a_condition());
+        }
         let has_persons = tables.iter().any(|t| t.table.name == PATIENT_EVENTS.name);
         let masked = match has_persons {
             true => schema.fields().iter().map(|f| f.name().clone()).filter(|n| !shown.contains(n)).collect(),
@@ -146,9 +162,10 @@ impl Mapping {
                 };
                 let found = evaluate(expr, column.name)?;
                 let value = self.convert(column.name, &found, &target).map_err(|e| (column.name, e))?;
+                let given = found.logical_nulls();
                 for (row, fate) in fates.iter_mut().enumerate() {
                     if fate.is_none() && value.is_null(row) {
-                        if !found.is_null(row) {
+                        if given.as_ref().is_none_or(|nulls| nulls.is_valid(row)) {
                             *fate = Some(Err(unfit(column.name, &target)));
                         } else if !column.nullable {
                             let (reason, message) = (RejectReason::MissingValue, "a value is needed");

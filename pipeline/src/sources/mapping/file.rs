@@ -31,7 +31,7 @@ pub(super) struct MappingFile {
     pub(super) read: ReadAs,
 }
 
-/// How a delimited file is written.
+/// How a file is written.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReadAs {
@@ -41,6 +41,9 @@ pub(super) struct ReadAs {
     pub(super) quoted: Option<bool>,
     /// Lines before the header that begin with it are comments.
     pub(super) comment: Option<String>,
+    /// Keys of NDJSON that the file's first lines do not have.
+    #[serde(default)]
+    pub(super) columns: Vec<String>,
 }
 
 impl MappingFile {

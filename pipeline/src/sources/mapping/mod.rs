@@ -1,8 +1,9 @@
 //! Any table: a small YAML says in SQL what its rows become, so that nobody waits for a release to read their own
-//! extract. Delimited text and Parquet.
+//! extract. Delimited text, Parquet and NDJSON.
 
 mod evaluate;
 mod file;
+mod ndjson;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,10 +14,12 @@ use generel_schemas::{RejectedRow, Table};
 
 use self::evaluate::{Mapped, Mapping};
 use self::file::{MappingFile, TABLES, table_named};
+use self::ndjson::Ndjson;
 use super::output::Output;
 use super::recognize::{Head, Likeness};
 use super::text::delimited::{Delimited, Delimiter, Dialect, Kept, Row, RowParser, Taken};
-use super::{Chunk, InputFile, ReadOptions, Reader, Source};
+use super::text::lines::Lines;
+use super::{Chunk, InputFile, ReadOptions, Reader, SlabReader, Source};
 use crate::{Error, Result};
 
 /// The format `mapping`.
@@ -28,7 +31,7 @@ impl Source for AnyTable {
     }
 
     fn doc(&self) -> &'static str {
-        "any delimited or Parquet table, mapped by a YAML file with SQL expressions (docs/mapping.md)"
+        "any delimited, Parquet or NDJSON table, mapped by a YAML file with SQL expressions (docs/mapping.md)"
     }
 
     fn example(&self) -> &'static str {
@@ -51,17 +54,22 @@ impl Source for AnyTable {
 
     fn open(&self, file: &InputFile, options: &ReadOptions) -> Result<Reader> {
         let mapping = MappingFile::read(mapping_path(options)?)?;
-        let mut delimited = Delimited::open(file, options, dialect(file, &mapping)?)?;
-        let fields: Vec<Field> =
-            delimited.header.names().iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();
-        let schema = Arc::new(Schema::new(fields));
-        let persons = (options.person_key.clone(), options.source.clone());
-        let compiled = Mapping::new(&mapping, &schema, persons)?;
-        delimited.header.mask(|name| compiled.masked.iter().any(|m| m == name));
-        Ok(delimited.into_reader(Rows { mapping: compiled, file: mapping, schema }))
+        let head = Head::read_as(&file.place, options.encoding)?;
+        if ndjson::looks_like(&head) {
+            let names = ndjson::columns(file.path(), &head, &mapping.read.columns)?;
+            let parser = Ndjson::new(Rows::new(mapping, &names, options)?);
+            let lines = Lines::new(file.reader(options.encoding)?, file.path().to_path_buf());
+            let slabs = lines.into_slabs(None).with_slab_bytes(options.slab_bytes);
+            return Ok(Reader::Slabs(SlabReader { slabs, parser: Arc::new(parser), recognized: None }));
+        }
+        let mut delimited = Delimited::open(file, options, dialect(&head, &mapping)?)?;
+        let rows = Rows::new(mapping, delimited.header.names(), options)?;
+        delimited.header.mask(|name| rows.mapping.masked.iter().any(|m| m == name));
+        Ok(delimited.into_reader(rows))
     }
 }
 
+/// Rows as a mapping sees them: text under the file's names.
 struct Rows {
     mapping: Mapping,
     file: MappingFile,
@@ -70,13 +78,7 @@ struct Rows {
 
 impl RowParser for Rows {
     fn row(&self, row: &Row<'_>, out: &mut Output) -> Kept {
-        let loose = out.loose.get_or_insert_default();
-        loose.columns.resize_with(self.schema.fields().len(), StringBuilder::new);
-        loose.lines.push(row.line);
-        for (index, column) in loose.columns.iter_mut().enumerate() {
-            let text = row.get(index);
-            column.append_option((!self.file.is_missing(text)).then_some(text));
-        }
+        self.push((0..self.schema.fields().len()).map(|index| Some(row.get(index))), row.line, out);
         Ok(Taken::Kept)
     }
 
@@ -107,6 +109,24 @@ impl RowParser for Rows {
 }
 
 impl Rows {
+    fn new(file: MappingFile, names: &[String], options: &ReadOptions) -> Result<Self> {
+        let fields: Vec<Field> = names.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();
+        let schema = Arc::new(Schema::new(fields));
+        let persons = (options.person_key.clone(), options.source.clone());
+        let mapping = Mapping::new(&file, &schema, persons)?;
+        Ok(Self { mapping, file, schema })
+    }
+
+    /// Keeps a row until all of its chunk are there.
+    fn push<'a>(&self, values: impl Iterator<Item = Option<&'a str>>, line: u64, out: &mut Output) {
+        let loose = out.loose.get_or_insert_default();
+        loose.columns.resize_with(self.schema.fields().len(), StringBuilder::new);
+        loose.lines.push(line);
+        for (column, value) in loose.columns.iter_mut().zip(values) {
+            column.append_option(value.filter(|text| !self.file.is_missing(text)));
+        }
+    }
+
     /// The row's fields as JSON, with those masked that no column of the lake but the person's shows.
     fn raw(&self, batch: &RecordBatch, row: usize) -> String {
         let shown = self.schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
@@ -128,8 +148,7 @@ fn mapping_path(options: &ReadOptions) -> Result<&Path> {
 }
 
 /// How the file is written: as the mapping says, else as the header looks.
-fn dialect(file: &InputFile, mapping: &MappingFile) -> Result<Dialect> {
-    let head = Head::read(&file.place)?;
+fn dialect(head: &Head, mapping: &MappingFile) -> Result<Dialect> {
     let header = head.header();
     let guess = [b'\t', b',', b';', b'|'].into_iter().find(|byte| header.contains(char::from(*byte)));
     let delimiter = match mapping.read.delimiter.as_deref() {

@@ -2,6 +2,8 @@
 
 mod columns;
 
+use std::collections::BTreeMap;
+
 use arrow::array::{ArrayRef, StringBuilder};
 use arrow::datatypes::{Date32Type, Float64Type, Int32Type, Int64Type};
 use generel_schemas::Table;
@@ -20,6 +22,7 @@ pub(crate) struct Output {
     events: Option<Box<Events>>,
     associations: Option<Box<Associations>>,
     nulled: Nulled,
+    noted: BTreeMap<&'static str, u64>,
     /// Rows as they stand in the file, for formats that look at many at once.
     pub(crate) loose: Option<Box<Loose>>,
 }
@@ -66,6 +69,11 @@ impl Output {
         *self.nulled.entry(column).or_default() += 1;
     }
 
+    /// Counts a row that was kept otherwise than it stands in the file.
+    pub(crate) fn note(&mut self, what: &'static str) {
+        *self.noted.entry(what).or_default() += 1;
+    }
+
     /// An optional value, counted where it could not be read.
     pub(crate) fn or_hole<T, E>(
         &mut self,
@@ -99,6 +107,9 @@ impl Output {
         add(&GWAS_ASSOCIATIONS, self.associations.map(|b| b.finish()))?;
         for (column, count) in self.nulled {
             *chunk.nulled.entry(column).or_default() += count;
+        }
+        for (what, count) in self.noted {
+            *chunk.noted.entry(what).or_default() += count;
         }
         Ok(())
     }
