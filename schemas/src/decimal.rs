@@ -23,26 +23,30 @@ pub(crate) fn read(text: &str) -> Option<Decimal> {
         b'+' => (false, 1),
         _ => (false, 0),
     };
-    let (mut digits, mut exponent, mut any) = (0u64, 0i64, false);
-    let mut point = false;
-    while let Some(&byte) = bytes.get(at) {
-        let digit = byte.wrapping_sub(b'0');
-        if digit < 10 {
-            any = true;
-            if digits < 1_000_000_000_000_000_000 {
-                digits = digits * 10 + u64::from(digit);
-                exponent -= i64::from(point);
-            } else {
-                exponent += i64::from(!point);
-            }
-        } else if byte == b'.' && !point {
-            point = true;
+    let (mut digits, mut exponent) = (0u64, 0i64);
+    let start = at;
+    while let Some(digit) = digit(bytes, at) {
+        if digits < FULL {
+            digits = digits * 10 + digit;
         } else {
-            break;
+            exponent += 1;
         }
         at += 1;
     }
-    if !any {
+    let mut read = at - start;
+    if bytes.get(at) == Some(&b'.') {
+        at += 1;
+        let start = at;
+        while let Some(digit) = digit(bytes, at) {
+            if digits < FULL {
+                digits = digits * 10 + digit;
+                exponent -= 1;
+            }
+            at += 1;
+        }
+        read += at - start;
+    }
+    if read == 0 {
         return None;
     }
     match bytes.get(at) {
@@ -51,6 +55,14 @@ pub(crate) fn read(text: &str) -> Option<Decimal> {
         Some(_) => return None,
     }
     Some(Decimal { negative, digits, exponent })
+}
+
+/// More digits than these have no room.
+const FULL: u64 = 1_000_000_000_000_000_000;
+
+#[inline(always)]
+fn digit(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at).map(|byte| u64::from(byte.wrapping_sub(b'0'))).filter(|digit| *digit < 10)
 }
 
 fn power(bytes: &[u8]) -> Option<i64> {

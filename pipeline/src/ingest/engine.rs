@@ -265,7 +265,7 @@ impl<'a> Encoding<'a> {
         let Some(at) = self.plan.encoders.iter().position(|(t, _)| t.name == table.name) else { return Ok(()) };
         let writer = match &mut self.writers[at] {
             Some(writer) => writer,
-            none => none.insert(self.plan.encoders[at].1.begin()?),
+            none => none.insert(self.plan.encoders[at].1.begin()),
         };
         writer.write(batch)
     }

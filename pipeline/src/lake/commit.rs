@@ -117,7 +117,7 @@ impl TableWriter {
         }
         let encoder = self.encoder();
         let group = tokio::task::spawn_blocking(move || {
-            let mut group = encoder.begin()?;
+            let mut group = encoder.begin();
             batches.iter().try_for_each(|batch| group.write(batch))?;
             group.finish()
         });

@@ -1,10 +1,9 @@
-//! A column of a row group in which every row has the same text: one dictionary entry and two runs, whatever the number
-//! of rows. Arrow's writer would hash the text once a row; `source`, the study and the trait of a file of summary
+//! A column of a row group in which every row is NULL or has the same text: a run or two, whatever the number of rows. Arrow's writer would hash the text once a row; `source`, the study and the trait of a file of summary
 //! statistics are such columns.
 
 use arrow::array::{Array, StringArray};
 use bytes::Bytes;
-use parquet::basic::{Compression, Encoding, PageType};
+use parquet::basic::{Compression, Encoding, PageType, Type};
 use parquet::column::page::{CompressedPage, Page, PageWriter};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::data_type::ByteArray;
@@ -28,7 +27,7 @@ pub(super) fn only_text(array: &StringArray) -> Option<&str> {
 }
 
 /// The column chunk of `rows` times the same text.
-pub(super) fn column_chunk(column: &ColumnDescPtr, text: &str, rows: u64) -> Result<(Bytes, ColumnCloseResult)> {
+pub(super) fn text_chunk(column: &ColumnDescPtr, text: &str, rows: u64) -> Result<(Bytes, ColumnCloseResult)> {
     let mut sink = TrackedWrite::new(Vec::new());
     let mut pages = SerializedPageWriter::new(&mut sink);
     let mut entry = (text.len() as u32).to_le_bytes().to_vec();
@@ -63,26 +62,90 @@ pub(super) fn column_chunk(column: &ColumnDescPtr, text: &str, rows: u64) -> Res
     let statistics = ValueStatistics::new(Some(value.clone()), Some(value), None, Some(0), false)
         .with_min_is_exact(true)
         .with_max_is_exact(true);
-    let total = (dictionary.bytes_written + page.bytes_written) as i64;
-    let metadata = ColumnChunkMetaData::builder(column.clone())
-        .set_compression(Compression::UNCOMPRESSED)
-        .set_encodings(vec![Encoding::PLAIN, Encoding::RLE, Encoding::RLE_DICTIONARY])
-        .set_total_compressed_size(total)
-        .set_total_uncompressed_size(total)
-        .set_num_values(rows as i64)
-        .set_dictionary_page_offset(Some(dictionary.offset as i64))
-        .set_data_page_offset(page.offset as i64)
-        .set_statistics(Statistics::ByteArray(statistics))
-        .build()?;
-    let closed = ColumnCloseResult {
-        bytes_written: bytes.len() as u64,
-        rows_written: rows,
-        metadata,
-        bloom_filter: None,
-        column_index: None,
-        offset_index: None,
+    let chunk = Chunk {
+        bytes,
+        size: dictionary.bytes_written + page.bytes_written,
+        dictionary: Some(dictionary.offset),
+        page: page.offset,
+        encodings: vec![Encoding::PLAIN, Encoding::RLE, Encoding::RLE_DICTIONARY],
+        statistics: Statistics::ByteArray(statistics),
     };
-    Ok((bytes.into(), closed))
+    chunk.close(column, rows)
+}
+
+/// The column chunk of `rows` NULLs in a column without lists.
+pub(super) fn null_chunk(column: &ColumnDescPtr, rows: u64) -> Result<(Bytes, ColumnCloseResult)> {
+    let mut sink = TrackedWrite::new(Vec::new());
+    let mut pages = SerializedPageWriter::new(&mut sink);
+    let levels = run(rows, 0);
+    let mut data = (levels.len() as u32).to_le_bytes().to_vec();
+    data.extend(levels);
+    let data_bytes = data.len();
+    let page = Page::DataPage {
+        buf: data.into(),
+        num_values: rows as u32,
+        encoding: Encoding::PLAIN,
+        def_level_encoding: Encoding::RLE,
+        rep_level_encoding: Encoding::RLE,
+        statistics: None,
+    };
+    let page = pages.write_page(CompressedPage::new(page, data_bytes))?;
+    pages.close()?;
+    let bytes = sink.into_inner()?;
+    macro_rules! nulls {
+        ($kind:ident) => {
+            Statistics::$kind(ValueStatistics::new(None, None, None, Some(rows), false))
+        };
+    }
+    let statistics = match column.physical_type() {
+        Type::BOOLEAN => nulls!(Boolean),
+        Type::INT32 => nulls!(Int32),
+        Type::INT64 => nulls!(Int64),
+        Type::INT96 => nulls!(Int96),
+        Type::FLOAT => nulls!(Float),
+        Type::DOUBLE => nulls!(Double),
+        Type::BYTE_ARRAY => nulls!(ByteArray),
+        Type::FIXED_LEN_BYTE_ARRAY => nulls!(FixedLenByteArray),
+    };
+    let encodings = vec![Encoding::PLAIN, Encoding::RLE];
+    let chunk = Chunk { bytes, size: page.bytes_written, dictionary: None, page: page.offset, encodings, statistics };
+    chunk.close(column, rows)
+}
+
+/// The pages of a column and what its metadata says of them.
+struct Chunk {
+    bytes: Vec<u8>,
+    size: u64,
+    /// Where the dictionary begins, if there is one.
+    dictionary: Option<u64>,
+    /// Where the data begin.
+    page: u64,
+    encodings: Vec<Encoding>,
+    statistics: Statistics,
+}
+
+impl Chunk {
+    fn close(self, column: &ColumnDescPtr, rows: u64) -> Result<(Bytes, ColumnCloseResult)> {
+        let metadata = ColumnChunkMetaData::builder(column.clone())
+            .set_compression(Compression::UNCOMPRESSED)
+            .set_encodings(self.encodings)
+            .set_total_compressed_size(self.size as i64)
+            .set_total_uncompressed_size(self.size as i64)
+            .set_num_values(rows as i64)
+            .set_dictionary_page_offset(self.dictionary.map(|offset| offset as i64))
+            .set_data_page_offset(self.page as i64)
+            .set_statistics(self.statistics)
+            .build()?;
+        let closed = ColumnCloseResult {
+            bytes_written: self.bytes.len() as u64,
+            rows_written: rows,
+            metadata,
+            bloom_filter: None,
+            column_index: None,
+            offset_index: None,
+        };
+        Ok((self.bytes.into(), closed))
+    }
 }
 
 /// A run of the RLE/bit-packing hybrid: so many times a value of one bit.

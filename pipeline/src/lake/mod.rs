@@ -4,6 +4,7 @@
 //! every table carries its own progress marks (Delta `txn`): side tables commit before the data, and a restart skips
 //! the tables that have the mark already.
 
+mod column;
 mod commit;
 mod constant;
 pub(crate) mod marks;
