@@ -5,6 +5,7 @@ mod concurrent;
 mod crash;
 mod demo;
 mod disk;
+mod fuzz;
 mod ingest;
 mod lake;
 mod object_store;

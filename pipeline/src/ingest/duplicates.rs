@@ -61,7 +61,7 @@ impl Places {
                 continue;
             }
             // Almost every place has one row: that only those at the edges of a batch are hashed makes this free.
-            if end - start > 1 || start == 0 || end == rows {
+            if gaps || end - start > 1 || start == 0 || end == rows {
                 let rows = (start..end).filter(|row| !gaps || chromosomes.is_valid(*row) && positions.is_valid(*row));
                 let mut run = Run { place, seen: Vec::new() };
                 rows.for_each(|row| self.repeated += u64::from(!run.see(what(row))));

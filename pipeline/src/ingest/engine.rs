@@ -243,7 +243,12 @@ struct Encoding<'a> {
 
 impl<'a> Encoding<'a> {
     fn new(plan: &'a Plan) -> Self {
-        Self { plan, writers: plan.encoders.iter().map(|_| None).collect(), tally: Tally::default(), places: Places::default() }
+        Self {
+            plan,
+            writers: plan.encoders.iter().map(|_| None).collect(),
+            tally: Tally::default(),
+            places: Places::default(),
+        }
     }
 
     fn add(&mut self, chunk: Chunk) -> Result<()> {

@@ -148,7 +148,9 @@ impl ColumnWriter<'_> {
                     return Ok(());
                 }
             }
-            State::Same(same) if array.as_string_opt::<i32>().and_then(constant::only_text) == Some(same) => return Ok(()),
+            State::Same(same) if array.as_string_opt::<i32>().and_then(constant::only_text) == Some(same) => {
+                return Ok(());
+            }
             State::Empty | State::Same(_) => {}
         }
         if !matches!(self.state, State::Begun(_)) {

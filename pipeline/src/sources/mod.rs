@@ -15,6 +15,8 @@ mod output;
 mod patients;
 mod recognize;
 #[cfg(test)]
+mod roundtrip;
+#[cfg(test)]
 mod testing;
 mod text;
 mod vocabularies;

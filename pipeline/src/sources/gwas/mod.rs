@@ -5,6 +5,8 @@ mod columns;
 mod dialects;
 mod metadata;
 mod reference;
+#[cfg(test)]
+mod roundtrip;
 mod sample;
 mod sumstats;
 mod values;

@@ -181,7 +181,13 @@ fn turn(row: &mut Association<'_>) {
 
 impl Window {
     /// The bases from a 0-based place to the window's end, at least `length`; `None` beyond the chromosome's.
-    fn at(&mut self, sequence: &fai::Record, chromosome: usize, place: u64, length: u64) -> std::io::Result<Option<&[u8]>> {
+    fn at(
+        &mut self,
+        sequence: &fai::Record,
+        chromosome: usize,
+        place: u64,
+        length: u64,
+    ) -> std::io::Result<Option<&[u8]>> {
         if place + length > sequence.length() {
             return Ok(None);
         }

@@ -67,7 +67,10 @@ impl Source for Sumstats {
         delimited.recognized = Some(columns.describe(&delimited.header));
         let coding = sample.coding(&columns);
         let reference = options.reference.as_deref().map(Reference::open).transpose()?;
-        let rows = Rows { reference_genome: reference, ..Rows::new(tool, &columns, Study::of(file, options)?, coding, &delimited) };
+        let rows = Rows {
+            reference_genome: reference,
+            ..Rows::new(tool, &columns, Study::of(file, options)?, coding, &delimited)
+        };
         Ok(delimited.into_reader(rows))
     }
 }

@@ -43,7 +43,11 @@ pub(super) fn columns(path: &Path, head: &Head, named: &[String]) -> Result<Vec<
         }
     }
     if names.is_empty() {
-        return Err(Error::format(path, 1, "no line of the file's beginning is a JSON object: expected one on each line"));
+        return Err(Error::format(
+            path,
+            1,
+            "no line of the file's beginning is a JSON object: expected one on each line",
+        ));
     }
     for name in named {
         if !names.contains(name) {
@@ -128,8 +132,18 @@ impl SlabParser for Ndjson {
             };
             chunk.rows_read += 1;
             // What cannot be read may hold a person anywhere.
-            let raw = if self.rows.mapping.masked.is_empty() { String::from_utf8_lossy(bytes.trim_ascii()) } else { "***".into() };
-            chunk.rejected.push(RejectedRow { line, column: None, reason, message: message.into(), raw: raw.into_owned() });
+            let raw = if self.rows.mapping.masked.is_empty() {
+                String::from_utf8_lossy(bytes.trim_ascii())
+            } else {
+                "***".into()
+            };
+            chunk.rejected.push(RejectedRow {
+                line,
+                column: None,
+                reason,
+                message: message.into(),
+                raw: raw.into_owned(),
+            });
         }
         self.rows.finish(&mut out, &mut chunk)?;
         out.finish_into(&mut chunk)?;
