@@ -117,6 +117,10 @@ pub(crate) async fn ingest(
         if let Some(recognized) = &report.recognized {
             note(format_args!("  columns: {recognized}"));
         }
+        if report.rows_read > 0 && report.rows_taken == 0 {
+            let format = &report.format;
+            note(format_args!("  nothing of the file was taken: is it {format}, and whole? See generel formats"));
+        }
         for reject in &report.first_rejects {
             note(format_args!("  quarantined {reject}"));
         }

@@ -5,6 +5,10 @@ pub const SUB_CLASS_OF: &str = "rdfs:subClassOf";
 /// Predicate of a cross-reference. Never evidence for an alignment: it is the gold standard in disguise.
 pub const HAS_DB_XREF: &str = "oboInOwl:hasDbXref";
 
+/// What stands before the predicate of an edge that says that something is *not* so, in every format alike:
+/// `not:skos:exactMatch`. So no query for a predicate finds its opposite.
+pub const NEGATED: &str = "not:";
+
 /// One row per edge of a knowledge graph or ontology.
 pub const KG_EDGES: Table = Table {
     name: "kg_edges",
@@ -18,7 +22,7 @@ const COLUMNS: &[Column] = &[
     text("subject", "CURIE of the subject"),
     optional("subject_name", Kind::Text, "name of the subject"),
     optional("subject_category", Kind::Text, "category of the subject"),
-    text("predicate", "CURIE of the relation"),
+    text("predicate", "CURIE of the relation; not:CURIE where the source says that it does not hold"),
     text("object", "CURIE of the object; the source's own text where it is none").distinct(),
     optional("object_name", Kind::Text, "name of the object").distinct(),
     optional("object_category", Kind::Text, "category of the object"),

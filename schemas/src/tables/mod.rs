@@ -19,7 +19,7 @@ pub use concept_names::{CONCEPT_NAMES, NameType};
 pub use concepts::CONCEPTS;
 pub use embeddings::EMBEDDINGS;
 pub use gwas_associations::GWAS_ASSOCIATIONS;
-pub use kg_edges::{HAS_DB_XREF, KG_EDGES, SUB_CLASS_OF};
+pub use kg_edges::{HAS_DB_XREF, KG_EDGES, NEGATED, SUB_CLASS_OF};
 pub use mappings::MAPPINGS;
 pub use patient_events::PATIENT_EVENTS;
 pub use quarantine::QUARANTINE;

@@ -2,9 +2,9 @@
 //! the older `phenotype_annotation.tab`, fourteen columns without one.
 //!
 //! Columns as HPO's documentation of the annotation format names them. A qualifier `NOT` says that the disease has the
-//! phenotype not: such an edge has a predicate of its own, so that it cannot be taken for the opposite.
+//! phenotype not: such an edge has `not:` before its predicate, as negative statements of every format have.
 
-use generel_schemas::tables::KG_EDGES;
+use generel_schemas::tables::{KG_EDGES, NEGATED};
 use generel_schemas::{RejectReason, Table};
 
 use super::super::output::{Edge, Output};
@@ -176,15 +176,17 @@ fn share(text: &str) -> Option<f64> {
 
 impl RowParser for Rows {
     fn row(&self, row: &Row<'_>, out: &mut Output) -> Kept {
-        with_buffers(|[subject, object, provenance, _]| {
+        with_buffers(|[subject, object, provenance, said]| {
             self.push_disease(subject, row)?;
             push_curie(object, self.term, row.needed(self.term)?)?;
             self.push_provenance(provenance, row);
             let is_not = row.text(self.qualifier).is_some_and(|qualifier| qualifier.eq_ignore_ascii_case("not"));
+            said.push_str(if is_not { NEGATED } else { "" });
+            said.push_str(predicate(row.text(self.aspect)));
             out.edge(&Edge {
                 subject: Some(subject.as_str()),
                 subject_name: row.text(self.name),
-                predicate: Some(if is_not { "hpoa:lacks_phenotype" } else { predicate(row.text(self.aspect)) }),
+                predicate: Some(said.as_str()),
                 object: Some(object.as_str()),
                 weight: row.text(self.frequency).and_then(share),
                 provenance: Some(provenance.as_str()).filter(|text| !text.is_empty()),
@@ -219,7 +221,7 @@ mod tests {
         assert_eq!(cells(&chunks, "object"), ["HP:0001083", "HP:0004933", "HP:0000006"]);
         assert_eq!(
             cells(&chunks, "predicate"),
-            ["biolink:has_phenotype", "hpoa:lacks_phenotype", "biolink:has_mode_of_inheritance"]
+            ["biolink:has_phenotype", "not:biolink:has_phenotype", "biolink:has_mode_of_inheritance"]
         );
         assert_eq!(cells(&chunks, "weight"), ["0.875", "-", "0.45"]);
         assert_eq!(

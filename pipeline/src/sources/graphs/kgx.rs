@@ -2,7 +2,7 @@
 //! (`subject`, `predicate`, `object` …). Values that are several are joined by `|`; quotes in TSV are ordinary
 //! characters, as KGX itself reads them.
 
-use generel_schemas::tables::{CONCEPT_NAMES, CONCEPTS, HAS_DB_XREF, KG_EDGES, NameType};
+use generel_schemas::tables::{CONCEPT_NAMES, CONCEPTS, HAS_DB_XREF, KG_EDGES, NEGATED, NameType};
 use generel_schemas::{RejectReason, Table};
 
 use super::super::output::{Concept, Edge, Output};
@@ -254,10 +254,9 @@ impl EdgeRows {
         push_curie(buffer, row, self.predicate)
     }
 
-    /// Writes where the edge is from, each source once, and whether it says that something is not so.
+    /// Writes where the edge is from, each source once.
     fn push_provenance(&self, buffer: &mut String, row: &Row<'_>) {
-        let negated = is_true(row.text(self.negated)).then_some("negated");
-        for part in self.sources.iter().flat_map(|column| several(row.text(Some(*column)))).chain(negated) {
+        for part in self.sources.iter().flat_map(|column| several(row.text(Some(*column)))) {
             if buffer.split('|').any(|known| known == part) {
                 continue;
             }
@@ -274,6 +273,9 @@ impl RowParser for EdgeRows {
         with_buffers(|[subject, predicate, object, provenance]| {
             push_curie(subject, row, self.subject)?;
             self.push_predicate(predicate, row)?;
+            if is_true(row.text(self.negated)) {
+                predicate.insert_str(0, NEGATED);
+            }
             let text = row.needed(self.object)?;
             // An object may be an IRI or other text of the source; a subject may not.
             let object = if text.contains("://") && !text.contains(char::is_whitespace) {
@@ -338,11 +340,11 @@ mod tests {
     fn edges() {
         let files = [("graph_edges.tsv", EDGES.as_bytes()), ("graph_nodes.tsv", NODES.as_bytes())];
         let chunks = read(&Kgx, &files, &options()).unwrap();
-        assert_eq!(cells(&chunks, "predicate"), ["biolink:interacts_with", "biolink:part_of"]);
+        assert_eq!(cells(&chunks, "predicate"), ["biolink:interacts_with", "not:biolink:part_of"]);
         assert_eq!(cells(&chunks, "object"), ["ncbigene:6469", "http://example.org/x"]);
         assert_eq!(cells(&chunks, "subject_name"), ["SHH", "SHH"]);
         assert_eq!(cells(&chunks, "object_category"), ["biolink:Gene", "-"]);
-        assert_eq!(cells(&chunks, "provenance"), ["infores:a|infores:b|PMID:1", "negated"]);
+        assert_eq!(cells(&chunks, "provenance"), ["infores:a|infores:b|PMID:1", "-"]);
         assert_eq!(
             rejected(&chunks),
             [

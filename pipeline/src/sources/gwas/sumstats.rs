@@ -252,7 +252,9 @@ impl RowParser for Rows {
             return Ok(Taken::Ignored("not the additive test"));
         }
         let rsid_text = self.rsid.iter().find_map(|column| stated(row, *column));
-        let variant_text = stated(row, self.variant_id);
+        // Some write their own identifiers where they have no rsID.
+        let own = || rsid_text.filter(|text| values::rsid(text).is_none());
+        let variant_text = stated(row, self.variant_id).or_else(own);
         let rsid = rsid_text.and_then(values::rsid).or_else(|| variant_text.and_then(values::rsid));
         let chromosome_of = if self.plink { values::plink_chromosome } else { values::chromosome };
         let mut chromosome = optional(row, self.chromosome, chromosome_of)?;

@@ -24,6 +24,8 @@ pub(super) fn decompressed(mut raw: Box<dyn BufRead + Send>) -> std::io::Result<
         buffered(Box::new(zstd::stream::read::Decoder::with_buffer(raw)?))
     } else if head.starts_with(b"BZh") {
         buffered(Box::new(bzip2::bufread::MultiBzDecoder::new(raw)))
+    } else if head.starts_with(b"\xfd7zXZ\0") {
+        return Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "xz is not read; unpack it first (unxz)"));
     } else if head.starts_with(b"PK\x03\x04") {
         return Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "a zip archive; unpack it first (unzip)"));
     } else {

@@ -1,7 +1,7 @@
 //! Where a file is: on this machine, or behind a URI of an object store.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use super::remote::RemoteObject;
 use super::{BUFFER_BYTES, Encoding};
 use crate::{Error, Result};
 
-/// Bytes hashed at a time.
-const HASH_BYTES: usize = 4 << 20;
+/// Bytes that one thread hashes at a time.
+const HASH_BLOCK: u64 = 16 << 20;
 
 /// A place that a file may be at. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -123,7 +123,11 @@ impl Place {
         match &self.kind {
             Kind::Object(object) => _ = hasher.update(object.version().as_bytes()),
             Kind::Postgres(table) => _ = hasher.update(table.version()?.as_bytes()),
-            Kind::Local => hash_file(&mut hasher, &self.path).map_err(|e| Error::io(&self.path, e))?,
+            Kind::Local => {
+                for block in hash_blocks(&self.path).map_err(|e| Error::io(&self.path, e))? {
+                    hasher.update(block.as_bytes());
+                }
+            }
         };
         Ok(*hasher.finalize().as_bytes())
     }
@@ -228,17 +232,34 @@ impl Found {
     }
 }
 
-/// Reads and hashes in turn; pieces large enough for the hash to use all cores. Not mapped: the mapped pages of a large
-/// file count as the process's memory.
-fn hash_file(hasher: &mut blake3::Hasher, path: &Path) -> std::io::Result<()> {
-    let (mut file, mut buffer) = (File::open(path)?, vec![0; HASH_BYTES]);
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            return Ok(());
-        }
-        hasher.update_rayon(&buffer[..read]);
-    }
+/// Hashes of a file's blocks, read and hashed on all cores, since nothing else runs before they are known. Not mapped:
+/// the mapped pages of a large file count as the process's memory.
+fn hash_blocks(path: &Path) -> std::io::Result<Vec<blake3::Hash>> {
+    let blocks = File::open(path)?.metadata()?.len().div_ceil(HASH_BLOCK);
+    let workers = std::thread::available_parallelism().map_or(1, |n| n.get() as u64).min(blocks.max(1));
+    let of = |worker: u64| -> std::io::Result<Vec<(u64, blake3::Hash)>> {
+        let (mut file, mut buffer) = (File::open(path)?, vec![0; BUFFER_BYTES]);
+        let mine = (worker..blocks).step_by(usize::try_from(workers).unwrap_or(1));
+        mine.map(|block| {
+            file.seek(SeekFrom::Start(block * HASH_BLOCK))?;
+            let (mut hasher, mut rest) = (blake3::Hasher::new(), (&mut file).take(HASH_BLOCK));
+            loop {
+                match rest.read(&mut buffer)? {
+                    0 => return Ok((block, hasher.finalize())),
+                    read => _ = hasher.update(&buffer[..read]),
+                }
+            }
+        })
+        .collect()
+    };
+    let mut all = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers).map(|worker| scope.spawn(move || of(worker))).collect();
+        let lost = || Err(std::io::Error::other("a hashing thread ended without a result"));
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| lost())).collect::<std::io::Result<Vec<_>>>()
+    })?
+    .concat();
+    all.sort_unstable_by_key(|(block, _)| *block);
+    Ok(all.into_iter().map(|(_, hash)| hash).collect())
 }
 
 fn list(folder: &Path) -> Result<Vec<Place>> {

@@ -1,14 +1,14 @@
 //! SSSOM TSV (Simple Standard for Sharing Ontological Mappings, mapping-commons.github.io/sssom): one mapping a row.
 //!
 //! Above the header may stand the mapping set's metadata, YAML behind `#`. A mapping is an edge: what it says of names
-//! is evidence of another's, no vocabulary. A negative mapping (`predicate_modifier` Not) is kept as an edge of weight
-//! 0 whose provenance begins with Not: what does not match is worth knowing.
+//! is evidence of another's, no vocabulary. A negative mapping (`predicate_modifier` Not) is kept under
+//! `not:` and its predicate: what does not match is worth knowing.
 
 use std::collections::BTreeMap;
 
 use generel_schemas::ids::Curie;
 use generel_schemas::sssom::NO_TERM_FOUND;
-use generel_schemas::tables::KG_EDGES;
+use generel_schemas::tables::{KG_EDGES, NEGATED};
 use generel_schemas::{RejectReason, Table};
 
 use super::super::output::{Edge, Output};
@@ -192,7 +192,7 @@ impl RowParser for Rows {
             return Ok(Taken::Ignored("mapping of a text, not of a term"));
         }
         let subject = self.entity(row, columns.subject)?;
-        let predicate = self.entity(row, columns.predicate)?;
+        let mut predicate = self.entity(row, columns.predicate)?;
         let object = self.entity(row, columns.object)?;
         let is_negative = match row.text(columns.modifier) {
             None => false,
@@ -208,7 +208,10 @@ impl RowParser for Rows {
             .map(|text| values::number(text).filter(|number| (0.0..=1.0).contains(number)).ok_or(()));
         let confidence = out.or_hole("weight", confidence);
         let set = row.text(columns.mapping_set).or(self.metadata.mapping_set_id.as_deref());
-        let parts = [is_negative.then_some("Not"), row.text(columns.justification), set];
+        if is_negative {
+            predicate.insert_str(0, NEGATED);
+        }
+        let parts = [row.text(columns.justification), set];
         let provenance = parts.into_iter().flatten().collect::<Vec<_>>().join("; ");
         out.edge(&Edge {
             subject: Some(&subject),
@@ -218,7 +221,7 @@ impl RowParser for Rows {
             object: Some(&object),
             object_name: row.text(columns.object_label),
             object_category: row.text(columns.object_category),
-            weight: if is_negative { Some(0.0) } else { confidence },
+            weight: confidence,
             provenance: Some(provenance.as_str()).filter(|text| !text.is_empty()),
         });
         Ok(Taken::Kept)
@@ -271,15 +274,15 @@ mod tests {
         assert!(rejected(&chunks).is_empty());
         assert_eq!(cells(&chunks, "subject"), ["orphanet.ordo:68", "AGRO:7", "HP:1"]);
         assert_eq!(cells(&chunks, "subject_name"), ["one", "two \"2\"\tx", "-"]);
-        assert_eq!(cells(&chunks, "predicate"), ["skos:exactMatch", "skos:broadMatch", "skos:closeMatch"]);
+        assert_eq!(cells(&chunks, "predicate"), ["skos:exactMatch", "not:skos:broadMatch", "skos:closeMatch"]);
         assert_eq!(cells(&chunks, "object"), ["mesh:D1", "x:1", "T:2"]);
         assert_eq!(cells(&chunks, "object_name"), ["ein \"s\"", "-", "-"]);
-        assert_eq!(cells(&chunks, "weight"), ["0.5", "0.0", "-"]);
+        assert_eq!(cells(&chunks, "weight"), ["0.5", "0.9", "-"]);
         assert_eq!(
             cells(&chunks, "provenance"),
             [
                 "semapv:LexicalMatching; https://w3id.org/set",
-                "Not; semapv:ManualMappingCuration; https://w3id.org/set",
+                "semapv:ManualMappingCuration; https://w3id.org/set",
                 "https://w3id.org/set",
             ]
         );

@@ -1,5 +1,9 @@
 //! What patient formats of several files share: tables found by the names of their files, and pseudonyms.
 
+use std::cell::RefCell;
+
+use thread_local::ThreadLocal;
+
 use super::super::text::delimited::Header;
 use super::super::{Found, InputFile, Place, ReadOptions};
 use crate::person::{PersonKey, Pseudonym};
@@ -71,14 +75,21 @@ pub(super) fn mask(header: &mut Header, persons: &[&str]) {
 pub(super) struct Persons {
     source: String,
     key: PersonKey,
+    /// Each thread's last person: records of one stand together in most files.
+    last: ThreadLocal<RefCell<(String, Pseudonym)>>,
 }
 
 impl Persons {
     pub(super) fn of(options: &ReadOptions) -> Self {
-        Self { source: options.source.clone(), key: options.person_key.clone() }
+        Self { source: options.source.clone(), key: options.person_key.clone(), last: ThreadLocal::new() }
     }
 
     pub(super) fn pseudonym(&self, person: &str) -> Pseudonym {
-        self.key.hex(&self.source, person)
+        let hash = || self.key.hex(&self.source, person);
+        let mut last = self.last.get_or(|| RefCell::new((person.to_string(), hash()))).borrow_mut();
+        if last.0 != person {
+            *last = (person.to_string(), hash());
+        }
+        last.1
     }
 }

@@ -129,10 +129,46 @@ impl<R: RowParser> Pass<'_, R> {
         }
     }
 
+    /// Rows of which some have quotes: every separator and quote is found in one pass; rows without quotes are cut as
+    /// they stand, the others are read character by character into a text without them.
     fn quoted(&mut self, slab: &Slab<'_>, delimiter: u8, quote: u8) {
         let (bytes, mut at, mut line) = (slab.bytes, 0, slab.first_line);
+        let whole = std::str::from_utf8(bytes).ok();
         let (mut text, mut ends, mut fields) = (Vec::new(), Vec::new(), Vec::new());
+        let mut positions = Vec::with_capacity(bytes.len() / 5);
+        split::separators_and_quotes(bytes, delimiter, quote, &mut positions);
+        let mut marks = positions.as_slice();
         while at < bytes.len() {
+            fields.clear();
+            let mut start = at;
+            let plain = marks.iter().position(|mark| {
+                let mark = *mark as usize;
+                match bytes[mark] {
+                    byte if byte == delimiter => {
+                        fields.push(((start - at) as u32, (mark - at) as u32));
+                        start = mark + 1;
+                        false
+                    }
+                    // A line break or a quote ends the search.
+                    _ => true,
+                }
+            });
+            if let Some(found) = plain
+                && bytes[marks[found] as usize] == b'\n'
+            {
+                let end = marks[found] as usize;
+                let to = if end > start && bytes[end - 1] == b'\r' { end - 1 } else { end };
+                fields.push(((start - at) as u32, (to - at) as u32));
+                let raw = &bytes[at..to];
+                if fields.len() > 1 || !raw.trim_ascii().is_empty() {
+                    let text = whole.map_or_else(|| std::str::from_utf8(raw).ok(), |whole| whole.get(at..to));
+                    self.row(text, raw, &fields, line, true);
+                }
+                marks = &marks[found + 1..];
+                line += 1;
+                at = end + 1;
+                continue;
+            }
             text.clear();
             ends.clear();
             fields.clear();
@@ -149,6 +185,7 @@ impl<R: RowParser> Pass<'_, R> {
             }
             line += memchr::memchr_iter(b'\n', &bytes[at..next]).count() as u64;
             at = next;
+            marks = &marks[marks.partition_point(|mark| (*mark as usize) < at)..];
         }
     }
 

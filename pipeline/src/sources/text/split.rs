@@ -8,6 +8,11 @@ pub(crate) fn separators(bytes: &[u8], delimiter: u8, positions: &mut Vec<u32>) 
     scan(bytes, positions, [delimiter, b'\n']);
 }
 
+/// Appends the positions of each `delimiter`, each `quote` and each line break.
+pub(crate) fn separators_and_quotes(bytes: &[u8], delimiter: u8, quote: u8, positions: &mut Vec<u32>) {
+    scan(bytes, positions, [delimiter, quote, b'\n']);
+}
+
 /// Appends the positions of each blank, tab and line break.
 pub(crate) fn blanks(bytes: &[u8], positions: &mut Vec<u32>) {
     scan(bytes, positions, [b' ', b'\t', b'\n']);
@@ -57,9 +62,11 @@ mod tests {
             let plain = |wanted: &[u8]| -> Vec<u32> {
                 (0..bytes.len() as u32).filter(|at| wanted.contains(&bytes[*at as usize])).collect()
             };
-            let (mut tabs, mut all) = (Vec::new(), Vec::new());
+            let (mut tabs, mut all, mut three) = (Vec::new(), Vec::new(), Vec::new());
             separators(&bytes, b'\t', &mut tabs);
+            separators_and_quotes(&bytes, b'\t', b' ', &mut three);
             blanks(&bytes, &mut all);
+            prop_assert_eq!(&three, &all);
             prop_assert_eq!(tabs, plain(b"\t\n"));
             prop_assert_eq!(all, plain(b" \t\n"));
         }
