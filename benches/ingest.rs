@@ -2,7 +2,8 @@
 //!
 //! Generates a file, then in one run: reading it decompressed and nothing else (the ceiling), `generel ingest` to a new
 //! lake, and Polars and DuckDB writing typed, validated Parquet from the same file (`benches/peers.py`; needs
-//! `pip install -r benches/requirements.txt`, GENEREL_BENCH_PYTHON names the interpreter). Each is run three times, the
+//! `pip install -r benches/requirements.txt`, GENEREL_BENCH_PYTHON names the interpreter). GENEREL_BENCH_BINARY names
+//! another `generel` than the one just built, such as the one installed. Each is run three times, the
 //! best counts. Prints rows per second, the ratio to each peer, CPU seconds and peak memory.
 
 use std::fs::{self, File};
@@ -67,7 +68,7 @@ fn compare(format: &str, schema: &str, file: &Path, rows: u64, extra: &[&str]) {
     let lake = file.with_extension("lake");
     let ours = best(|| {
         let _ = fs::remove_dir_all(&lake);
-        let mut command = timed(env!("CARGO_BIN_EXE_generel"));
+        let mut command = timed(&std::env::var("GENEREL_BENCH_BINARY").unwrap_or(env!("CARGO_BIN_EXE_generel").into()));
         command.args(["ingest", "--format", format, "--source", "bench", "--lake"]).arg(&lake).args(extra).arg(file);
         command.env("GENEREL_PERSON_KEY", "benchmark benchmark");
         command

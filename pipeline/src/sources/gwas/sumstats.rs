@@ -129,6 +129,8 @@ struct Rows {
     /// Where the other allele is whichever of these the effect allele is not (PLINK 2).
     reference: Option<usize>,
     alternative: Option<usize>,
+    /// Whether several other alleles may stand in one field (PLINK 2's `OMITTED` of multi-allelic variants).
+    lists_others: bool,
     minor_allele: Option<usize>,
     strand: Option<usize>,
     beta: Option<usize>,
@@ -175,6 +177,7 @@ impl Rows {
             other_allele: at(Role::OtherAllele).filter(|_| !by_other),
             reference: at(Role::Reference).filter(|_| by_other),
             alternative: at(Role::Alternative).filter(|_| by_other),
+            lists_others: tool.other_is_not_effect,
             minor_allele: at(Role::MinorAllele),
             strand: at(Role::Strand),
             beta: at(Role::Beta),
@@ -260,7 +263,8 @@ impl RowParser for Rows {
         let mut chromosome = optional(row, self.chromosome, chromosome_of)?;
         let mut position = optional(row, self.position, values::position)?;
         let mut effect_allele = self.allele(row, self.effect_allele)?;
-        let mut other_allele = self.allele(row, self.other_allele)?;
+        let several = self.lists_others && stated(row, self.other_allele).is_some_and(|text| text.contains(','));
+        let mut other_allele = if several { None } else { self.allele(row, self.other_allele)? };
         let unnamed = self.coding == Coding::Unnamed && effect_allele.is_none();
         if self.reference.is_some() {
             let (reference, alternative) = (self.allele(row, self.reference)?, self.allele(row, self.alternative)?);
@@ -322,6 +326,9 @@ impl RowParser for Rows {
         }
         if unnamed {
             out.hole("effect_allele");
+        }
+        if several {
+            out.hole("other_allele");
         }
         let gene = stated(row, self.gene);
         let (mut trait_name, mut trait_curie) = (self.study.trait_name.as_deref(), self.study.trait_curie.clone());
@@ -626,6 +633,11 @@ mod tests {
                 ("neg_log_10_p_value", "310.0"),
                 ("n", "500"),
             ],
+        );
+        becomes(
+            &PLINK2,
+            "#CHROM\tPOS\tID\tREF\tALT\tA1\tOMITTED\tTEST\tOBS_CT\tBETA\tSE\tP\n1\t8\trs1\tG\tA,C\tA\tG,C\tADD\t9\t1\t1\t0.1\n",
+            &[("effect_allele", "A"), ("other_allele", "-")],
         );
         becomes(
             &SAIGE,
