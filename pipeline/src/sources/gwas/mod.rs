@@ -1,6 +1,7 @@
 //! Genetics: everything that becomes `gwas_associations`.
 
 mod catalog;
+mod cells;
 mod columns;
 mod dialects;
 mod metadata;

@@ -9,12 +9,13 @@ use super::super::output::{Association, Output};
 use super::super::recognize::{Head, Likeness};
 use super::super::text::delimited::{Delimited, Kept, Refused, Row, RowParser, Taken};
 use super::super::{Found, InputFile, ReadOptions, Reader, Source};
-use super::columns::{Columns, Role, is_missing};
+use super::cells::{hole, needed, optional, signed, stated};
+use super::columns::{Columns, Role};
 use super::dialects::Tool;
 use super::metadata::{self, Study};
 use super::reference::Reference;
 use super::sample::{Coding, Sample, separator};
-use super::values::{self, Parsed, at};
+use super::values::{self, at};
 use crate::Result;
 
 /// A tool's summary statistics as a format.
@@ -339,7 +340,7 @@ impl RowParser for Rows {
             }
         }
         let build = stated(row, self.build).map(metadata::one_spelling);
-        let hinted = variant_text.filter(|_| self.study.genome_build.is_none()).and_then(build_suffix);
+        let hinted = variant_text.filter(|_| self.study.genome_build.is_none()).and_then(values::build_suffix);
         let variant = variant_text.or(rsid_text).filter(|text| rsid.is_none() || values::rsid(text).is_none());
         let (ci_lower, ci_upper) =
             (hole(row, self.ci_lower, "ci_lower", out), hole(row, self.ci_upper, "ci_upper", out));
@@ -374,48 +375,6 @@ impl RowParser for Rows {
         }
         Ok(Taken::Kept)
     }
-}
-
-/// `chr1_13550_G_A_b38`, as GTEx writes variants.
-fn build_suffix(variant: &str) -> Option<&'static str> {
-    match variant.rsplit('_').next()? {
-        "b37" => Some("GRCh37"),
-        "b38" => Some("GRCh38"),
-        _ => None,
-    }
-}
-
-/// The text of a column, if there is such a column and a value in it.
-#[inline]
-fn stated<'a>(row: &Row<'a>, column: Option<usize>) -> Option<&'a str> {
-    column.map(|index| row.get(index)).filter(|text| !is_missing(text))
-}
-
-#[inline]
-fn optional<T>(row: &Row<'_>, column: Option<usize>, parse: impl Fn(&str) -> Parsed<T>) -> Kept<Option<T>> {
-    match (column, stated(row, column)) {
-        (Some(index), Some(text)) => at(index, parse(text)).map(Some),
-        _ => Ok(None),
-    }
-}
-
-/// A number that may be negative: there `-9` is one, and not a missing value.
-#[inline]
-fn signed(row: &Row<'_>, column: Option<usize>, parse: impl Fn(&str) -> Parsed<f64>) -> Kept<Option<f64>> {
-    match column {
-        Some(index) if row.get(index) == "-9" => at(index, parse("-9")).map(Some),
-        _ => optional(row, column, parse),
-    }
-}
-
-fn needed<T>(column: Option<usize>, value: &Option<T>) -> Kept<()> {
-    if value.is_some() { Ok(()) } else { Err(Refused::missing(column.unwrap_or_default())) }
-}
-
-/// A number without which the row is still a row.
-#[inline]
-fn hole(row: &Row<'_>, column: Option<usize>, name: &'static str, out: &mut Output) -> Option<f64> {
-    out.or_hole(name, stated(row, column).map(values::number))
 }
 
 #[cfg(test)]

@@ -234,6 +234,15 @@ pub(super) fn variant_parts(text: &str) -> Option<VariantParts<'_>> {
     Some((place.0, place.1, alleles))
 }
 
+/// `chr1_13550_G_A_b38`, as GTEx writes variants.
+pub(super) fn build_suffix(variant: &str) -> Option<&'static str> {
+    match variant.rsplit('_').next()? {
+        "b37" => Some("GRCh37"),
+        "b38" => Some("GRCh38"),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
