@@ -431,6 +431,11 @@ mod tests {
         let chunks = read(&[("measurement.csv", &table)]).unwrap();
         assert_eq!(rejected(&chunks), [(2, RejectReason::InvalidUtf8, "1,***,11,2020-01-02,,,,M\u{fffd},,")]);
         assert_eq!(column(&chunks, "source_name"), ["-"]);
+
+        // Two halves of a character where two fields meet, once the quotes are gone.
+        let rows = b"\n1,anna,11,2020-01-02,,,,\"M\xc3\",\"\xa9\",\n";
+        let table = [HEADER.as_bytes(), rows.as_slice()].concat();
+        assert_eq!(rejected(&read(&[("measurement.csv", &table)]).unwrap())[0].1, RejectReason::InvalidUtf8);
     }
 
     #[test]

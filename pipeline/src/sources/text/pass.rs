@@ -181,7 +181,10 @@ impl<R: RowParser> Pass<'_, R> {
                 let refused = Refused::row(RejectReason::Malformed, "a quote is opened and never closed");
                 self.reject(refused, raw, None, line);
             } else if !raw.is_empty() {
-                self.row(std::str::from_utf8(&text).ok(), raw, &fields, line, bytes[next - 1] == b'\n');
+                // Halves of a character in two fields would make a whole one where the fields meet.
+                let whole = |text: &&str| ends.iter().all(|end| text.is_char_boundary(*end as usize));
+                let text = std::str::from_utf8(&text).ok().filter(whole);
+                self.row(text, raw, &fields, line, bytes[next - 1] == b'\n');
             }
             line += memchr::memchr_iter(b'\n', &bytes[at..next]).count() as u64;
             at = next;
