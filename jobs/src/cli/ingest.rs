@@ -91,13 +91,17 @@ impl IngestArgs {
             study_id: self.study_id,
             trait_name: self.trait_name,
             genome_build: self.genome_build,
-            reference: self.reference.map(|path| std::path::absolute(&path).unwrap_or(path)),
+            reference: self.reference.map(absolute),
             encoding: self.encoding,
             columns: self.columns.into_iter().collect(),
-            // Absolute, so that a run's record leads back to it from anywhere.
-            mapping: self.mapping.map(|path| std::path::absolute(&path).unwrap_or(path)),
+            mapping: self.mapping.map(absolute),
         }
     }
+}
+
+/// So that a run's record leads back to the file from anywhere.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 fn column(text: &str) -> Result<(String, String), String> {

@@ -36,25 +36,11 @@ pub(super) fn text_chunk(column: &ColumnDescPtr, text: &str, rows: u64) -> Resul
     let dictionary =
         Page::DictionaryPage { buf: entry.into(), num_values: 1, encoding: Encoding::PLAIN, is_sorted: false };
     let dictionary = pages.write_page(CompressedPage::new(dictionary, entry_bytes))?;
-    let mut data = Vec::new();
-    if column.max_def_level() > 0 {
-        let levels = run(rows, 1);
-        data.extend((levels.len() as u32).to_le_bytes());
-        data.extend(levels);
-    }
+    let mut data = if column.max_def_level() > 0 { defined(rows, 1) } else { Vec::new() };
     // Indices of one bit, all of them 0.
     data.push(1);
     data.extend(run(rows, 0));
-    let data_bytes = data.len();
-    let page = Page::DataPage {
-        buf: data.into(),
-        num_values: rows as u32,
-        encoding: Encoding::RLE_DICTIONARY,
-        def_level_encoding: Encoding::RLE,
-        rep_level_encoding: Encoding::RLE,
-        statistics: None,
-    };
-    let page = pages.write_page(CompressedPage::new(page, data_bytes))?;
+    let page = pages.write_page(data_page(data, rows, Encoding::RLE_DICTIONARY))?;
     pages.close()?;
     let bytes = sink.into_inner()?;
     debug_assert_eq!((dictionary.page_type, page.page_type), (PageType::DICTIONARY_PAGE, PageType::DATA_PAGE));
@@ -77,19 +63,7 @@ pub(super) fn text_chunk(column: &ColumnDescPtr, text: &str, rows: u64) -> Resul
 pub(super) fn null_chunk(column: &ColumnDescPtr, rows: u64) -> Result<(Bytes, ColumnCloseResult)> {
     let mut sink = TrackedWrite::new(Vec::new());
     let mut pages = SerializedPageWriter::new(&mut sink);
-    let levels = run(rows, 0);
-    let mut data = (levels.len() as u32).to_le_bytes().to_vec();
-    data.extend(levels);
-    let data_bytes = data.len();
-    let page = Page::DataPage {
-        buf: data.into(),
-        num_values: rows as u32,
-        encoding: Encoding::PLAIN,
-        def_level_encoding: Encoding::RLE,
-        rep_level_encoding: Encoding::RLE,
-        statistics: None,
-    };
-    let page = pages.write_page(CompressedPage::new(page, data_bytes))?;
+    let page = pages.write_page(data_page(defined(rows, 0), rows, Encoding::PLAIN))?;
     pages.close()?;
     let bytes = sink.into_inner()?;
     macro_rules! nulls {
@@ -146,6 +120,28 @@ impl Chunk {
         };
         Ok((self.bytes.into(), closed))
     }
+}
+
+/// A page of `rows` values, definition levels and all.
+fn data_page(data: Vec<u8>, rows: u64, encoding: Encoding) -> CompressedPage {
+    let bytes = data.len();
+    let page = Page::DataPage {
+        buf: data.into(),
+        num_values: rows as u32,
+        encoding,
+        def_level_encoding: Encoding::RLE,
+        rep_level_encoding: Encoding::RLE,
+        statistics: None,
+    };
+    CompressedPage::new(page, bytes)
+}
+
+/// Definition levels, the same for all rows, with their length before them.
+fn defined(rows: u64, level: u8) -> Vec<u8> {
+    let levels = run(rows, level);
+    let mut bytes = (levels.len() as u32).to_le_bytes().to_vec();
+    bytes.extend(levels);
+    bytes
 }
 
 /// A run of the RLE/bit-packing hybrid: so many times a value of one bit.

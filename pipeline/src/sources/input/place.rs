@@ -78,11 +78,14 @@ impl Place {
         matches!(self.kind, Kind::Local).then_some(self.path.as_path())
     }
 
-    /// Whether its raw bytes begin so.
+    /// Whether its raw bytes begin so. A table of a database is text: it is not asked for its rows to learn that.
     ///
     /// # Errors
     /// When it cannot be read.
     pub(crate) fn starts_with(&self, magic: &[u8]) -> Result<bool> {
+        if matches!(self.kind, Kind::Postgres(_)) {
+            return Ok(false);
+        }
         let mut head = Vec::new();
         self.raw()?.take(magic.len() as u64).read_to_end(&mut head).map_err(|e| Error::io(&self.path, e))?;
         Ok(head == magic)

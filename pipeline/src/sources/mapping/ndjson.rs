@@ -1,6 +1,6 @@
 //! NDJSON under a mapping: an object a line, its values as text, nested objects as `outer.inner`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use generel_schemas::{RejectReason, RejectedRow};
@@ -29,31 +29,30 @@ pub(super) fn looks_like(head: &Head) -> bool {
 /// # Errors
 /// When no line of the beginning is an object.
 pub(super) fn columns(path: &Path, head: &Head, named: &[String]) -> Result<Vec<String>> {
-    let mut names: Vec<String> = Vec::new();
-    let mut index = HashMap::new();
-    let mut see = |name: &str, _: &RawValue| {
-        if !index.contains_key(name) {
-            index.insert(name.to_string(), ());
+    let (mut names, mut known) = (Vec::new(), HashSet::new());
+    let mut see = |name: &str| {
+        if !known.contains(name) {
+            known.insert(name.to_string());
             names.push(name.to_string());
         }
     };
+    let mut values = 0;
     for line in head.lines() {
         if let Ok(object) = parse(line) {
-            walk("", &object, 0, &mut see);
+            walk("", &object, 0, &mut |name, _| {
+                values += 1;
+                see(name);
+            });
         }
     }
-    if names.is_empty() {
+    if values == 0 {
         return Err(Error::format(
             path,
             1,
             "no line of the file's beginning is a JSON object: expected one on each line",
         ));
     }
-    for name in named {
-        if !names.contains(name) {
-            names.push(name.clone());
-        }
-    }
+    named.iter().for_each(|name| see(name));
     Ok(names)
 }
 

@@ -87,9 +87,12 @@ impl Persons {
     pub(super) fn pseudonym(&self, person: &str) -> Pseudonym {
         let hash = || self.key.hex(&self.source, person);
         let mut last = self.last.get_or(|| RefCell::new((person.to_string(), hash()))).borrow_mut();
-        if last.0 != person {
-            *last = (person.to_string(), hash());
+        let (known, pseudonym) = &mut *last;
+        if known != person {
+            known.clear();
+            known.push_str(person);
+            *pseudonym = hash();
         }
-        last.1
+        *pseudonym
     }
 }
