@@ -4,23 +4,23 @@
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, StringArray, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
 use arrow::datatypes::{FieldRef, Float64Type, Schema};
-use bytes::Bytes;
 use generel_schemas::tables::{Column, Kind};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::column::writer::ColumnCloseResult;
-use parquet::errors::Result;
+use parquet::errors::{ParquetError, Result};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnDescPtr;
 
 use super::constant;
+use super::pages::Encoded;
+use super::text::TextWriter;
 
 /// Zstandard's level: the fastest, since a lake is written more often than it is full.
-const LEVEL: i32 = 1;
+pub(super) const LEVEL: i32 = 1;
 /// Values by which the encoding of numbers is chosen.
 const SAMPLE: usize = 4096;
 /// A dictionary pays where at most one in so many of the sampled values is new.
@@ -49,6 +49,9 @@ struct Coding {
 pub(super) struct ColumnEncoder {
     field: FieldRef,
     descriptor: ColumnDescPtr,
+    kind: Kind,
+    /// Whether its texts come again.
+    repeats: bool,
     /// `None` where the values decide.
     fixed: Option<Coding>,
     factory: OnceLock<ArrowRowGroupWriterFactory>,
@@ -64,7 +67,7 @@ impl ColumnEncoder {
             Kind::Text | Kind::Int | Kind::Date => coding(column.repeats, true, false),
             Kind::Bool | Kind::Float | Kind::Vector => coding(false, true, false),
         };
-        Self { field, descriptor, fixed, factory: OnceLock::new() }
+        Self { field, descriptor, kind: column.kind, repeats: column.repeats, fixed, factory: OnceLock::new() }
     }
 
     /// Begins a column of a row group.
@@ -82,7 +85,7 @@ impl ColumnEncoder {
             }
         };
         let mut writers = factory.create_column_writers(0)?;
-        writers.pop().ok_or_else(|| parquet::errors::ParquetError::General("a column without a writer".into()))
+        writers.pop().ok_or_else(|| ParquetError::General("a column without a writer".into()))
     }
 
     fn factory_for(&self, coding: Coding) -> Result<ArrowRowGroupWriterFactory> {
@@ -117,7 +120,7 @@ fn coding_of(values: &ArrayRef) -> Coding {
 /// An encoded column of a row group.
 pub(super) enum EncodedColumn {
     Chunk(Box<ArrowColumnChunk>),
-    Constant(Box<(Bytes, ColumnCloseResult)>),
+    Ready(Box<Encoded>),
 }
 
 /// A column of a row group in the making.
@@ -131,6 +134,7 @@ enum State {
     Empty,
     /// Every row has this text.
     Same(String),
+    Texts(TextWriter),
     Begun(Box<ArrowColumnWriter>),
 }
 
@@ -140,7 +144,7 @@ impl ColumnWriter<'_> {
         let flat = self.encoder.descriptor.max_rep_level() == 0;
         let null = flat && array.null_count() == array.len();
         match &self.state {
-            State::Begun(_) => {}
+            State::Begun(_) | State::Texts(_) => {}
             State::Empty if null => return Ok(()),
             State::Empty if before == 0 => {
                 if let Some(text) = array.as_string_opt::<i32>().and_then(constant::only_text) {
@@ -153,34 +157,54 @@ impl ColumnWriter<'_> {
             }
             State::Empty | State::Same(_) => {}
         }
-        if !matches!(self.state, State::Begun(_)) {
-            let rows = usize::try_from(before).unwrap_or(usize::MAX);
-            let earlier: ArrayRef = match &self.state {
-                State::Same(text) => Arc::new(StringArray::new_repeated(text, rows)),
-                _ => new_null_array(self.encoder.field.data_type(), rows),
-            };
-            self.state = State::Begun(Box::new(self.encoder.writer(array)?));
-            if rows > 0 {
-                self.encode(&earlier)?;
-            }
+        if !matches!(self.state, State::Begun(_) | State::Texts(_)) {
+            self.begin(array, usize::try_from(before).unwrap_or(usize::MAX))?;
         }
         self.encode(array)
     }
 
+    /// Ends the time in which nothing had to be encoded, and writes those rows.
+    fn begin(&mut self, array: &ArrayRef, before: usize) -> Result<()> {
+        let same = match &self.state {
+            State::Same(text) => Some(text.as_str()),
+            _ => None,
+        };
+        if self.encoder.kind == Kind::Text {
+            let mut texts = TextWriter::new(self.encoder.repeats, self.encoder.descriptor.max_def_level() > 0);
+            texts.repeat(same, before)?;
+            self.state = State::Texts(texts);
+            return Ok(());
+        }
+        self.state = State::Begun(Box::new(self.encoder.writer(array)?));
+        if before > 0 {
+            self.encode(&new_null_array(self.encoder.field.data_type(), before))?;
+        }
+        Ok(())
+    }
+
     fn encode(&mut self, array: &ArrayRef) -> Result<()> {
-        let State::Begun(writer) = &mut self.state else { return Ok(()) };
-        compute_leaves(&self.encoder.field, array)?.iter().try_for_each(|leaf| writer.write(leaf))
+        match &mut self.state {
+            State::Begun(writer) => {
+                compute_leaves(&self.encoder.field, array)?.iter().try_for_each(|leaf| writer.write(leaf))
+            }
+            State::Texts(texts) => match array.as_string_opt::<i32>() {
+                Some(array) => texts.write(array),
+                None => Err(ParquetError::General(format!("{} where texts should be", array.data_type()))),
+            },
+            State::Empty | State::Same(_) => Ok(()),
+        }
     }
 
     /// The encoded column.
     pub(super) fn finish(self, rows: u64) -> Result<EncodedColumn> {
         let descriptor = &self.encoder.descriptor;
-        let constant = match self.state {
+        let ready = match self.state {
+            State::Texts(texts) => texts.finish(descriptor)?,
             State::Begun(writer) => return writer.close().map(|chunk| EncodedColumn::Chunk(Box::new(chunk))),
             State::Same(text) => constant::text_chunk(descriptor, &text, rows)?,
             State::Empty => constant::null_chunk(descriptor, rows)?,
         };
-        Ok(EncodedColumn::Constant(Box::new(constant)))
+        Ok(EncodedColumn::Ready(Box::new(ready)))
     }
 }
 

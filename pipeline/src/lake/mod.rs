@@ -7,9 +7,12 @@
 mod column;
 mod commit;
 mod constant;
+mod hybrid;
 pub(crate) mod marks;
+mod pages;
 pub(crate) mod parquet;
 mod stats;
+mod text;
 mod upkeep;
 
 use std::path::Path;

@@ -125,9 +125,7 @@ impl FileWriter {
         for chunk in group.chunks {
             match chunk {
                 EncodedColumn::Chunk(chunk) => chunk.append_to_row_group(&mut row_group).map_err(failed)?,
-                EncodedColumn::Constant(constant) => {
-                    row_group.append_column(&constant.0, constant.1).map_err(failed)?
-                }
+                EncodedColumn::Ready(ready) => row_group.append_column(&ready.0, ready.1).map_err(failed)?,
             }
         }
         row_group.close().map_err(failed)?;

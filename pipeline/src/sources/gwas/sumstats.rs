@@ -1,5 +1,7 @@
 //! Summary statistics of any tool: one row a variant, understood by the names of its columns.
 
+mod blocks;
+
 use std::borrow::Cow;
 
 use generel_schemas::tables::GWAS_ASSOCIATIONS;
@@ -7,7 +9,7 @@ use generel_schemas::{RejectReason, Table};
 
 use super::super::output::{Association, Output};
 use super::super::recognize::{Head, Likeness};
-use super::super::text::delimited::{Delimited, Kept, Refused, Row, RowParser, Taken};
+use super::super::text::delimited::{Block, Delimited, Kept, Refused, Row, RowParser, Taken};
 use super::super::{Found, InputFile, ReadOptions, Reader, Source};
 use super::cells::{hole, needed, optional, signed, stated};
 use super::columns::{Columns, Role};
@@ -249,6 +251,10 @@ impl Rows {
 }
 
 impl RowParser for Rows {
+    fn block(&self, block: &Block<'_>, out: &mut Output, one: &mut dyn FnMut(usize, &mut Output)) -> u64 {
+        self.take(block, out, one)
+    }
+
     fn row(&self, row: &Row<'_>, out: &mut Output) -> Kept {
         if let Some(test) = row.text(self.test)
             && test != "ADD"

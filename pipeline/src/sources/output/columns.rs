@@ -1,6 +1,7 @@
 //! Columns in the making. Unlike Arrow's builders they cost nothing while they hold only NULLs, which is what most
 //! columns of most files are, and grow in one step to what a chunk usually holds.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -13,6 +14,25 @@ use arrow::datatypes::{DataType, TimestampMicrosecondType};
 const USUAL_ROWS: usize = 8192;
 /// Bytes of text for which a column makes room a row.
 const USUAL_TEXT: usize = 12;
+
+/// Values for several rows of a column.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Many<'a, T> {
+    /// The same in every row.
+    Same(T),
+    /// One a row.
+    Each(&'a [T]),
+}
+
+impl<'a, T: Copy> Many<'a, T> {
+    /// Those of some of the rows.
+    pub(crate) fn slice(self, rows: Range<usize>) -> Self {
+        match self {
+            Self::Same(value) => Self::Same(value),
+            Self::Each(values) => Self::Each(&values[rows]),
+        }
+    }
+}
 
 /// Which rows have values. Nothing is kept while all or none have.
 #[derive(Default)]
@@ -42,6 +62,27 @@ impl Validity {
             None => {}
         }
         self.rows += 1;
+    }
+
+    /// As many rows with values.
+    fn values(&mut self, rows: usize) {
+        match &mut self.bits {
+            Some(bits) => bits.append_n(rows, true),
+            None if self.values < self.rows => self.begin().append_n(rows, true),
+            None => {}
+        }
+        self.rows += rows;
+        self.values += rows;
+    }
+
+    /// As many rows without.
+    fn nulls(&mut self, rows: usize) {
+        match &mut self.bits {
+            Some(bits) => bits.append_n(rows, false),
+            None if self.values > 0 => self.begin().append_n(rows, false),
+            None => {}
+        }
+        self.rows += rows;
     }
 
     /// So far all rows were alike.
@@ -89,6 +130,27 @@ impl<T: ArrowPrimitiveType> Numbers<T> {
         }
     }
 
+    /// Adds several rows.
+    pub(super) fn extend(&mut self, rows: usize, many: Many<'_, Option<T::Native>>) {
+        match many {
+            Many::Same(None) => {
+                if self.validity.values > 0 {
+                    self.values.resize(self.values.len() + rows, T::Native::default());
+                }
+                self.validity.nulls(rows);
+            }
+            Many::Same(value) => (0..rows).for_each(|_| self.push(value)),
+            Many::Each(values) if values.iter().all(Option::is_some) && !values.is_empty() => {
+                if self.validity.values == 0 {
+                    self.begin();
+                }
+                self.values.extend(values.iter().map(|value| value.unwrap_or_default()));
+                self.validity.values(values.len());
+            }
+            Many::Each(values) => values.iter().for_each(|value| self.push(*value)),
+        }
+    }
+
     /// Room for the usual, and a place for each NULL so far.
     #[cold]
     fn begin(&mut self) {
@@ -118,6 +180,11 @@ impl Moments {
         self.0.push(value);
     }
 
+    /// Adds several rows.
+    pub(super) fn extend(&mut self, rows: usize, many: Many<'_, Option<i64>>) {
+        self.0.extend(rows, many);
+    }
+
     pub(super) fn finish(mut self) -> ArrayRef {
         if self.0.validity.values == 0 {
             self.0.begin();
@@ -134,6 +201,14 @@ pub(super) struct Truths(Vec<Option<bool>>);
 impl Truths {
     pub(super) fn push(&mut self, value: Option<bool>) {
         self.0.push(value);
+    }
+
+    /// Adds several rows.
+    pub(super) fn extend(&mut self, rows: usize, many: Many<'_, Option<bool>>) {
+        match many {
+            Many::Same(value) => self.0.extend(std::iter::repeat_n(value, rows)),
+            Many::Each(values) => self.0.extend_from_slice(values),
+        }
     }
 
     pub(super) fn finish(self) -> ArrayRef {
@@ -160,6 +235,21 @@ impl Texts {
             return;
         }
         self.push_other(value);
+    }
+
+    /// Adds several rows.
+    pub(super) fn extend(&mut self, rows: usize, many: Many<'_, Option<&str>>) {
+        match (many, &mut self.same) {
+            (Many::Same(None), None) => {
+                if self.validity.values > 0 {
+                    self.offsets.resize(self.offsets.len() + rows, self.text.len() as i32);
+                }
+                self.validity.nulls(rows);
+            }
+            (Many::Same(Some(text)), Some((same, count))) if same == text => *count += rows,
+            (Many::Same(value), _) => (0..rows).for_each(|_| self.push(value)),
+            (Many::Each(values), _) => values.iter().for_each(|value| self.push(*value)),
+        }
     }
 
     #[inline]
@@ -238,6 +328,18 @@ mod tests {
                 moments.push(*value);
                 truths.push(value.map(|v| v > 0));
             }
+            let (mut many, mut spelled) = (Numbers::<Int64Type>::default(), Texts::default());
+            for part in values.chunk_by(|a, b| a.is_some() == b.is_some()) {
+                let rows: Vec<_> = part.iter().map(|v| v.map(|v| ["", "é", "same"][v as usize])).collect();
+                let alike = rows.iter().all(|row| *row == rows[0]);
+                spelled.extend(rows.len(), if alike { Many::Same(rows[0]) } else { Many::Each(&rows) });
+                let alike = part.iter().all(|row| *row == part[0]);
+                many.extend(part.len(), if alike { Many::Same(part[0]) } else { Many::Each(part) });
+            }
+            prop_assert_eq!(many.finish().as_primitive::<Int64Type>().iter().collect::<Vec<_>>(), values.clone());
+            let spelled = spelled.finish();
+            let expected: Vec<_> = values.iter().map(|v| v.map(|v| ["", "é", "same"][v as usize])).collect();
+            prop_assert_eq!(spelled.as_string::<i32>().iter().collect::<Vec<_>>(), expected);
             let found = numbers.finish();
             prop_assert_eq!(found.as_primitive::<Int64Type>().iter().collect::<Vec<_>>(), values.clone());
             let found = moments.finish();

@@ -3,12 +3,14 @@
 mod columns;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use arrow::array::{ArrayRef, StringBuilder};
 use arrow::datatypes::{Date32Type, Float64Type, Int32Type, Int64Type};
 use generel_schemas::Table;
 use generel_schemas::tables::{CONCEPT_NAMES, CONCEPTS, GWAS_ASSOCIATIONS, KG_EDGES, NameType, PATIENT_EVENTS};
 
+pub(crate) use self::columns::Many;
 use self::columns::{Moments, Numbers, Texts, Truths};
 use super::{Chunk, Nulled, batch};
 use crate::Result;
@@ -63,6 +65,11 @@ impl Output {
         self.associations.get_or_insert_default().push(row);
     }
 
+    /// Rows of `gwas_associations`, column by column.
+    pub(crate) fn associations(&mut self, rows: usize, columns: &AssociationColumns<'_>) {
+        self.associations.get_or_insert_default().extend(rows, columns);
+    }
+
     /// Counts an optional value that was there but could not be read.
     #[cold]
     pub(crate) fn hole(&mut self, column: &'static str) {
@@ -115,14 +122,35 @@ impl Output {
     }
 }
 
-/// Declares a row type and the builder of its columns, in the order of the table's columns without the engine's.
+/// Declares a row type, the columns of several rows, and the builder of columns, in the order of the table's columns
+/// without the engine's.
 macro_rules! rows {
-    ($(#[$doc:meta])* $row:ident, $builder:ident: $($field:ident: $type:ty => $array:ty),+ $(,)?) => {
+    ($(#[$doc:meta])* $row:ident, $many:ident, $builder:ident: $($field:ident: $type:ty => $array:ty),+ $(,)?) => {
         $(#[$doc])*
         #[derive(Debug, Default, Clone, Copy)]
         #[allow(missing_docs, reason = "the table's schema documents its columns")]
         pub(crate) struct $row<'a> {
             $(pub(crate) $field: $type,)+
+        }
+
+        /// Several of them, column by column.
+        #[allow(dead_code, reason = "only some formats read whole columns")]
+        #[derive(Clone, Copy)]
+        pub(crate) struct $many<'a> {
+            $(pub(crate) $field: Many<'a, $type>,)+
+        }
+
+        #[allow(dead_code, reason = "only some formats read whole columns")]
+        impl<'a> $many<'a> {
+            /// Every row the same.
+            pub(crate) fn same(row: $row<'a>) -> Self {
+                Self { $($field: Many::Same(row.$field),)+ }
+            }
+
+            /// Some of the rows.
+            pub(crate) fn slice(&self, rows: Range<usize>) -> Self {
+                Self { $($field: self.$field.slice(rows.clone()),)+ }
+            }
         }
 
         #[derive(Default)]
@@ -136,6 +164,11 @@ macro_rules! rows {
                 $(self.$field.push(row.$field);)+
             }
 
+            #[allow(dead_code, reason = "only some formats read whole columns")]
+            fn extend(&mut self, rows: usize, columns: &$many<'_>) {
+                $(self.$field.extend(rows, columns.$field);)+
+            }
+
             fn finish(self: Box<Self>) -> Vec<ArrayRef> {
                 vec![$(self.$field.finish(),)+]
             }
@@ -145,7 +178,7 @@ macro_rules! rows {
 
 rows! {
     /// A row of `concepts`.
-    Concept, Concepts:
+    Concept, ConceptColumns, Concepts:
     code: Option<&'a str> => Texts,
     curie: Option<&'a str> => Texts,
     name: Option<&'a str> => Texts,
@@ -156,7 +189,7 @@ rows! {
 
 rows! {
     /// A row of `kg_edges`.
-    Edge, Edges:
+    Edge, EdgeColumns, Edges:
     subject: Option<&'a str> => Texts,
     subject_name: Option<&'a str> => Texts,
     subject_category: Option<&'a str> => Texts,
@@ -170,7 +203,7 @@ rows! {
 
 rows! {
     /// A row of `patient_events`. `person_id` is a pseudonym already.
-    Event, Events:
+    Event, EventColumns, Events:
     person_id: Option<&'a str> => Texts,
     event_table: Option<&'a str> => Texts,
     event_date: Option<i32> => Numbers<Date32Type>,
@@ -186,7 +219,7 @@ rows! {
 
 rows! {
     /// A row of `gwas_associations`.
-    Association, Associations:
+    Association, AssociationColumns, Associations:
     study_id: Option<&'a str> => Texts,
     trait_name: Option<&'a str> => Texts,
     trait_curie: Option<&'a str> => Texts,

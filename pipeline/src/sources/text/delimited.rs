@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Mutex};
 
+pub(crate) use super::block::Block;
 pub(crate) use super::header::{Delimiter, Dialect, Header};
 pub(crate) use super::row::{Kept, Refused, Row, RowParser, Taken};
 

@@ -1,5 +1,6 @@
 //! Tables that are read by the row: where rows begin and end, and what stands in their fields.
 
+mod block;
 pub(super) mod delimited;
 mod header;
 pub(super) mod lines;

@@ -5,6 +5,7 @@ use generel_schemas::{RejectReason, RejectedRow};
 
 use super::super::output::Output;
 use super::super::{Chunk, ChunkReader};
+use super::block::Block;
 use super::header::{Delimiter, Dialect, Header};
 use super::parquet::ParquetFile;
 use super::quoted::{self, End};
@@ -27,22 +28,25 @@ pub(super) struct Parser<R> {
 struct Pass<'a, R> {
     parser: &'a Parser<R>,
     out: Output,
+    fates: Fates<'a, R>,
+}
+
+/// What becomes of rows that are looked at one by one.
+struct Fates<'a, R> {
+    parser: &'a Parser<R>,
     chunk: Chunk,
 }
 
 impl<R: RowParser> SlabParser for Parser<R> {
     fn parse(&self, slab: &Slab<'_>) -> Result<Chunk> {
-        let mut pass = Pass { parser: self, out: Output::default(), chunk: Chunk::default() };
+        let mut pass = Pass::new(self);
         match (self.dialect.delimiter, slab.quote) {
             (Delimiter::Byte(delimiter), Some(quote)) if memchr::memchr(quote, slab.bytes).is_some() => {
                 pass.quoted(slab, delimiter, quote);
             }
             (delimiter, _) => pass.plain(slab, delimiter),
         }
-        let Pass { mut out, mut chunk, .. } = pass;
-        self.rows.finish(&mut out, &mut chunk)?;
-        out.finish_into(&mut chunk)?;
-        Ok(chunk)
+        pass.finish()
     }
 }
 
@@ -65,7 +69,7 @@ impl<R: RowParser> Parser<R> {
     /// When the file cannot be read on.
     pub(super) fn columnar(&self, file: &mut ParquetFile) -> Result<Option<Chunk>> {
         let Some((first_row, columns)) = file.next_texts()? else { return Ok(None) };
-        let mut pass = Pass { parser: self, out: Output::default(), chunk: Chunk::default() };
+        let mut pass = Pass::new(self);
         let (mut text, mut fields) = (String::new(), Vec::new());
         for row in 0..columns.first().map_or(0, Array::len) {
             text.clear();
@@ -77,15 +81,24 @@ impl<R: RowParser> Parser<R> {
             }
             pass.row(Some(&text), text.as_bytes(), &fields, first_row + row as u64, true);
         }
-        let Pass { mut out, mut chunk, .. } = pass;
-        self.rows.finish(&mut out, &mut chunk)?;
-        out.finish_into(&mut chunk)?;
-        Ok(Some(chunk))
+        pass.finish().map(Some)
     }
 }
 
-impl<R: RowParser> Pass<'_, R> {
-    /// Rows without quotes: every separator of the slab is found in one pass, then the rows are cut between them.
+impl<'a, R: RowParser> Pass<'a, R> {
+    fn new(parser: &'a Parser<R>) -> Self {
+        Self { parser, out: Output::default(), fates: Fates { parser, chunk: Chunk::default() } }
+    }
+
+    fn finish(self) -> Result<Chunk> {
+        let Self { parser, mut out, fates: Fates { mut chunk, .. } } = self;
+        parser.rows.finish(&mut out, &mut chunk)?;
+        out.finish_into(&mut chunk)?;
+        Ok(chunk)
+    }
+
+    /// Rows without quotes: every separator of the slab is found in one pass, then the rows are cut between them. Those
+    /// with as many fields as the header go to the format in blocks.
     fn plain(&mut self, slab: &Slab<'_>, delimiter: Delimiter) {
         let bytes = slab.bytes;
         let whole = std::str::from_utf8(bytes).ok();
@@ -98,9 +111,25 @@ impl<R: RowParser> Pass<'_, R> {
         if !terminated {
             positions.push(bytes.len() as u32);
         }
-        let mut fields: Vec<(u32, u32)> = Vec::with_capacity(self.parser.header.names.len() + 1);
+        let columns = self.parser.header.names.len();
+        let mut fields: Vec<(u32, u32)> = Vec::with_capacity(columns + 1);
         let (mut line_start, mut field_start, mut line) = (0u32, 0u32, slab.first_line);
-        for end in positions {
+        let mut at = 0;
+        while let Some(end) = positions.get(at).copied() {
+            if fields.is_empty()
+                && delimiter != Delimiter::Blanks
+                && let Some(text) = whole.filter(|_| terminated)
+                && let Some(block) = Block::of(text, line_start, line, &positions[at..], columns)
+            {
+                let rows = block.rows();
+                self.block(&block);
+                at += rows * columns;
+                line += rows as u64;
+                line_start = positions[at - 1] + 1;
+                field_start = line_start;
+                continue;
+            }
+            at += 1;
             let ends_line = bytes.get(end as usize).is_none_or(|b| *b == b'\n');
             let mut field_end = end;
             if ends_line && end > field_start && bytes[end as usize - 1] == b'\r' {
@@ -129,8 +158,8 @@ impl<R: RowParser> Pass<'_, R> {
         }
     }
 
-    /// Rows of which some have quotes: every separator and quote is found in one pass; rows without quotes are cut as
-    /// they stand, the others are read character by character into a text without them.
+    /// Rows of which some have quotes: every separator and quote is found in one pass. Rows are cut as they stand, but
+    /// for those with a quote inside of a field, which are read into a text without.
     fn quoted(&mut self, slab: &Slab<'_>, delimiter: u8, quote: u8) {
         let (bytes, mut at, mut line) = (slab.bytes, 0, slab.first_line);
         let whole = std::str::from_utf8(bytes).ok();
@@ -140,33 +169,15 @@ impl<R: RowParser> Pass<'_, R> {
         let mut marks = positions.as_slice();
         while at < bytes.len() {
             fields.clear();
-            let mut start = at;
-            let plain = marks.iter().position(|mark| {
-                let mark = *mark as usize;
-                match bytes[mark] {
-                    byte if byte == delimiter => {
-                        fields.push(((start - at) as u32, (mark - at) as u32));
-                        start = mark + 1;
-                        false
-                    }
-                    // A line break or a quote ends the search.
-                    _ => true,
-                }
-            });
-            if let Some(found) = plain
-                && bytes[marks[found] as usize] == b'\n'
-            {
-                let end = marks[found] as usize;
-                let to = if end > start && bytes[end - 1] == b'\r' { end - 1 } else { end };
-                fields.push(((start - at) as u32, (to - at) as u32));
-                let raw = &bytes[at..to];
+            if let Some(cut) = quoted::cut(bytes, at, marks, delimiter, quote, &mut fields) {
+                let raw = &bytes[at..cut.end];
                 if fields.len() > 1 || !raw.trim_ascii().is_empty() {
-                    let text = whole.map_or_else(|| std::str::from_utf8(raw).ok(), |whole| whole.get(at..to));
+                    let text = whole.map_or_else(|| std::str::from_utf8(raw).ok(), |whole| whole.get(at..cut.end));
                     self.row(text, raw, &fields, line, true);
                 }
-                marks = &marks[found + 1..];
-                line += 1;
-                at = end + 1;
+                line += cut.lines;
+                at = marks[cut.marks - 1] as usize + 1;
+                marks = &marks[cut.marks..];
                 continue;
             }
             text.clear();
@@ -177,9 +188,9 @@ impl<R: RowParser> Pass<'_, R> {
             let starts = std::iter::once(0).chain(ends.iter().copied());
             fields.extend(starts.zip(ends.iter().copied()));
             if end == End::Unclosed {
-                self.chunk.rows_read += 1;
+                self.fates.chunk.rows_read += 1;
                 let refused = Refused::row(RejectReason::Malformed, "a quote is opened and never closed");
-                self.reject(refused, raw, None, line);
+                self.fates.reject(refused, raw, None, line);
             } else if !raw.is_empty() {
                 // Halves of a character in two fields would make a whole one where the fields meet.
                 let whole = |text: &&str| ends.iter().all(|end| text.is_char_boundary(*end as usize));
@@ -192,8 +203,34 @@ impl<R: RowParser> Pass<'_, R> {
         }
     }
 
+    fn block(&mut self, block: &Block<'_>) {
+        let mut fields = Vec::with_capacity(self.parser.header.names.len());
+        let one = &mut |row: usize, out: &mut Output| {
+            let (text, line) = block.cut(row, &mut fields);
+            self.fates.row(out, Some(text), text.as_bytes(), &fields, line, true);
+        };
+        let taken = self.parser.rows.block(block, &mut self.out, one);
+        self.fates.chunk.rows_read += taken;
+        self.fates.chunk.rows_taken += taken;
+    }
+
     #[inline]
     fn row(&mut self, text: Option<&str>, raw: &[u8], fields: &[(u32, u32)], line: u64, whole_line: bool) {
+        self.fates.row(&mut self.out, text, raw, fields, line, whole_line);
+    }
+}
+
+impl<R: RowParser> Fates<'_, R> {
+    #[inline]
+    fn row(
+        &mut self,
+        out: &mut Output,
+        text: Option<&str>,
+        raw: &[u8],
+        fields: &[(u32, u32)],
+        line: u64,
+        whole_line: bool,
+    ) {
         self.chunk.rows_read += 1;
         let (mut padded, columns) = (Vec::new(), self.parser.header.names.len());
         let fields = if self.parser.dialect.short_rows && fields.len() < columns {
@@ -206,7 +243,7 @@ impl<R: RowParser> Pass<'_, R> {
         let fate = match text {
             None => Err(Refused::row(RejectReason::InvalidUtf8, "the row is not UTF-8 text (see --encoding)")),
             Some(_) if fields.len() != columns => Err(self.miscounted(fields.len(), whole_line)),
-            Some(text) => self.parser.rows.row(&Row { text, fields, line }, &mut self.out),
+            Some(text) => self.parser.rows.row(&Row { text, fields, line }, out),
         };
         match fate {
             Ok(taken) => self.chunk.take(taken),

@@ -10,6 +10,68 @@ pub(crate) enum End {
     Unclosed,
 }
 
+/// A row that was cut as it stands.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// Where its text ends, before the line break.
+    pub(crate) end: usize,
+    /// Marks up to its line break, that included.
+    pub(crate) marks: usize,
+    /// Lines that it goes over.
+    pub(crate) lines: u64,
+}
+
+/// Cuts the row that begins at `start`, if each of its fields stands whole between its quotes or without any: where
+/// each is, from `start`. `marks` are where delimiters, quotes and line breaks stand from `start` on. `None` for rows
+/// that [`row`] has to read: a quote within a field, text behind a closing one, no line break at the end.
+#[inline]
+pub(crate) fn cut(
+    bytes: &[u8],
+    start: usize,
+    marks: &[u32],
+    delimiter: u8,
+    quote: u8,
+    fields: &mut Vec<(u32, u32)>,
+) -> Option<Cut> {
+    let (mut from, mut lines, mut at) = (start, 1, 0);
+    loop {
+        let mut mark = *marks.get(at)? as usize;
+        at += 1;
+        // The field's text, and where its separator is.
+        let (mut begin, mut end) = (from, mark);
+        if mark == from && bytes[mark] == quote {
+            begin = from + 1;
+            loop {
+                mark = *marks.get(at)? as usize;
+                at += 1;
+                if bytes[mark] == quote {
+                    break;
+                }
+                lines += u64::from(bytes[mark] == b'\n');
+            }
+            end = mark;
+            mark = *marks.get(at)? as usize;
+            at += 1;
+            let behind = &bytes[end + 1..mark];
+            if !behind.is_empty() && (behind != b"\r" || bytes[mark] != b'\n') {
+                return None;
+            }
+        } else if bytes[mark] == b'\n' && end > begin && bytes[end - 1] == b'\r' {
+            end -= 1;
+        }
+        fields.push(((begin - start) as u32, (end - start) as u32));
+        match bytes[mark] {
+            b'\n' => {
+                let text = &bytes[start..mark];
+                let end = start + text.strip_suffix(b"\r").unwrap_or(text).len();
+                return Some(Cut { end, marks: at, lines });
+            }
+            byte if byte == delimiter => from = mark + 1,
+            _ => return None,
+        }
+    }
+}
+
 /// Reads the row that begins at `start`: where the next one begins, and how it ended. Each field's text, without its
 /// quotes, is appended to `text`, and where it ends there to `ends`.
 ///
@@ -97,6 +159,28 @@ mod tests {
             let bytes = writer.into_inner().unwrap();
             let found: Vec<Vec<String>> = rows(&bytes).into_iter().map(|(fields, _)| fields).collect();
             prop_assert_eq!(found, table);
+        }
+
+        #[test]
+        fn what_is_cut_is_what_is_read(bytes in "([a é]{0,2}|\"[a,\n]{0,3}\"|\"\"|[,\n\r\"]){0,30}") {
+            let (bytes, mut at) = (bytes.as_bytes(), 0);
+            let mut marks = Vec::new();
+            super::super::split::separators_and_quotes(bytes, b',', b'"', &mut marks);
+            while at < bytes.len() {
+                let (mut text, mut ends, mut fields) = (Vec::new(), Vec::new(), Vec::new());
+                let (next, end) = row(bytes, at, b',', b'"', &mut text, &mut ends);
+                let behind = &marks[marks.partition_point(|mark| (*mark as usize) < at)..];
+                if let Some(cut) = cut(bytes, at, behind, b',', b'"', &mut fields) {
+                    prop_assert_eq!((behind[cut.marks - 1] as usize + 1, End::Line), (next, end));
+                    prop_assert_eq!(cut.lines, bytes[at..next].iter().filter(|b| **b == b'\n').count() as u64);
+                    let starts = std::iter::once(0).chain(ends.iter().copied());
+                    let read: Vec<&[u8]> = starts.zip(&ends).map(|(a, b)| &text[a as usize..*b as usize]).collect();
+                    let found: Vec<&[u8]> =
+                        fields.iter().map(|(a, b)| &bytes[at + *a as usize..at + *b as usize]).collect();
+                    prop_assert_eq!(found, read);
+                }
+                at = next;
+            }
         }
 
         #[test]

@@ -6,6 +6,7 @@ use generel_schemas::RejectReason;
 
 use super::super::Chunk;
 use super::super::output::Output;
+use super::block::Block;
 use crate::Result;
 
 /// What became of a row that was not refused.
@@ -53,6 +54,13 @@ pub(crate) trait RowParser: Send + Sync {
     /// # Errors
     /// Why the row cannot be taken.
     fn row(&self, row: &Row<'_>, out: &mut Output) -> Kept;
+
+    /// Appends what the rows of a block become, many at once where the format knows how; `one` takes a row by itself, as
+    /// [`RowParser::row`] does. How many were taken without `one`; the others must have gone through it, in order.
+    fn block(&self, block: &Block<'_>, out: &mut Output, one: &mut dyn FnMut(usize, &mut Output)) -> u64 {
+        (0..block.rows()).for_each(|row| one(row, out));
+        0
+    }
 
     /// Has the last word on the rows of a chunk, for formats that look at many rows at once.
     ///

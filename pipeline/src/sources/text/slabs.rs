@@ -1,7 +1,7 @@
 //! Slabs: pieces of a text file that hold whole rows, so that any thread can parse any of them.
 //!
-//! One thread reads, decompresses and cuts; what it does per byte is one search for the last line break and one count
-//! of line breaks.
+//! One thread reads, decompresses and cuts; what it does per byte is to count line breaks and quotes, while what it read
+//! is still in the processor's cache.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -14,6 +14,8 @@ use crate::{Error, Result};
 pub(crate) const SLAB_BYTES: usize = 8 << 20;
 /// What a row may hold at most; a longer one is an error of the whole file: it is not the text it claims to be.
 const MAX_ROW_BYTES: usize = 64 << 20;
+/// Bytes read at a time.
+const BLOCK_BYTES: usize = 128 << 10;
 /// Bytes parsed at a time: their rows stay in the processor's cache until they are encoded.
 const PIECE_BYTES: usize = 512 << 10;
 
@@ -67,12 +69,37 @@ pub(crate) struct Slabs {
     /// What was read beyond the last cut.
     rest: Vec<u8>,
     ended: bool,
+    /// Line breaks and quotes in what was read and not handed out.
+    counts: Counts,
+}
+
+/// How often two bytes occur.
+#[derive(Debug, Default, Clone, Copy)]
+struct Counts {
+    breaks: usize,
+    quotes: usize,
+}
+
+impl Counts {
+    fn of(bytes: &[u8], quote: Option<u8>) -> Self {
+        let count = |byte| memchr::memchr_iter(byte, bytes).count();
+        Self { breaks: count(b'\n'), quotes: quote.map_or(0, count) }
+    }
 }
 
 impl Slabs {
     /// Slabs of what `input` still has; `next_line` is the line that comes next.
     pub(crate) fn new(input: Box<dyn Read + Send>, path: PathBuf, next_line: u64, quote: Option<u8>) -> Self {
-        Self { input, path, quote, slab_bytes: SLAB_BYTES, next_line, rest: Vec::new(), ended: false }
+        Self {
+            input,
+            path,
+            quote,
+            slab_bytes: SLAB_BYTES,
+            next_line,
+            rest: Vec::new(),
+            ended: false,
+            counts: Counts::default(),
+        }
     }
 
     /// With slabs of another size.
@@ -101,7 +128,7 @@ impl Slabs {
             if self.ended {
                 break buffer.len();
             }
-            match cut_before(buffer, self.quote) {
+            match cut_before(buffer, self.quote, self.counts.quotes) {
                 Some(at) => break at,
                 None if buffer.len() > MAX_ROW_BYTES => {
                     let message = "the line is longer than 64 MiB; is this a text file?";
@@ -119,22 +146,22 @@ impl Slabs {
         if buffer.is_empty() {
             return Ok(None);
         }
-        let first_line = self.next_line;
-        self.next_line += memchr::memchr_iter(b'\n', buffer).count() as u64;
+        let (first_line, rest) = (self.next_line, Counts::of(&self.rest, self.quote));
+        self.next_line += (self.counts.breaks - rest.breaks) as u64;
+        self.counts = rest;
         Ok(Some(first_line))
     }
 
     fn fill(&mut self, buffer: &mut Vec<u8>, wanted: usize) -> Result<()> {
-        if buffer.len() >= wanted || self.ended {
-            return Ok(());
+        while buffer.len() < wanted && !self.ended {
+            let (before, missing) = (buffer.len(), (wanted - buffer.len()).min(BLOCK_BYTES));
+            let read = (&mut self.input).take(missing as u64).read_to_end(buffer);
+            let found = Counts::of(&buffer[before..], self.quote);
+            self.counts.breaks += found.breaks;
+            self.counts.quotes += found.quotes;
+            let read = read.map_err(|e| Error::read(&self.path, self.next_line + self.counts.breaks as u64, e))?;
+            self.ended = read < missing;
         }
-        let missing = (wanted - buffer.len()) as u64;
-        let read = (&mut self.input).take(missing).read_to_end(buffer);
-        let read = read.map_err(|e| {
-            let lines = memchr::memchr_iter(b'\n', buffer).count() as u64;
-            Error::read(&self.path, self.next_line + lines, e)
-        })?;
-        self.ended = (read as u64) < missing;
         Ok(())
     }
 }
@@ -147,12 +174,12 @@ pub struct SlabReader {
     pub(crate) recognized: Option<String>,
 }
 
-/// The end of the last whole row. A line break between an odd number of quotes ends none; where no other is found in
+/// The end of the last whole row in a buffer with so many quotes. A line break between an odd number of quotes ends none; where no other is found in
 /// all of the buffer, a quote was never closed and any line break must do.
-fn cut_before(buffer: &[u8], quote: Option<u8>) -> Option<usize> {
+fn cut_before(buffer: &[u8], quote: Option<u8>, quotes: usize) -> Option<usize> {
     let last = memchr::memrchr(b'\n', buffer)?;
     let Some(quote) = quote else { return Some(last + 1) };
-    let mut quotes_before = memchr::memchr_iter(quote, buffer).count();
+    let mut quotes_before = quotes;
     let (mut end, mut behind) = (last, buffer.len());
     loop {
         quotes_before -= memchr::memchr_iter(quote, &buffer[end..behind]).count();
