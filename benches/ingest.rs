@@ -3,8 +3,9 @@
 //! Generates a file, then in one run: reading it decompressed and nothing else (the ceiling), `generel ingest` to a new
 //! lake, and Polars and DuckDB writing typed, validated Parquet from the same file (`benches/peers.py`; needs
 //! `pip install -r benches/requirements.txt`, GENEREL_BENCH_PYTHON names the interpreter). GENEREL_BENCH_BINARY names
-//! another `generel` than the one just built, such as the one installed. Each is run three times, the
-//! best counts. Prints rows per second, the ratio to each peer, CPU seconds and peak memory.
+//! another `generel` than the one just built, such as the one installed. They take turns, five times, so that what else
+//! the machine does meets all of them; the best run of each counts, and beside the ratio of those stands the median of
+//! the ratios turn by turn. Prints rows per second, CPU seconds and peak memory too.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
@@ -15,7 +16,7 @@ use std::time::Instant;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-const RUNS: usize = 3;
+const TURNS: usize = 5;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
@@ -32,7 +33,10 @@ fn main() {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("ingest-{rows}"));
     fs::create_dir_all(&folder).expect("a folder for the files");
     println!("{rows} rows, {} cores", std::thread::available_parallelism().map_or(1, usize::from));
-    println!("{:<34}{:>12}{:>14}{:>9}{:>9}{:>9}", "", "M rows/s", "ratio of ours", "wall s", "CPU s", "MB RSS");
+    println!(
+        "{:<34}{:>12}{:>14}{:>9}{:>9}{:>9}{:>9}",
+        "", "M rows/s", "ratio of ours", "median", "wall s", "CPU s", "MB RSS"
+    );
     if wanted("gwas") {
         let plain = folder.join("sumstats.tsv");
         make(&plain, |out| sumstats(out, rows));
@@ -66,42 +70,49 @@ struct Cost {
 fn compare(format: &str, schema: &str, file: &Path, rows: u64, extra: &[&str]) {
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let lake = file.with_extension("lake");
-    let ours = best(|| {
+    let parquet = file.with_extension("parquet");
+    let python = std::env::var("GENEREL_BENCH_PYTHON").unwrap_or_else(|_| "python3".to_string());
+    let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/peers.py");
+    let (mut ours, mut others) = (Vec::new(), [("polars", Vec::new()), ("duckdb", Vec::new())]);
+    for _ in 0..TURNS {
         let _ = fs::remove_dir_all(&lake);
         let mut command = timed(&std::env::var("GENEREL_BENCH_BINARY").unwrap_or(env!("CARGO_BIN_EXE_generel").into()));
         command.args(["ingest", "--format", format, "--source", "bench", "--lake"]).arg(&lake).args(extra).arg(file);
         command.env("GENEREL_PERSON_KEY", "benchmark benchmark");
-        command
-    })
-    .expect("generel ingest");
+        ours.push(run(command).expect("generel ingest"));
+        for (peer, costs) in &mut others {
+            let mut command = timed(&python);
+            command.arg(&peers).args([*peer, schema]).arg(file).arg(&parquet);
+            costs.extend(run(command));
+        }
+    }
     let _ = fs::remove_dir_all(&lake);
-    let line = |what: &str, cost: Cost| {
+    let _ = fs::remove_file(&parquet);
+    let fastest = |costs: &[Cost]| costs.iter().copied().min_by(|a, b| a.wall.total_cmp(&b.wall));
+    let our_best = fastest(&ours).expect("a turn");
+    let line = |what: &str, cost: Cost, median: Option<f64>| {
+        let ratio = if what == "generel" { String::new() } else { format!("{:.2}x", cost.wall / our_best.wall) };
         println!(
-            "{:<34}{:>12.2}{:>14}{:>9.2}{:>9.2}{:>9.0}",
+            "{:<34}{:>12.2}{ratio:>14}{:>9}{:>9.2}{:>9.2}{:>9.0}",
             format!("{name}: {what}"),
             rows as f64 / cost.wall / 1e6,
-            if what == "generel" { String::new() } else { format!("{:.2}x", cost.wall / ours.wall) },
+            median.map_or_else(String::new, |median| format!("{median:.2}x")),
             cost.wall,
             cost.cpu,
             cost.rss_mb
         );
     };
-    line("generel", ours);
-    line("reading alone (ceiling)", read_alone(file));
-    let python = std::env::var("GENEREL_BENCH_PYTHON").unwrap_or_else(|_| "python3".to_string());
-    let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/peers.py");
-    for peer in ["polars", "duckdb"] {
-        let cost = best(|| {
-            let mut command = timed(&python);
-            command.arg(&peers).args([peer, schema]).arg(file).arg(file.with_extension("parquet"));
-            command
-        });
-        match cost {
-            Some(cost) => line(peer, cost),
-            None => println!("{name}: {peer} is not there: pip install -r benches/requirements.txt"),
-        }
+    line("generel", our_best, None);
+    line("reading alone (ceiling)", read_alone(file), None);
+    for (peer, costs) in &others {
+        let Some(best) = fastest(costs).filter(|_| costs.len() == TURNS) else {
+            println!("{name}: {peer} is not there: pip install -r benches/requirements.txt");
+            continue;
+        };
+        let mut ratios: Vec<f64> = costs.iter().zip(&ours).map(|(theirs, ours)| theirs.wall / ours.wall).collect();
+        ratios.sort_by(f64::total_cmp);
+        line(peer, best, Some(ratios[TURNS / 2]));
     }
-    let _ = fs::remove_file(file.with_extension("parquet"));
 }
 
 /// GNU time tells what a process and its threads cost.
@@ -111,26 +122,22 @@ fn timed(program: &str) -> Command {
     command
 }
 
-fn best(mut command: impl FnMut() -> Command) -> Option<Cost> {
-    let mut all: Vec<Cost> = Vec::new();
-    for _ in 0..RUNS {
-        let output = command().output().ok()?;
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        if !output.status.success() {
-            eprintln!("{text}");
-            return None;
-        }
-        let line = text.lines().rev().find_map(|line| line.strip_prefix("COST "))?;
-        let numbers: Vec<f64> = line.split(' ').filter_map(|n| n.parse().ok()).collect();
-        let [wall, user, system, kilobytes] = numbers[..] else { return None };
-        all.push(Cost { wall, cpu: user + system, rss_mb: kilobytes / 1024.0 });
+fn run(mut command: Command) -> Option<Cost> {
+    let output = command.output().ok()?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    if !output.status.success() {
+        eprintln!("{text}");
+        return None;
     }
-    all.into_iter().min_by(|a, b| a.wall.total_cmp(&b.wall))
+    let line = text.lines().rev().find_map(|line| line.strip_prefix("COST "))?;
+    let numbers: Vec<f64> = line.split(' ').filter_map(|n| n.parse().ok()).collect();
+    let [wall, user, system, kilobytes] = numbers[..] else { return None };
+    Some(Cost { wall, cpu: user + system, rss_mb: kilobytes / 1024.0 })
 }
 
 /// Decompression by the program's own reader, and nothing else.
 fn read_alone(file: &Path) -> Cost {
-    let runs = (0..RUNS).map(|_| {
+    let runs = (0..TURNS).map(|_| {
         let began = Instant::now();
         let place = generel_pipeline::sources::Place::local(file);
         let (mut reader, mut buffer) = (place.reader(None).expect("the file opens"), vec![0; 1 << 20]);

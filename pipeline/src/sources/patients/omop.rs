@@ -16,7 +16,7 @@ use super::super::recognize::{Head, Likeness};
 use super::super::text::delimited::{Delimited, Delimiter, Dialect, Header, Kept, Refused, Row, RowParser, Taken};
 use super::super::text::values::{self, digits};
 use super::super::{Found, InputFile, Place, ReadOptions, Reader, Source};
-use crate::person::PersonKey;
+use super::folder::Persons;
 use crate::{Error, Result};
 
 /// Columns that identify a person, in every table.
@@ -85,8 +85,8 @@ impl Source for Omop {
             Some(place) => load_concepts(place, options)?,
             None => HashMap::new(),
         };
-        let (source, person_key) = (options.source.clone(), options.person_key.clone());
-        Ok(delimited.into_reader(Rows { table: layout.name(), columns, concepts, source, person_key }))
+        let persons = Persons::of(options);
+        Ok(delimited.into_reader(Rows { table: layout.name(), columns, concepts, persons }))
     }
 }
 
@@ -247,8 +247,7 @@ struct Rows {
     table: &'static str,
     columns: Columns,
     concepts: Concepts,
-    source: String,
-    person_key: PersonKey,
+    persons: Persons,
 }
 
 impl RowParser for Rows {
@@ -266,7 +265,7 @@ impl RowParser for Rows {
         let date = self.date(row)?;
         let source_concept = row.text(columns.source_concept_id).and_then(|text| text.parse::<i64>().ok());
         let concept = source_concept.and_then(|id| self.concept(id)).or_else(|| self.concept(concept_id));
-        let pseudonym = self.person_key.hex(&self.source, person);
+        let pseudonym = self.persons.pseudonym(person);
         let event = Event {
             person_id: Some(pseudonym.as_str()),
             event_table: Some(self.table),
@@ -319,6 +318,7 @@ mod tests {
 
     use super::super::super::{Chunk, testing};
     use super::*;
+    use crate::person::PersonKey;
 
     const HEADER: &str = "measurement_id,person_id,measurement_concept_id,measurement_date,measurement_datetime,\
                           value_as_number,unit_source_value,measurement_source_value,measurement_source_concept_id,\
