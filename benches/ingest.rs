@@ -72,7 +72,7 @@ fn compare(format: &str, schema: &str, file: &Path, rows: u64, extra: &[&str]) {
     let lake = file.with_extension("lake");
     let parquet = file.with_extension("parquet");
     let python = std::env::var("GENEREL_BENCH_PYTHON").unwrap_or_else(|_| "python3".to_string());
-    let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/peers.py");
+    let peers = Path::new("../benches/peers.py");
     let (mut ours, mut others) = (Vec::new(), [("polars", Vec::new()), ("duckdb", Vec::new())]);
     for _ in 0..TURNS {
         let _ = fs::remove_dir_all(&lake);

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::LazyLock;
 
 /// A folder of its own for a lake and files.
 pub struct Place {
@@ -108,7 +109,8 @@ pub fn pull(place: &Place) {
 
 /// The repository's folder.
 pub fn repository() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| std::fs::canonicalize("..").expect("the repository"));
+    &FOLDER
 }
 
 pub const OBO: &str = "format-version: 1.2\ndefault-namespace: toy\n\n\

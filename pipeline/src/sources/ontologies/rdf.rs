@@ -185,7 +185,7 @@ mod tests {
     }
 
     fn fixture(name: &str) -> Vec<u8> {
-        std::fs::read(format!("{}/../tests/fixtures/rdf/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+        std::fs::read(format!("../tests/fixtures/rdf/{name}")).unwrap()
     }
 
     fn reads(chunks: &[Chunk]) -> u64 {

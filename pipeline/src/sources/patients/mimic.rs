@@ -275,7 +275,7 @@ mod tests {
     }
 
     fn fixture() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/mimic-iv")
+        Path::new("../tests/fixtures/mimic-iv").to_path_buf()
     }
 
     #[test]
