@@ -82,7 +82,7 @@ fn compare(format: &str, schema: &str, file: &Path, rows: u64, extra: &[&str]) {
         ours.push(run(command).expect("generel ingest"));
         for (peer, costs) in &mut others {
             let mut command = timed(&python);
-            command.arg(&peers).args([*peer, schema]).arg(file).arg(&parquet);
+            command.arg(peers).args([*peer, schema]).arg(file).arg(&parquet);
             costs.extend(run(command));
         }
     }

@@ -2,6 +2,7 @@
 //! then: most columns of most files are NULL or the same text in all rows, and neither needs an encoder.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
@@ -50,8 +51,8 @@ pub(super) struct ColumnEncoder {
     field: FieldRef,
     descriptor: ColumnDescPtr,
     kind: Kind,
-    /// Whether its texts come again.
-    repeats: bool,
+    /// Whether a row group was met in which a dictionary of its texts did not pay.
+    plain: AtomicBool,
     /// `None` where the values decide.
     fixed: Option<Coding>,
     factory: OnceLock<ArrowRowGroupWriterFactory>,
@@ -64,10 +65,10 @@ impl ColumnEncoder {
             // Neighbours are near each other (positions, times, sizes), and what is packed needs no compression.
             Kind::Long | Kind::Timestamp => coding(false, false, true),
             Kind::Double => None,
-            Kind::Text | Kind::Int | Kind::Date => coding(column.repeats, true, false),
+            Kind::Text | Kind::Int | Kind::Date => coding(true, true, false),
             Kind::Bool | Kind::Float | Kind::Vector => coding(false, true, false),
         };
-        Self { field, descriptor, kind: column.kind, repeats: column.repeats, fixed, factory: OnceLock::new() }
+        Self { field, descriptor, kind: column.kind, plain: AtomicBool::new(false), fixed, factory: OnceLock::new() }
     }
 
     /// Begins a column of a row group.
@@ -170,7 +171,10 @@ impl ColumnWriter<'_> {
             _ => None,
         };
         if self.encoder.kind == Kind::Text {
-            let mut texts = TextWriter::new(self.encoder.repeats, self.encoder.descriptor.max_def_level() > 0);
+            let mut texts = TextWriter::new(
+                !self.encoder.plain.load(Ordering::Relaxed),
+                self.encoder.descriptor.max_def_level() > 0,
+            );
             texts.repeat(same, before)?;
             self.state = State::Texts(texts);
             return Ok(());
@@ -199,7 +203,12 @@ impl ColumnWriter<'_> {
     pub(super) fn finish(self, rows: u64) -> Result<EncodedColumn> {
         let descriptor = &self.encoder.descriptor;
         let ready = match self.state {
-            State::Texts(texts) => texts.finish(descriptor)?,
+            State::Texts(texts) => {
+                let (ready, paid) = texts.finish(descriptor)?;
+                // Row groups of a file are alike: the others need not try.
+                self.encoder.plain.fetch_or(!paid, Ordering::Relaxed);
+                ready
+            }
             State::Begun(writer) => return writer.close().map(|chunk| EncodedColumn::Chunk(Box::new(chunk))),
             State::Same(text) => constant::text_chunk(descriptor, &text, rows)?,
             State::Empty => constant::null_chunk(descriptor, rows)?,

@@ -21,6 +21,8 @@ use super::pages::{Encoded, Pages};
 const PAGE_BYTES: usize = 1 << 20;
 /// Longer bounds are cut.
 const BOUND_BYTES: usize = 64;
+/// Texts from which is learned whether a dictionary pays.
+const LEARNED: usize = 1000;
 /// A dictionary that takes more than this of what the texts would take has not paid.
 const WORTH: (usize, usize) = (3, 4);
 
@@ -31,8 +33,8 @@ pub(super) enum TextWriter {
 }
 
 impl TextWriter {
-    pub(super) fn new(repeats: bool, nullable: bool) -> Self {
-        if repeats { Self::Dictionary(Box::default()) } else { Self::Plain(Box::new(Plain::new(nullable))) }
+    pub(super) fn new(dictionary: bool, nullable: bool) -> Self {
+        if dictionary { Self::Dictionary(Box::default()) } else { Self::Plain(Box::new(Plain::new(nullable))) }
     }
 
     /// Adds so many rows of the same text, or of NULL.
@@ -65,11 +67,11 @@ impl TextWriter {
         Ok(())
     }
 
-    /// The column chunk.
-    pub(super) fn finish(self, column: &ColumnDescPtr) -> Result<Encoded> {
+    /// The column chunk, and whether a dictionary paid as far as can be told.
+    pub(super) fn finish(self, column: &ColumnDescPtr) -> Result<(Encoded, bool)> {
         match self {
             Self::Dictionary(dictionary) => dictionary.finish(column),
-            Self::Plain(plain) => plain.finish(column),
+            Self::Plain(plain) => plain.finish(column).map(|encoded| (encoded, false)),
         }
     }
 }
@@ -113,9 +115,8 @@ impl Dictionary {
         key
     }
 
-    fn finish(self, column: &ColumnDescPtr) -> Result<Encoded> {
+    fn finish(self, column: &ColumnDescPtr) -> Result<(Encoded, bool)> {
         let (nullable, count) = (column.max_def_level() > 0, self.ends.len());
-        let entries = (0..count as u32).map(|key| entry(&self.text, &self.ends, key));
         if (self.text.len() + 4 * count) * WORTH.1 > self.plain_bytes * WORTH.0 {
             let (mut plain, mut keys) = (Plain::new(nullable), self.keys.iter());
             for row in 0..self.levels.rows() {
@@ -125,10 +126,12 @@ impl Dictionary {
                     None => plain.null(),
                 }
             }
-            return plain.finish(column);
+            // Of a few rows nothing is to be learned.
+            let few = self.keys.len() < LEARNED;
+            return plain.finish(column).map(|encoded| (encoded, few));
         }
         let (mut bounds, mut page) = (Bounds::default(), Vec::with_capacity(self.text.len() + 4 * count));
-        for text in entries {
+        for text in (0..count as u32).map(|key| entry(&self.text, &self.ends, key)) {
             bounds.see(text);
             append(text, &mut page);
         }
@@ -142,7 +145,7 @@ impl Dictionary {
         page.push(width as u8);
         hybrid::values(&self.keys, width, &mut page);
         pages.data(page, self.levels.rows() as u64, Encoding::RLE_DICTIONARY)?;
-        pages.close(column, bounds.statistics(self.levels.nulls()))
+        Ok((pages.close(column, bounds.statistics(self.levels.nulls()))?, true))
     }
 }
 
@@ -297,7 +300,7 @@ mod tests {
                 writer.write(&StringArray::from(part.to_vec())).unwrap();
             }
         }
-        let (bytes, closed) = writer.finish(&column).unwrap();
+        let ((bytes, closed), _) = writer.finish(&column).unwrap();
         let mut group = file.next_row_group().unwrap();
         group.append_column(&bytes, closed).unwrap();
         group.close().unwrap();

@@ -10,8 +10,8 @@ pub const CONCEPT_NAMES: Table = Table {
 
 const COLUMNS: &[Column] = &[
     text("source", "the source's name as given at ingest"),
-    text("code", "the code as the source spells it").distinct(),
-    text("name", "the label or synonym").distinct(),
+    text("code", "the code as the source spells it"),
+    text("name", "the label or synonym"),
     text("name_type", "label, exact, narrow, broad, related or abbreviation"),
     text("language", "BCP 47 language tag"),
     INPUT_ID_COLUMN,

@@ -6,11 +6,11 @@ pub const CONCEPTS: Table =
 
 const COLUMNS: &[Column] = &[
     text("source", "the source's name as given at ingest"),
-    text("code", "the code as the source spells it").distinct(),
-    text("curie", "the code as a CURIE with the preferred prefix").distinct(),
-    optional("name", Kind::Text, "the label").distinct(),
+    text("code", "the code as the source spells it"),
+    text("curie", "the code as a CURIE with the preferred prefix"),
+    optional("name", Kind::Text, "the label"),
     optional("category", Kind::Text, "the source's own category or namespace"),
-    optional("definition", Kind::Text, "the textual definition").distinct(),
+    optional("definition", Kind::Text, "the textual definition"),
     column("obsolete", Kind::Bool, false, "whether the source has retired the code"),
     INPUT_ID_COLUMN,
 ];

@@ -11,6 +11,6 @@ pub const EMBEDDINGS: Table = Table {
 const COLUMNS: &[Column] = &[
     text("model_id", "hash over weights, tokenizer, pooling and text normalization"),
     text("kind", "text or snp"),
-    text("key", "the normalized text, or the rsID").distinct(),
+    text("key", "the normalized text, or the rsID"),
     column("vector", Kind::Vector, false, "the embedding, length 1 (L2)"),
 ];

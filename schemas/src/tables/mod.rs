@@ -71,16 +71,6 @@ pub struct Column {
     pub nullable: bool,
     /// What it means, with units.
     pub doc: &'static str,
-    /// Whether values are few and come again and again, so that a dictionary pays.
-    pub repeats: bool,
-}
-
-impl Column {
-    /// The same column with values that seldom repeat.
-    const fn distinct(mut self) -> Self {
-        self.repeats = false;
-        self
-    }
 }
 
 /// The types that the lake uses.
@@ -144,7 +134,7 @@ pub fn by_name(name: &str) -> Option<&'static Table> {
 }
 
 const fn column(name: &'static str, kind: Kind, nullable: bool, doc: &'static str) -> Column {
-    Column { name, kind, nullable, doc, repeats: true }
+    Column { name, kind, nullable, doc }
 }
 
 const fn text(name: &'static str, doc: &'static str) -> Column {

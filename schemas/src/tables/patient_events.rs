@@ -10,7 +10,7 @@ pub const PATIENT_EVENTS: Table = Table {
 
 const COLUMNS: &[Column] = &[
     text("source", "the source's name as given at ingest"),
-    text("person_id", "keyed hash of the source's person identifier").distinct(),
+    text("person_id", "keyed hash of the source's person identifier"),
     text("event_table", "the OMOP table: condition_occurrence, drug_exposure, measurement, observation, person …"),
     optional("event_date", Kind::Date, "start date of the event; birth date for person"),
     optional("event_datetime", Kind::Timestamp, "start of the event, UTC where the source states no zone"),

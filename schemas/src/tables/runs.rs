@@ -10,9 +10,9 @@ const COLUMNS: &[Column] = &[
     column("started_at", Kind::Timestamp, false, "start, UTC"),
     column("ended_at", Kind::Timestamp, false, "end, UTC"),
     text("status", "done, or done_with_rejects"),
-    text("inputs", "JSON: the input files, their hashes and their rows read, kept and rejected").distinct(),
-    text("outputs", "JSON: the tables written and their versions").distinct(),
-    text("counts", "JSON: rows by table").distinct(),
+    text("inputs", "JSON: the input files, their hashes and their rows read, kept and rejected"),
+    text("outputs", "JSON: the tables written and their versions"),
+    text("counts", "JSON: rows by table"),
     optional("model_id", Kind::Text, "the model used"),
     text("version", "version of generel"),
 ];
