@@ -53,6 +53,34 @@ fn every_bad_row_is_quarantined_with_its_reason() {
 }
 
 #[test]
+fn what_is_piped_in_is_taken_like_a_file() {
+    let place = Place::new();
+    let piped = |name: &str| {
+        let mut command = place.command(&["ingest", "--source", "s", "--study-id", "S1", "-"]);
+        command.stdin(std::fs::File::open(place.path(name)).expect("a file"));
+        crate::support::Ran::of(command)
+    };
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(ssf(&[GOOD, "1\t1\tA\tG\t0.1\t0.01\t0.3\t7\trs2"]).as_bytes()).expect("gzip");
+    place.write("a.gz", gzip.finish().expect("gzip"));
+    place.write("b.tsv", ssf(&["X\t2000\tac\tA\t-0.2\t0.02\t0.4\t0.5\trs7"]));
+    place.write("empty", "");
+    for (name, said) in
+        [("a.gz", "1 gwas_associations + 1 quarantined"), ("b.tsv", "1 gwas_associations"), ("a.gz", "already")]
+    {
+        let ran = piped(name);
+        assert!(ran.code == 0 && ran.stderr.contains(said) && ran.stderr.contains("stdin"), "{name}: {}", ran.stderr);
+    }
+    // Two contents are two inputs: neither replaces the other.
+    assert_eq!(place.rows("select rsid, study_id from gwas_associations order by rsid"), ["rs1,S1", "rs7,S1"]);
+    assert_eq!(place.value("select file || ':' || line from quarantine"), "stdin:3");
+    let ran = place.generel(&["quarantine", "reingest", "--source", "s"]);
+    assert!(ran.code == 2 && ran.stderr.contains("pipe it in again"), "{}", ran.stderr);
+    let ran = piped("empty");
+    assert!(ran.code == 1 && ran.stderr.contains("empty"), "{}", ran.stderr);
+}
+
+#[test]
 fn gzip_gives_the_same_rows_and_a_corrupt_one_gives_none() {
     let place = Place::new();
     let text = ssf(&[GOOD, "X\t2000\tacg\tA\t-0.2\t0.02\t0.4\t0.5\trs7"]);

@@ -22,6 +22,7 @@ const CONNECTION: &str = "GENEREL_CONNECTION";
   generel ingest --source ukb --reference GRCh38.fa GCST90293086.h.tsv.gz
   generel ingest --format sumstats --source meta --columns effect_allele=Inc,p_value=P.meta meta.txt.gz
   generel ingest --source ukb 'sumstats/*.tsv.bgz' s3://bucket/folder/
+  zcat meta.txt.gz | awk '$5 > 0.01' | generel ingest --format sumstats --source meta --study-id meta -
 
   GENEREL_CONNECTION=postgresql://etl@db/omop?schema=cdm PGPASSWORD=… generel ingest --format omop --source hospital
 
@@ -70,7 +71,7 @@ pub(super) struct IngestArgs {
     /// environment, as the password is (PGPASSWORD)
     #[arg(long, env = CONNECTION, hide_env_values = true, value_name = "URI")]
     connection: Option<String>,
-    /// Files, folders, globs, URIs (s3://, gs://, az://, https://)
+    /// Files, folders, globs, URIs (s3://, gs://, az://, https://), or - for what is piped in
     #[arg(required_unless_present = "connection", value_name = "INPUT")]
     inputs: Vec<String>,
 }

@@ -1,7 +1,7 @@
 //! Where a file is: on this machine, or behind a URI of an object store.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, IsTerminal, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,11 +10,21 @@ use encoding_rs_io::DecodeReaderBytesBuilder;
 use super::compression::{EXTENSIONS, decompressed};
 use super::postgres::PostgresTable;
 use super::remote::RemoteObject;
-use super::{BUFFER_BYTES, Encoding};
+use super::{BUFFER_BYTES, Encoding, Fingerprint};
 use crate::{Error, Result};
 
 /// Bytes that one thread hashes at a time.
 const HASH_BLOCK: u64 = 16 << 20;
+
+/// How what is piped in is named in messages and records.
+const STDIN: &str = "stdin";
+
+/// What was piped in. Only its owner may read it, and it is removed when it is no longer needed.
+#[derive(Debug)]
+struct Spooled {
+    file: tempfile::TempPath,
+    identity: String,
+}
 
 /// A place that a file may be at. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -26,6 +36,7 @@ pub struct Place {
 #[derive(Debug, Clone)]
 enum Kind {
     Local,
+    Spooled(Arc<Spooled>),
     Object(Arc<RemoteObject>),
     Postgres(Arc<PostgresTable>),
 }
@@ -34,6 +45,22 @@ impl Place {
     /// A path on this machine.
     pub fn local(path: &Path) -> Self {
         Self { path: path.to_path_buf(), kind: Kind::Local }
+    }
+
+    /// What is piped into the program, kept in a temporary file until the last copy of the place is gone: its content has
+    /// to be known before its rows are taken. The same content is the same place.
+    fn stdin() -> Result<Self> {
+        let name = Path::new(STDIN);
+        if std::io::stdin().is_terminal() {
+            return Err(Error::Invalid(format!("{STDIN}: nothing is piped in (zcat file.gz | generel ingest … -)")));
+        }
+        let mut file = tempfile::NamedTempFile::new().map_err(|e| Error::io(name, e))?;
+        std::io::copy(&mut std::io::stdin().lock(), &mut file).map_err(|e| Error::io(name, e))?;
+        let file = file.into_temp_path();
+        let hashes = hash_blocks(&file).map_err(|e| Error::io(name, e))?;
+        let hash = Fingerprint::of(&hashes.iter().map(|hash| hash.as_bytes().as_slice()).collect::<Vec<_>>());
+        let identity = format!("{STDIN}:{hash}");
+        Ok(Self { path: name.to_path_buf(), kind: Kind::Spooled(Arc::new(Spooled { file, identity })) })
     }
 
     pub(super) fn remote(object: RemoteObject) -> Self {
@@ -65,6 +92,7 @@ impl Place {
     /// What tells this place from others, whatever the working directory is.
     pub fn identity(&self) -> String {
         match &self.kind {
+            Kind::Spooled(spooled) => spooled.identity.clone(),
             Kind::Object(object) => object.uri(),
             Kind::Postgres(table) => table.uri(),
             Kind::Local => {
@@ -75,7 +103,16 @@ impl Place {
 
     /// Its path, where it is on this machine.
     pub fn local_path(&self) -> Option<&Path> {
-        matches!(self.kind, Kind::Local).then_some(self.path.as_path())
+        match &self.kind {
+            Kind::Local => Some(&self.path),
+            Kind::Spooled(spooled) => Some(&spooled.file),
+            Kind::Object(_) | Kind::Postgres(_) => None,
+        }
+    }
+
+    /// Opens it, where it is on this machine.
+    fn local_file(&self) -> Result<File> {
+        File::open(self.local_path().unwrap_or(&self.path)).map_err(|e| Error::io(&self.path, e))
     }
 
     /// Whether its raw bytes begin so. A table of a database is text: it is not asked for its rows to learn that.
@@ -95,7 +132,7 @@ impl Place {
         Ok(match &self.kind {
             Kind::Object(object) => Box::new(object.read()?),
             Kind::Postgres(table) => Box::new(table.read()?),
-            Kind::Local => Box::new(File::open(&self.path).map_err(|e| Error::io(&self.path, e))?),
+            Kind::Local | Kind::Spooled(_) => Box::new(self.local_file()?),
         })
     }
 
@@ -107,10 +144,9 @@ impl Place {
         match &self.kind {
             Kind::Object(object) => return Ok(object.size()),
             Kind::Postgres(table) => return Ok(table.size()),
-            Kind::Local => {}
+            Kind::Local | Kind::Spooled(_) => {}
         }
-        let file = File::open(&self.path).map_err(|e| Error::io(&self.path, e))?;
-        let metadata = file.metadata().map_err(|e| Error::io(&self.path, e))?;
+        let metadata = self.local_file()?.metadata().map_err(|e| Error::io(&self.path, e))?;
         if metadata.is_dir() {
             return Err(Error::IsDirectory { path: self.path.clone() });
         }
@@ -126,8 +162,10 @@ impl Place {
         match &self.kind {
             Kind::Object(object) => _ = hasher.update(object.version().as_bytes()),
             Kind::Postgres(table) => _ = hasher.update(table.version()?.as_bytes()),
-            Kind::Local => {
-                for block in hash_blocks(&self.path).map_err(|e| Error::io(&self.path, e))? {
+            Kind::Local | Kind::Spooled(_) => {
+                for block in
+                    hash_blocks(self.local_path().unwrap_or(&self.path)).map_err(|e| Error::io(&self.path, e))?
+                {
                     hasher.update(block.as_bytes());
                 }
             }
@@ -169,6 +207,7 @@ impl Place {
         match &self.kind {
             Kind::Object(object) => Ok(object.siblings()?.into_iter().map(Place::remote).collect()),
             Kind::Postgres(table) => Ok(table.siblings()?.into_iter().map(Place::postgres).collect()),
+            Kind::Spooled(_) => Ok(Vec::new()),
             Kind::Local => {
                 let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
                 list(folder)
@@ -187,7 +226,7 @@ pub enum Found {
 }
 
 impl Found {
-    /// Finds what an input names: a file, a folder, a glob (`data/*.tsv.gz`), an object (`s3://bucket/key`), or a
+    /// Finds what an input names: what is piped in (`-`), a file, a folder, a glob (`data/*.tsv.gz`), an object (`s3://bucket/key`), or a
     /// prefix (`s3://bucket/folder/`), or a database (`postgresql://user@host/database?schema=cdm`).
     /// `store_options` are the object store's settings, such as `aws_endpoint`.
     ///
@@ -196,6 +235,12 @@ impl Found {
     /// # Errors
     /// When nothing is there.
     pub fn resolve(input: &str, store_options: &[(String, String)]) -> Result<Vec<Self>> {
+        if input == "-" {
+            return Ok(vec![Self::File(Place::stdin()?)]);
+        }
+        if input.starts_with(&format!("{STDIN}:")) {
+            return Err(Error::Invalid(format!("{input}: was piped in and is not kept; pipe it in again")));
+        }
         if input.starts_with("postgresql://") || input.starts_with("postgres://") {
             return super::postgres::resolve(input, store_options);
         }
