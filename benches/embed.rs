@@ -1,95 +1,331 @@
-//! Names a second through the Embedder, beside a ceiling of this machine: the encoder's linear layers alone, as bare
-//! matrix products of the same shapes (`gemm`, all cores), measured in the same run.
+//! Names a second through the Embedder in each precision, beside the programs people use for it with the same weights,
+//! in turns, in one run; the share of what this CPU's registers can do; agreement with 32-bit floats; and a column of a
+//! million rows that repeats the names, as columns do.
 //!
-//! cargo bench -p generel-model --bench embed -- NAMES.txt
+//! cargo bench --bench embed -- [--names FILE] [--model NAME] [--threads N] [--rounds N] [--peers a,b,c|none] [--rows N]
 //!
-//! NAMES.txt holds one name a line. The model is the default one; its folder is taken from GENEREL_MODELS.
+//! Without a file the names are 20,000 distinct ones of the bundled ontologies. Peers (benches/embed_peers.py) run in the
+//! Python of PEERS_PYTHON, default python3, with benches/requirements.txt installed; `candle-stock` is candle's own
+//! BertModel (benches/candle-stock). A peer that cannot run is said to be missing.
 
-use std::hint::black_box;
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
-use arrow::array::StringArray;
+use arrow::array::{AsArray, FixedSizeListArray, StringArray};
+use arrow::datatypes::Float32Type;
 use generel_model::store::{DEFAULT_MODEL, ModelStore};
-use generel_model::{Embedder, EmbedderOptions};
+use generel_model::{DeviceChoice, Embedder, EmbedderOptions, ModelInfo, Precision, peak_gops};
+use tokio::runtime::Runtime;
 
-/// Shapes of the default model's linear layers: (output, input), six layers each.
-const LINEAR: [(usize, usize); 4] = [(1152, 384), (384, 384), (1536, 384), (384, 1536)];
-const LAYERS: usize = 6;
-/// Tokens of a batch, as the Embedder's default.
-const TOKENS: usize = 2048;
+const NAMES: usize = 20_000;
+/// Zipf's exponent of the repeating column.
+const EXPONENT: f64 = 1.0;
+const PEERS: [&str; 6] = [
+    "onnxruntime-f32",
+    "onnxruntime-int8",
+    "openvino-f32",
+    "openvino-bf16",
+    "sentence-transformers",
+    "candle-stock",
+];
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    let (Some(file), Some(models)) = (arguments.first(), std::env::var_os("GENEREL_MODELS")) else {
-        println!("usage: GENEREL_MODELS=DIR cargo bench -p generel-model --bench embed -- NAMES.txt");
-        return;
-    };
-    let text = std::fs::read_to_string(file).expect("NAMES.txt");
-    let names: Vec<&str> = text.lines().collect();
-    let (info, _) = ModelStore::new(PathBuf::from(models)).pull(DEFAULT_MODEL).expect("model");
-    let runtime = tokio::runtime::Builder::new_multi_thread().build().expect("runtime");
-    let embedder = Embedder::new(info, EmbedderOptions::default());
-    // The first text loads the weights.
-    runtime.block_on(embedder.embed_one("warm-up")).expect("vector");
-    let before = embedder.stats();
-    let started = Instant::now();
-    runtime.block_on(embedder.embed(&StringArray::from(names))).expect("vectors");
-    let seconds = started.elapsed().as_secs_f64();
-    let after = embedder.stats();
-    let (encoded, tokens) = (after.encoded - before.encoded, after.tokens - before.tokens);
-    let flop = tokens as f64 * LINEAR.iter().map(|(n, k)| 2 * n * k * LAYERS).sum::<usize>() as f64;
-    let ours = flop / seconds / 1e9;
-    let ceiling = ceiling();
-    println!("distinct names {encoded}, tokens {tokens} ({:.1} a name)", tokens as f64 / encoded as f64);
-    println!(
-        "embed          {:>9.0} names/s {:>9.0} tokens/s {ours:>8.1} GFLOP/s in linear layers",
-        encoded as f64 / seconds,
-        tokens as f64 / seconds
-    );
-    println!("gemm alone     {:>9.0} names/s {:>28.1} GFLOP/s", ceiling / flop * 1e9 * encoded as f64, ceiling);
-    println!("ratio          {:>9.2}", ours / ceiling);
+    let options = Options::parse();
+    let names = options.names();
+    let info = ModelStore::new(models()).pull(&options.model).expect("the model").0;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let bench = Bench { options, names, info, runtime };
+    bench.run();
 }
 
-/// GFLOP/s of the linear layers' products.
-#[allow(unsafe_code)]
-fn ceiling() -> f64 {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut best = f64::MAX;
-    for _ in 0..5 {
-        let mut seconds = 0.0;
-        for (n, k) in LINEAR {
-            let (a, b, mut c) = (vec![0.5f32; TOKENS * k], vec![0.25f32; n * k], vec![0f32; TOKENS * n]);
-            let started = Instant::now();
-            // SAFETY: the three buffers have the sizes that the dimensions and strides imply.
-            unsafe {
-                gemm::gemm(
-                    TOKENS,
-                    n,
-                    k,
-                    c.as_mut_ptr(),
-                    1,
-                    n as isize,
-                    false,
-                    a.as_ptr(),
-                    1,
-                    k as isize,
-                    b.as_ptr(),
-                    k as isize,
-                    1,
-                    0.0,
-                    1.0,
-                    false,
-                    false,
-                    false,
-                    gemm::Parallelism::Rayon(threads),
-                );
-            }
-            black_box(&c);
-            seconds += started.elapsed().as_secs_f64();
+struct Options {
+    names: Option<PathBuf>,
+    model: String,
+    threads: usize,
+    rounds: usize,
+    rows: usize,
+    peers: Vec<String>,
+}
+
+impl Options {
+    fn parse() -> Self {
+        let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+        let value = |flag: &str| {
+            let at = arguments.iter().position(|a| a == flag)?;
+            arguments.get(at + 1).cloned()
+        };
+        let number = |flag: &str, default: usize| value(flag).map_or(default, |v| v.parse().expect("a number"));
+        let peers = value("--peers").unwrap_or_else(|| PEERS.join(","));
+        Self {
+            names: value("--names").map(PathBuf::from),
+            model: value("--model").unwrap_or_else(|| DEFAULT_MODEL.to_string()),
+            threads: number("--threads", 2),
+            rounds: number("--rounds", 3),
+            rows: number("--rows", 1_000_000),
+            peers: peers.split(',').filter(|p| *p != "none").map(str::to_string).collect(),
         }
-        best = best.min(seconds);
     }
-    let flop: usize = LINEAR.iter().map(|(n, k)| 2 * TOKENS * n * k).sum();
-    flop as f64 / best / 1e9
+
+    fn names(&self) -> Vec<String> {
+        let lines: Vec<String> = match &self.names {
+            Some(path) => std::fs::read_to_string(path).expect("names").lines().map(str::to_string).collect(),
+            None => bundled(),
+        };
+        let mut seen = HashSet::new();
+        let mut names: Vec<String> = lines
+            .iter()
+            .map(|line| generel_model::normalize(line).into_owned())
+            .filter(|name| !name.is_empty() && seen.insert(name.clone()))
+            .collect();
+        // The ontologies are in the order of their codes: take names from all of them, the same ones every time.
+        fastrand::Rng::with_seed(7).shuffle(&mut names);
+        names.truncate(NAMES);
+        names
+    }
+}
+
+fn models() -> PathBuf {
+    std::env::var_os("GENEREL_MODELS").map(PathBuf::from).unwrap_or_else(|| {
+        let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+        std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from).join("generel/models")
+    })
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Names and synonyms of the bundled ontologies.
+fn bundled() -> Vec<String> {
+    let mut names = Vec::new();
+    for file in ["doid-2016.obo.gz", "hp-2016-04-01.obo.gz"] {
+        let file = std::fs::File::open(repository().join("jobs/sample").join(file)).expect("the sample");
+        for line in BufReader::new(flate2::read::MultiGzDecoder::new(file)).lines() {
+            let line = line.expect("text");
+            if let Some(name) = line.strip_prefix("name: ") {
+                names.push(name.to_string());
+            } else if let Some(rest) = line.strip_prefix("synonym: \"") {
+                names.extend(rest.split_once("\" ").map(|(name, _)| name.to_string()));
+            }
+        }
+    }
+    names
+}
+
+/// One contestant's best turn.
+struct Result {
+    name: String,
+    seconds: f64,
+    all: Vec<f64>,
+    min_cosine: Option<f64>,
+}
+
+struct Bench {
+    options: Options,
+    names: Vec<String>,
+    info: ModelInfo,
+    runtime: Runtime,
+}
+
+impl Bench {
+    fn run(&self) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let names_file = folder.path().join("names.txt");
+        let mut out = std::fs::File::create(&names_file).expect("names.txt");
+        self.names.iter().for_each(|name| writeln!(out, "{name}").expect("names.txt"));
+
+        let mut results: Vec<Result> = Vec::new();
+        // PyTorch's vectors where it is at hand, else our own in 32-bit floats.
+        let reference = self.torch(&names_file, &folder.path().join("torch.npy")).unwrap_or_else(|problem| {
+            println!("cosines are to generel f32: no reference of PyTorch ({problem})");
+            values(&self.embed(Precision::F32, DeviceChoice::Cpu, &self.names).1)
+        });
+        let mut tokens = 0;
+        for round in 0..self.options.rounds {
+            for precision in Precision::ALL {
+                let (seconds, vectors, used) = self.embed(precision, DeviceChoice::Cpu, &self.names);
+                tokens = used;
+                let cosine = (round == 0).then(|| min_cosine(&values(&vectors), &reference, self.info.dimension));
+                note(&mut results, &format!("generel {precision}"), seconds, cosine);
+            }
+            for peer in &self.options.peers {
+                match self.peer(peer, &names_file) {
+                    Ok((rate, cosine)) => note(&mut results, peer, self.names.len() as f64 / rate, cosine),
+                    Err(problem) if round == 0 => println!("{peer}: missing ({problem})"),
+                    Err(_) => {}
+                }
+            }
+        }
+        self.print(&results, tokens);
+        if self.options.rows > 0 {
+            self.zipf(&results);
+        }
+    }
+
+    /// Seconds, vectors and tokens of texts through a new Embedder.
+    fn embed(&self, precision: Precision, device: DeviceChoice, texts: &[String]) -> (f64, FixedSizeListArray, u64) {
+        let info = self.info.clone().with_precision(Some(precision));
+        let threads = self.options.threads;
+        let options = EmbedderOptions { device, threads, cache_bytes: 1 << 30, ..EmbedderOptions::default() };
+        let embedder = Embedder::new(info, options);
+        // The first texts load the weights and warm up the workers.
+        let warm: StringArray = (0..64 * threads).map(|i| Some(format!("warm-up {i}"))).collect();
+        self.runtime.block_on(embedder.embed(&warm)).expect("vectors");
+        let before = embedder.stats();
+        let column = StringArray::from_iter_values(texts);
+        let started = Instant::now();
+        let vectors = self.runtime.block_on(embedder.embed(&column)).expect("vectors");
+        (started.elapsed().as_secs_f64(), vectors, embedder.stats().tokens - before.tokens)
+    }
+
+    /// The vectors of sentence-transformers.
+    fn torch(&self, names: &Path, out: &Path) -> std::result::Result<Vec<f32>, String> {
+        if self.options.peers.is_empty() {
+            return Err("peers are switched off".into());
+        }
+        let mut command = self.python("sentence-transformers", names);
+        command.arg("--vectors").arg(out);
+        run(command)?;
+        // NumPy's format 1.0: magic, version, length of the header, header, values in little endian.
+        let bytes = std::fs::read(out).map_err(|e| e.to_string())?;
+        let header = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+        Ok(bytes[10 + header..].chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    }
+
+    fn python(&self, peer: &str, names: &Path) -> Command {
+        let mut command = Command::new(std::env::var("PEERS_PYTHON").unwrap_or_else(|_| "python3".into()));
+        command.arg(repository().join("benches/embed_peers.py")).arg(peer).arg(&self.info.folder).arg(names);
+        command.args(["--threads", &self.options.threads.to_string()]);
+        for variable in ["OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OMP_NUM_THREADS"] {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    /// Names a second, and the smallest cosine to the reference if it is told.
+    fn peer(&self, peer: &str, names: &Path) -> std::result::Result<(f64, Option<f64>), String> {
+        let threads = self.options.threads.to_string();
+        let json = run(if peer == "candle-stock" {
+            let mut command = Command::new("cargo");
+            let manifest = repository().join("benches/candle-stock/Cargo.toml");
+            command.args(["run", "--quiet", "--release", "--manifest-path"]).arg(manifest).arg("--");
+            command.arg(&self.info.folder).arg(names).env("RAYON_NUM_THREADS", &threads);
+            command
+        } else {
+            let mut command = self.python(peer, names);
+            command.arg("--reference").arg(names.with_file_name("torch.npy"));
+            command
+        })?;
+        let rate = json["strings_per_s"].as_f64().ok_or_else(|| json.to_string())?;
+        Ok((rate, json["min_cosine"].as_f64()))
+    }
+
+    fn print(&self, results: &[Result], tokens: u64) {
+        let names = self.names.len() as f64;
+        let config: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(self.info.folder.join("config.json")).expect("config")).expect("config");
+        let size = |key: &str| config[key].as_f64().expect("a size");
+        let (hidden, wide, layers) = (size("hidden_size"), size("intermediate_size"), size("num_hidden_layers"));
+        // Additions and multiplications of the linear layers.
+        let work = tokens as f64 * layers * 2.0 * (4.0 * hidden * hidden + 2.0 * hidden * wide);
+        println!(
+            "\n{} distinct names, {tokens} tokens ({:.1} a name), {} threads, best of {} turns",
+            self.names.len(),
+            tokens as f64 / names,
+            self.options.threads,
+            self.options.rounds
+        );
+        println!("{:<24}{:>10}{:>12}{:>11}{:>9}  turns (names/s)", "", "names/s", "tokens/s", "of peak", "cosine");
+        for result in results {
+            let peak = result.name.strip_prefix("generel ").and_then(|p| p.parse::<Precision>().ok()).map(|precision| {
+                work / result.seconds / (peak_gops(precision) * 1e9 * self.options.threads as f64)
+            });
+            println!(
+                "{:<24}{:>10.0}{:>12.0}{:>11}{:>9}  {}",
+                result.name,
+                names / result.seconds,
+                tokens as f64 / result.seconds,
+                peak.map_or(String::new(), |p| format!("{:.0} %", 100.0 * p)),
+                result.min_cosine.map_or(String::new(), |c| format!("{c:.5}")),
+                result.all.iter().map(|s| format!("{:.0}", names / s)).collect::<Vec<_>>().join(" ")
+            );
+        }
+        println!();
+        for (ours, theirs) in [
+            ("generel f32", "onnxruntime-f32"),
+            ("generel f32", "openvino-f32"),
+            ("generel f32", "sentence-transformers"),
+            ("generel f32", "candle-stock"),
+            ("generel bf16", "openvino-bf16"),
+            ("generel int8", "onnxruntime-int8"),
+        ] {
+            let find = |name: &str| results.iter().find(|r| r.name == name);
+            if let (Some(a), Some(b)) = (find(ours), find(theirs)) {
+                let mut ratios: Vec<f64> = a.all.iter().zip(&b.all).map(|(a, b)| b / a).collect();
+                ratios.sort_by(f64::total_cmp);
+                let median = ratios[ratios.len() / 2];
+                println!("{ours} / {theirs}: {:.2} (median of turns {median:.2})", b.seconds / a.seconds);
+            }
+        }
+    }
+
+    /// A column of many rows that repeats the names by Zipf's law, in the batches of a query, beside its distinct names.
+    fn zipf(&self, results: &[Result]) {
+        let mut rng = fastrand::Rng::with_seed(11);
+        let weights: Vec<f64> = (1..=self.names.len()).map(|rank| (rank as f64).powf(-EXPONENT)).collect();
+        let mut sums = Vec::with_capacity(weights.len());
+        weights.iter().fold(0.0, |sum, w| {
+            sums.push(sum + w);
+            sum + w
+        });
+        let total = sums[sums.len() - 1];
+        let mut rows: Vec<usize> = (0..self.options.rows.saturating_sub(self.names.len()))
+            .map(|_| sums.partition_point(|s| *s < rng.f64() * total).min(self.names.len() - 1))
+            .collect();
+        // Each name at least once.
+        rows.extend(0..self.names.len());
+        rng.shuffle(&mut rows);
+        println!("\n{} rows of the same names (Zipf, exponent {EXPONENT})", rows.len());
+        for precision in Precision::ALL {
+            let texts: Vec<String> = rows.iter().map(|i| self.names[*i].clone()).collect();
+            let (seconds, ..) = self.embed(precision, DeviceChoice::Cpu, &texts);
+            let name = format!("generel {precision}");
+            let distinct = results.iter().find(|r| r.name == name).expect("measured");
+            println!("{name:<24}{:>10.0} rows/s, {:.2} × the time of the names", rows.len() as f64 / seconds, seconds / distinct.seconds);
+        }
+    }
+}
+
+fn note(results: &mut Vec<Result>, name: &str, seconds: f64, cosine: Option<f64>) {
+    match results.iter_mut().find(|r| r.name == name) {
+        Some(result) => {
+            result.seconds = result.seconds.min(seconds);
+            result.all.push(seconds);
+        }
+        None => results.push(Result { name: name.to_string(), seconds, all: vec![seconds], min_cosine: cosine }),
+    }
+}
+
+/// Runs a peer; the line of JSON that it ends with.
+fn run(mut command: Command) -> std::result::Result<serde_json::Value, String> {
+    let output = command.output().map_err(|e| e.to_string())?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let last = text.lines().rev().find(|l| l.starts_with('{'));
+    last.and_then(|l| serde_json::from_str(l).ok()).ok_or_else(|| {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        said.lines().last().unwrap_or("no output").to_string()
+    })
+}
+
+fn values(vectors: &FixedSizeListArray) -> Vec<f32> {
+    vectors.values().as_primitive::<Float32Type>().values().to_vec()
+}
+
+fn min_cosine(a: &[f32], b: &[f32], width: usize) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    let cosine = |(a, b): (&[f32], &[f32])| dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
+    a.chunks_exact(width).zip(b.chunks_exact(width)).map(cosine).fold(1.0, f64::min)
 }

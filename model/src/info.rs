@@ -5,31 +5,39 @@ use std::path::{Path, PathBuf};
 use generel_schemas::vector::VectorType;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::config::Config;
+use crate::kernels::Isa;
+use crate::{Error, Precision, Result};
 
 /// How token vectors become one vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pooling {
-    /// Mean over all tokens, `[CLS]` and `[SEP]` included.
+    /// Mean over all tokens, the special ones included.
     Mean,
     /// The vector of the first token.
     Cls,
 }
 
 /// What a model is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelInfo {
     /// The name it was asked by.
     pub name: String,
-    /// Hash over weights, tokenizer, pooling and text normalization (16 hexadecimal digits).
+    /// Fingerprint (16 hexadecimal digits) and precision: which vectors may meet.
     pub model_id: String,
+    /// Hash over weights, tokenizer, pooling, prefix and text normalization.
+    pub fingerprint: String,
     /// Components of a vector.
     pub dimension: usize,
     /// Longest text in tokens; what is beyond is cut off and counted.
     pub max_tokens: usize,
     /// How token vectors become one vector.
     pub pooling: Pooling,
+    /// Put before every text, as the model was trained.
+    pub prefix: String,
+    /// Numbers of the matrix products.
+    pub precision: Precision,
     /// The folder in the Hugging Face layout.
     pub folder: PathBuf,
 }
@@ -40,63 +48,77 @@ impl ModelInfo {
         VectorType { model_id: self.model_id.clone(), dimension: self.dimension }
     }
 
-    /// Reads everything but the id from the folder's configuration files.
+    /// The same model in another precision; `None` for the fastest that this CPU has instructions for and whose vectors
+    /// agree with 32-bit floats to a cosine of 0.9995: bfloat16 where there is AVX512-BF16, else 32-bit floats.
+    ///
+    /// Machines of different kinds that share a lake should name the precision, or each embeds for itself.
+    pub fn with_precision(mut self, precision: Option<Precision>) -> Self {
+        self.precision = precision.unwrap_or(match Isa::detect() {
+            Isa::Avx512 { bf16: true, .. } => Precision::Bf16,
+            _ => Precision::F32,
+        });
+        self.model_id = format!("{}-{}", self.fingerprint, self.precision);
+        self
+    }
+
+    /// Reads everything but the fingerprint from the folder's configuration files.
     ///
     /// # Errors
-    /// When `config.json` is missing or is of another architecture.
-    pub(crate) fn read(name: &str, folder: &Path, model_id: String) -> Result<Self> {
-        let config = BertConfig::read(folder)?;
-        let max_tokens = sentence_max_tokens(folder)?.unwrap_or(config.max_position_embeddings);
-        Ok(Self {
+    /// When `config.json` is missing or is of another architecture, or a layer behind the encoder is not supported.
+    pub(crate) fn read(name: &str, folder: &Path, fingerprint: String) -> Result<Self> {
+        let config = Config::read(folder)?;
+        let own: Own = optional(&folder.join(OWN))?.unwrap_or_default();
+        check_modules(folder)?;
+        let max_tokens = sentence_max_tokens(folder)?.unwrap_or(config.max_tokens());
+        let info = Self {
             name: name.to_string(),
-            model_id,
-            dimension: config.hidden_size,
-            max_tokens: max_tokens.min(config.max_position_embeddings),
-            pooling: read_pooling(folder)?,
+            model_id: String::new(),
+            fingerprint,
+            dimension: config.hidden,
+            max_tokens: max_tokens.min(config.max_tokens()),
+            pooling: match own.pooling {
+                Some(pooling) => pooling,
+                None => read_pooling(folder)?,
+            },
+            prefix: match own.prefix {
+                Some(prefix) => prefix,
+                None => default_prompt(folder)?,
+            },
+            precision: Precision::F32,
             folder: folder.to_path_buf(),
-        })
+        };
+        Ok(info.with_precision(None))
     }
 }
 
-/// The fields of a BERT `config.json` that inference needs.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct BertConfig {
-    pub(crate) hidden_size: usize,
-    pub(crate) intermediate_size: usize,
-    pub(crate) num_hidden_layers: usize,
-    pub(crate) num_attention_heads: usize,
-    pub(crate) max_position_embeddings: usize,
-    pub(crate) layer_norm_eps: f64,
-    pub(crate) hidden_act: String,
+/// Our own file in a model's folder: what its other files do not say, or say otherwise.
+pub(crate) const OWN: &str = "generel.json";
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Own {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pooling: Option<Pooling>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prefix: Option<String>,
 }
 
-impl BertConfig {
-    pub(crate) fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join("config.json");
-        #[derive(Deserialize)]
-        struct Kind {
-            model_type: Option<String>,
-        }
-        let kind: Kind = read_json(&path)?;
-        match kind.model_type.as_deref() {
-            Some("bert") => {}
-            Some(other) => {
-                return Err(Error::folder(&path, format!("architecture '{other}' is not supported; supported: bert")));
-            }
-            None => return Err(Error::folder(&path, "no model_type; is this a Hugging Face model folder?")),
-        }
-        let config: Self = read_json(&path)?;
-        if config.num_attention_heads == 0 || !config.hidden_size.is_multiple_of(config.num_attention_heads) {
-            return Err(Error::folder(&path, "hidden_size is not a multiple of num_attention_heads"));
-        }
-        if config.hidden_act != "gelu" {
-            return Err(Error::folder(
-                &path,
-                format!("activation '{}' is not supported; supported: gelu", config.hidden_act),
-            ));
-        }
-        Ok(config)
+/// What sentence-transformers runs after the encoder must be pooling and normalization alone.
+fn check_modules(folder: &Path) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Module {
+        #[serde(rename = "type")]
+        kind: String,
     }
+    let path = folder.join("modules.json");
+    for module in optional::<Vec<Module>>(&path)?.unwrap_or_default() {
+        let kind = module.kind.rsplit('.').next().unwrap_or_default();
+        if !["Transformer", "Pooling", "Normalize"].contains(&kind) {
+            let known = "Transformer, Pooling, Normalize";
+            return Err(Error::folder(&path, format!("module '{kind}' is not supported; supported: {known}")));
+        }
+    }
+    Ok(())
 }
 
 fn sentence_max_tokens(folder: &Path) -> Result<Option<usize>> {
@@ -105,7 +127,10 @@ fn sentence_max_tokens(folder: &Path) -> Result<Option<usize>> {
         max_seq_length: Option<usize>,
     }
     let path = folder.join("sentence_bert_config.json");
-    Ok(if path.exists() { read_json::<Sentence>(&path)?.max_seq_length } else { None })
+    match optional::<Sentence>(&path)?.and_then(|s| s.max_seq_length) {
+        Some(0..=2) => Err(Error::folder(&path, "max_seq_length leaves no room for a token")),
+        other => Ok(other),
+    }
 }
 
 /// Pooling as sentence-transformers writes it; mean where the folder does not say.
@@ -118,15 +143,30 @@ fn read_pooling(folder: &Path) -> Result<Pooling> {
         pooling_mode_mean_tokens: bool,
     }
     let path = folder.join("1_Pooling").join("config.json");
-    if !path.exists() {
-        return Ok(Pooling::Mean);
+    match optional::<Config>(&path)?.map(|c| (c.pooling_mode_cls_token, c.pooling_mode_mean_tokens)) {
+        None | Some((false, true)) => Ok(Pooling::Mean),
+        Some((true, false)) => Ok(Pooling::Cls),
+        Some(_) => Err(Error::folder(&path, "pooling is neither mean nor cls alone")),
     }
-    let config: Config = read_json(&path)?;
-    match (config.pooling_mode_cls_token, config.pooling_mode_mean_tokens) {
-        (false, true) => Ok(Pooling::Mean),
-        (true, false) => Ok(Pooling::Cls),
-        _ => Err(Error::folder(&path, "pooling is neither mean nor cls alone")),
+}
+
+/// The prompt that sentence-transformers puts before every text.
+fn default_prompt(folder: &Path) -> Result<String> {
+    #[derive(Deserialize)]
+    struct Config {
+        #[serde(default)]
+        prompts: std::collections::HashMap<String, String>,
+        default_prompt_name: Option<String>,
     }
+    let path = folder.join("config_sentence_transformers.json");
+    let Some(mut config) = optional::<Config>(&path)? else { return Ok(String::new()) };
+    let Some(name) = config.default_prompt_name else { return Ok(String::new()) };
+    config.prompts.remove(&name).ok_or_else(|| Error::folder(&path, format!("no prompt '{name}' among the prompts")))
+}
+
+/// A file that may be absent.
+fn optional<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    if path.exists() { read_json(path).map(Some) } else { Ok(None) }
 }
 
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {

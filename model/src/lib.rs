@@ -2,15 +2,28 @@
 //!
 //! This crate knows nothing of DataFusion, Delta, Kafka or the command line.
 
+mod config;
 mod embedder;
 mod encoder;
 mod error;
+pub mod hosted;
 mod info;
+mod kernels;
 mod pack;
 pub mod search;
 pub mod store;
 mod tokenize;
+mod vector_store;
 
-pub use embedder::{Embedder, EmbedderOptions, Stats, normalize};
+pub use embedder::{CallStats, Embedder, EmbedderOptions, Stats, normalize};
+pub use encoder::DeviceChoice;
 pub use error::{Error, Result};
 pub use info::{ModelInfo, Pooling};
+pub use kernels::Precision;
+pub use vector_store::{Vector, VectorStore};
+
+/// Additions and multiplications a second, in 10⁹, that one core of this CPU does in registers: the ceiling of the
+/// encoder's matrix products. Takes some tens of milliseconds.
+pub fn peak_gops(precision: Precision) -> f64 {
+    kernels::peak_gops(kernels::Isa::detect(), precision)
+}

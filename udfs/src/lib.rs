@@ -21,6 +21,7 @@ mod as_vector;
 mod concept_similarity;
 mod cosine_similarity;
 mod embed;
+mod embedding;
 mod error;
 mod identifiers;
 mod similarity_join;
@@ -34,6 +35,7 @@ use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::SessionContext;
 use generel_model::Embedder;
 
+pub use embedding::{EmbedExec, HoistEmbed, PlanEmbed};
 pub use similarity_join::{GenerelPhysicalCodec, SimilarityJoinExec, SimilarityJoinOptions};
 pub use vectors::to_fixed_size;
 

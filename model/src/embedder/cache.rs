@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache as QuickCache;
 
-use super::Vector;
+use crate::vector_store::Vector;
 
 /// A shared cache, text → vector, that forgets what is seldom asked for.
 #[derive(Clone)]

@@ -8,7 +8,8 @@ use arrow::datatypes::DataType;
 use generel_schemas::vector::item_field;
 use hashbrown::HashMap;
 
-use super::{Vector, normalize};
+use super::normalize;
+use crate::vector_store::Vector;
 use crate::{Error, Result};
 
 /// Which distinct text each row holds.

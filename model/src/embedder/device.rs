@@ -1,21 +1,23 @@
-//! The two threads behind an Embedder: one forms batches, the other owns the weights and runs them.
+//! The threads behind an Embedder: one forms batches, the device's workers run them.
 
-use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Instant;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Vector;
 use super::cache::Cache;
 use super::flight::Claim;
 use super::stats::Counters;
-use crate::encoder::Encoder;
+use crate::encoder::{Encoder, Worker};
 use crate::pack::{PackedBatch, cut};
 use crate::tokenize::TextTokenizer;
+use crate::vector_store::{Vector, VectorStore};
 use crate::{Error, ModelInfo, Result};
+
+/// Tokens below which a batch is not split among workers.
+const LEAST_TOKENS: usize = 96;
 
 /// A tokenized text on its way to the device.
 pub(super) struct Item {
@@ -45,56 +47,118 @@ impl Queue {
 
     /// The model's tokenizer, loaded with the first text.
     pub(super) fn tokenizer(&self, info: &ModelInfo) -> Result<&TextTokenizer> {
-        self.tokenizer.get_or_init(|| TextTokenizer::load(&info.folder, info.max_tokens)).as_ref().map_err(Clone::clone)
+        self.tokenizer.get_or_init(|| TextTokenizer::load(info)).as_ref().map_err(Clone::clone)
     }
 }
 
 /// What the threads need.
 pub(super) struct Device {
     pub(super) dimension: usize,
-    pub(super) batch_tokens: usize,
+    /// Tokens of a batch; `None` for what the encoder asks for.
+    pub(super) batch_tokens: Option<usize>,
     pub(super) cache: Cache,
     pub(super) counters: Arc<Counters>,
+    pub(super) store: Arc<OnceLock<Arc<dyn VectorStore>>>,
 }
 
+/// Loads an encoder.
+pub(super) type Load = Box<dyn FnOnce() -> Result<Arc<dyn Encoder>> + Send>;
 type Batch = (PackedBatch, Vec<Claim>);
 
 impl Device {
-    /// Starts both threads. They end when the queue is dropped.
-    pub(super) fn start(self, load: impl FnOnce() -> Result<Box<dyn Encoder>> + Send + 'static) -> Queue {
+    /// Starts the thread that forms batches, which loads the encoder with the first text and starts its workers. All end
+    /// when the queue is dropped.
+    pub(super) fn start(self, load: Load) -> Queue {
         let (sender, arrivals) = channel::<Vec<Item>>();
-        // Capacity 1: the next batch is prepared while the device works, and no more than that.
-        let (batches, ready) = sync_channel::<Batch>(1);
-        let budget = self.batch_tokens;
-        spawn("generel-batcher", move || form_batches(&arrivals, &batches, budget));
-        spawn("generel-device", move || self.run(&ready, load));
+        let device = Arc::new(self);
+        spawn("generel-batcher", move || device.form_batches(&arrivals, load));
         Queue { sender, tokenizer: OnceLock::new() }
     }
 
-    fn run(self, ready: &Receiver<Batch>, load: impl FnOnce() -> Result<Box<dyn Encoder>>) {
-        let Ok(first) = ready.recv() else { return };
-        let mut encoder = load();
-        let mut next = Some(first);
-        while let Some((batch, claims)) = next {
+    fn form_batches(self: Arc<Self>, arrivals: &Receiver<Vec<Item>>, load: Load) {
+        let Ok(first) = arrivals.recv() else { return };
+        let encoder = match load() {
+            Ok(encoder) => encoder,
+            Err(error) => return fail_all(first, arrivals, &error),
+        };
+        let workers = encoder.workers().max(1);
+        let budget = self.batch_tokens.unwrap_or(encoder.batch_tokens());
+        self.counters.device(budget);
+        // Room for one batch a worker: the next is prepared while the device works, and no more than that.
+        let (batches, ready) = crossbeam_channel::bounded::<Batch>(workers);
+        for i in 0..workers {
+            let (device, encoder, ready) = (self.clone(), encoder.clone(), ready.clone());
+            spawn(&format!("generel-device-{i}"), move || device.run(&encoder, &ready));
+        }
+        drop(ready);
+        let mut arrived = Some(first);
+        while let Some(mut items) = arrived.take().or_else(|| arrivals.recv().ok()) {
+            while let Ok(more) = arrivals.try_recv() {
+                items.extend(more);
+            }
+            items.retain(|item| !item.claim.is_abandoned());
+            items.sort_by_key(|item| item.tokens.len());
+            let lengths: Vec<usize> = items.iter().map(|i| i.tokens.len()).collect();
+            // What has arrived is shared among the workers where it does not fill a batch for each.
+            let share = lengths.iter().sum::<usize>().div_ceil(workers).max(LEAST_TOKENS);
+            let mut items = items.into_iter();
+            for run in cut(&lengths, budget.min(share)) {
+                let own: Vec<Item> = items.by_ref().take(run.len()).filter(|i| !i.claim.is_abandoned()).collect();
+                let packed = PackedBatch::new(own.iter().map(|i| i.tokens.as_slice()));
+                let claims = own.into_iter().map(|i| i.claim).collect();
+                if batches.send((packed, claims)).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A worker's thread: every batch's outcome reaches all who wait for it.
+    fn run(&self, encoder: &Arc<dyn Encoder>, ready: &crossbeam_channel::Receiver<Batch>) {
+        let mut worker: Option<Box<dyn Worker>> = None;
+        let mut vectors = Vec::new();
+        while let Ok((batch, claims)) = ready.recv() {
             let started = Instant::now();
-            let result = encoder.as_mut().map_err(|e| e.clone()).and_then(|e| e.encode(&batch));
+            let result = match &mut worker {
+                Some(worker) => worker.encode(&batch, &mut vectors),
+                None => encoder.worker().and_then(|new| worker.insert(new).encode(&batch, &mut vectors)),
+            };
             self.counters.batch(batch.len(), batch.tokens(), started.elapsed());
             match result {
-                Ok(vectors) => self.deliver(claims, &vectors),
+                Ok(()) => self.deliver(claims, &vectors),
                 // Reaches every waiter and is not cached: the next call tries again.
                 Err(error) => claims.into_iter().for_each(|claim| claim.land(Err(error.clone()))),
             }
-            next = ready.recv().ok();
         }
     }
 
     fn deliver(&self, claims: Vec<Claim>, vectors: &[f32]) {
+        let mut kept = Vec::new();
+        let store = self.store.get();
         for (claim, vector) in claims.into_iter().zip(vectors.chunks_exact(self.dimension)) {
+            if vector.iter().any(|v| !v.is_finite()) {
+                claim.land(Err(Error::Encoder("a vector is not finite; the weights are damaged".into())));
+                continue;
+            }
             let vector = Vector::from(vector);
             // Cached before it lands: whoever finds the text no longer in flight finds it in the cache.
             self.cache.insert(claim.shared_text(), vector.clone());
+            if store.is_some() {
+                kept.push((claim.shared_text(), vector.clone()));
+            }
             claim.land(Ok(vector));
         }
+        if let Some(store) = store {
+            store.put_many(&kept);
+        }
+    }
+}
+
+/// Tells everybody, now and later, that the encoder cannot be loaded.
+fn fail_all(first: Vec<Item>, arrivals: &Receiver<Vec<Item>>, error: &Error) {
+    let mut items = Some(first);
+    while let Some(failed) = items.take().or_else(|| arrivals.recv().ok()) {
+        failed.into_iter().for_each(|item| item.claim.land(Err(error.clone())));
     }
 }
 
@@ -103,27 +167,5 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
     if let Err(error) = spawned {
         // The channel's other end is gone with the closure, so every call gets an error.
         tracing::error!(%error, thread = name, "thread cannot be started");
-    }
-}
-
-/// Takes everything that has arrived, drops what nobody waits for, sorts by length, cuts into batches.
-fn form_batches(arrivals: &Receiver<Vec<Item>>, batches: &SyncSender<Batch>, budget: usize) {
-    while let Ok(first) = arrivals.recv() {
-        let mut items = first;
-        while let Ok(more) = arrivals.try_recv() {
-            items.extend(more);
-        }
-        items.retain(|item| !item.claim.is_abandoned());
-        items.sort_by_key(|item| item.tokens.len());
-        let lengths: Vec<usize> = items.iter().map(|i| i.tokens.len()).collect();
-        let mut items = items.into_iter();
-        for run in cut(&lengths, budget) {
-            let own: Vec<Item> = items.by_ref().take(run.len()).collect();
-            let packed = PackedBatch::new(own.iter().map(|i| i.tokens.as_slice()));
-            let claims = own.into_iter().map(|i| i.claim).collect();
-            if batches.send((packed, claims)).is_err() {
-                return;
-            }
-        }
     }
 }

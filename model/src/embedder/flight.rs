@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hashbrown::HashMap;
 use tokio::sync::watch;
 
-use super::Vector;
+use crate::vector_store::Vector;
 use crate::Result;
 
 type Outcome = Option<Result<Vector>>;

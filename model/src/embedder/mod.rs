@@ -2,9 +2,9 @@
 //! batcher or a queue.
 //!
 //! A call normalizes and deduplicates its column, takes what the cache has, joins texts that another caller is already
-//! waiting for, and hands the rest to the batcher: tokenized on all cores, admitted by a token budget (senders wait, so
-//! memory is bounded), sorted by length and packed. The device thread owns the weights, loads them on first use, and
-//! gets the next batch prepared while it works.
+//! waiting for, looks the rest up in the [`VectorStore`], and hands what is left to the batcher: tokenized on all cores,
+//! admitted by a token budget (senders wait, so memory is bounded), sorted by length and packed. The device's workers
+//! own the weights, which are loaded on first use, and get the next batch prepared while they work.
 
 mod cache;
 mod column;
@@ -13,27 +13,25 @@ mod flight;
 mod normalize;
 mod stats;
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, FixedSizeListArray};
-use candle_core::Device;
 use rayon::prelude::*;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::encoder::{Bert, Encoder};
+use crate::encoder::{DeviceChoice, LoadOptions, load};
 use crate::tokenize::TextTokenizer;
+use crate::vector_store::{Vector, VectorStore};
 use crate::{Error, ModelInfo, Result};
 
 use cache::Cache;
 use column::Column;
-use device::{Item, Queue};
+use device::{Item, Load, Queue};
 use flight::{Claim, Flights};
 pub use normalize::normalize;
 use stats::Counters;
-pub use stats::Stats;
-
-/// A vector of one text, shared by the cache and everybody who asked for it.
-pub(crate) type Vector = Arc<[f32]>;
+pub use stats::{CallStats, Stats};
 
 /// Texts are tokenized and queued in pieces of this many, so that the device starts before a long column is tokenized.
 const PIECE: usize = 1024;
@@ -43,15 +41,28 @@ const PIECE: usize = 1024;
 pub struct EmbedderOptions {
     /// Memory for vectors kept, in bytes.
     pub cache_bytes: usize,
-    /// Tokens of one batch on the device.
-    pub batch_tokens: usize,
+    /// Tokens of one batch on the device; `None` for what keeps it busy.
+    pub batch_tokens: Option<usize>,
     /// Tokens that may wait for the device; callers beyond that wait.
     pub queue_tokens: usize,
+    /// Where the model runs.
+    pub device: DeviceChoice,
+    /// Threads of the model on the CPU; 0 for all cores.
+    pub threads: usize,
+    /// Where the GPU library may be; the first that exists is opened.
+    pub gpu_libraries: Vec<PathBuf>,
 }
 
 impl Default for EmbedderOptions {
     fn default() -> Self {
-        Self { cache_bytes: 256 << 20, batch_tokens: 2048, queue_tokens: 64 * 1024 }
+        Self {
+            cache_bytes: 256 << 20,
+            batch_tokens: None,
+            queue_tokens: 128 * 1024,
+            device: DeviceChoice::Auto,
+            threads: 0,
+            gpu_libraries: Vec::new(),
+        }
     }
 }
 
@@ -69,6 +80,7 @@ struct Inner {
     admission: Arc<Semaphore>,
     queue_tokens: usize,
     counters: Arc<Counters>,
+    store: Arc<OnceLock<Arc<dyn VectorStore>>>,
 }
 
 impl std::fmt::Debug for Embedder {
@@ -81,26 +93,25 @@ impl Embedder {
     /// An Embedder for a model. Reads no weights: the device thread does, with the first text.
     pub fn new(info: ModelInfo, options: EmbedderOptions) -> Self {
         let for_device = info.clone();
-        let load = move || {
-            let encoder = Bert::load(&for_device, &Device::Cpu)?;
-            Ok(Box::new(encoder) as Box<dyn Encoder>)
+        let how = LoadOptions {
+            device: options.device,
+            threads: options.threads,
+            gpu_libraries: options.gpu_libraries.clone(),
         };
-        Self::with_encoder(info, options, load)
+        Self::with_encoder(info, options, Box::new(move || load(&for_device, &how)))
     }
 
-    fn with_encoder(
-        info: ModelInfo,
-        options: EmbedderOptions,
-        load: impl FnOnce() -> Result<Box<dyn Encoder>> + Send + 'static,
-    ) -> Self {
+    fn with_encoder(info: ModelInfo, options: EmbedderOptions, load: Load) -> Self {
+        let store = Arc::new(OnceLock::new());
         let counters = Arc::new(Counters::default());
         let cache = Cache::new(options.cache_bytes);
         let queue_tokens = options.queue_tokens.max(info.max_tokens).min(Semaphore::MAX_PERMITS);
         let device = device::Device {
             dimension: info.dimension,
-            batch_tokens: options.batch_tokens.max(info.max_tokens),
+            batch_tokens: options.batch_tokens,
             cache: cache.clone(),
             counters: counters.clone(),
+            store: store.clone(),
         };
         let queue = device.start(load);
         let admission = Arc::new(Semaphore::new(queue_tokens));
@@ -113,8 +124,15 @@ impl Embedder {
                 admission,
                 queue_tokens,
                 counters,
+                store,
             }),
         }
+    }
+
+    /// Looks vectors up in a store before the model is asked, and gives it those that the model makes. The first store
+    /// stays; false if there was one.
+    pub fn set_store(&self, store: Arc<dyn VectorStore>) -> bool {
+        self.inner.store.set(store).is_ok()
     }
 
     /// The model.
@@ -136,11 +154,24 @@ impl Embedder {
     /// # Errors
     /// When the column is not text, the model cannot be loaded, or the device fails.
     pub async fn embed(&self, column: &dyn Array) -> Result<FixedSizeListArray> {
+        self.embed_counted(column).await.map(|(vectors, _)| vectors)
+    }
+
+    /// As [`Embedder::embed`], and what this call had to do.
+    ///
+    /// # Errors
+    /// As [`Embedder::embed`].
+    pub async fn embed_counted(&self, column: &dyn Array) -> Result<(FixedSizeListArray, CallStats)> {
         let column = Column::new(column)?;
         let counters = &self.inner.counters;
         counters.strings(column.rows(), column.distinct().len(), column.empty());
-        let vectors = self.embed_distinct(column.distinct()).await?;
-        Ok(column.scatter(&vectors, self.inner.info.dimension))
+        let mut stats = CallStats {
+            strings: column.rows() as u64,
+            distinct: column.distinct().len() as u64,
+            ..CallStats::default()
+        };
+        let vectors = self.embed_distinct(column.distinct(), &mut stats).await?;
+        Ok((column.scatter(&vectors, self.inner.info.dimension), stats))
     }
 
     /// Embeds one text; `None` when it is empty after normalization.
@@ -152,22 +183,26 @@ impl Embedder {
         if text.is_empty() {
             return Ok(None);
         }
-        let vectors = self.embed_distinct(&[Arc::from(text.as_ref())]).await?;
+        let vectors = self.embed_distinct(&[Arc::from(text.as_ref())], &mut CallStats::default()).await?;
         Ok(vectors.first().map(|v| v.to_vec()))
     }
 
     /// Vectors of distinct, normalized, non-empty texts, in order.
-    async fn embed_distinct(&self, texts: &[Arc<str>]) -> Result<Vec<Vector>> {
+    async fn embed_distinct(&self, texts: &[Arc<str>], stats: &mut CallStats) -> Result<Vec<Vector>> {
         let mut vectors: Vec<Option<Vector>> = texts.iter().map(|t| self.inner.cache.get(t)).collect();
         let hits = vectors.iter().flatten().count();
         self.inner.counters.cache_hits(hits);
+        stats.cache_hits += hits as u64;
         loop {
             let missing: Vec<usize> = (0..texts.len()).filter(|i| vectors[*i].is_none()).collect();
             if missing.is_empty() {
                 return Ok(vectors.into_iter().flatten().collect());
             }
             let (claims, mut landings) = self.inner.flights.board(missing.iter().map(|i| texts[*i].clone()));
-            self.send(claims).await?;
+            stats.joined += (missing.len() - claims.len()) as u64;
+            let claims = self.look_up(claims, stats).await;
+            stats.encoded += claims.len() as u64;
+            self.send(claims, stats).await?;
             for (i, landing) in missing.iter().zip(&mut landings) {
                 // `None`: the caller that had claimed this text went away before it was queued; claim it ourselves.
                 if let Some(result) = landing.vector().await {
@@ -177,9 +212,36 @@ impl Embedder {
         }
     }
 
+    /// Brings home what the store has; the other claims.
+    async fn look_up(&self, claims: Vec<Claim>, stats: &mut CallStats) -> Vec<Claim> {
+        let Some(store) = self.inner.store.get().filter(|_| !claims.is_empty()) else { return claims };
+        let texts: Vec<Arc<str>> = claims.iter().map(Claim::shared_text).collect();
+        let found = match store.get_many(&texts).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "stored vectors cannot be read; embedding instead");
+                return claims;
+            }
+        };
+        let (mut left, mut hits) = (Vec::new(), 0);
+        for (claim, vector) in claims.into_iter().zip(found.into_iter().chain(std::iter::repeat(None))) {
+            match vector.filter(|v| v.len() == self.inner.info.dimension) {
+                Some(vector) => {
+                    hits += 1;
+                    self.inner.cache.insert(claim.shared_text(), vector.clone());
+                    claim.land(Ok(vector));
+                }
+                None => left.push(claim),
+            }
+        }
+        self.inner.counters.store_hits(hits);
+        stats.store_hits += hits;
+        left
+    }
+
     /// Tokenizes claimed texts and queues them, waiting for room. Claims that are dropped here (the caller went away,
     /// or tokenization failed) are given back.
-    async fn send(&self, claims: Vec<Claim>) -> Result<()> {
+    async fn send(&self, claims: Vec<Claim>, stats: &mut CallStats) -> Result<()> {
         let mut claims = claims.into_iter();
         loop {
             let piece: Vec<Claim> = claims.by_ref().take(PIECE).collect();
@@ -189,6 +251,7 @@ impl Embedder {
             let items = self.tokenize(piece).await?;
             for batch in Self::admission_groups(items, self.inner.queue_tokens) {
                 let tokens: usize = batch.iter().map(|i| i.tokens.len()).sum();
+                stats.tokens += tokens as u64;
                 let permits = u32::try_from(tokens).unwrap_or(u32::MAX);
                 let permit = self.inner.admission.clone().acquire_many_owned(permits).await;
                 let permit = Arc::new(permit.map_err(|_| Error::Encoder("the Embedder is shut down".into()))?);

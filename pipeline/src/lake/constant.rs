@@ -9,8 +9,9 @@ use parquet::errors::Result;
 use parquet::file::statistics::{Statistics, ValueStatistics};
 use parquet::schema::types::ColumnDescPtr;
 
-use super::hybrid;
+use super::hybrid::{self, Levels};
 use super::pages::{Encoded, Pages};
+use super::text::append;
 
 /// The one text of an array, if it has no other: compared with itself shifted by one row, in one pass.
 pub(super) fn only_text(array: &StringArray) -> Option<&str> {
@@ -28,10 +29,10 @@ pub(super) fn only_text(array: &StringArray) -> Option<&str> {
 /// The column chunk of `rows` times the same text.
 pub(super) fn text_chunk(column: &ColumnDescPtr, text: &str, rows: u64) -> Result<Encoded> {
     let mut pages = Pages::new(false);
-    let mut entry = (text.len() as u32).to_le_bytes().to_vec();
-    entry.extend_from_slice(text.as_bytes());
+    let mut entry = Vec::new();
+    append(text.as_bytes(), &mut entry);
     pages.dictionary(entry, 1)?;
-    let mut page = if column.max_def_level() > 0 { levels(rows, 1) } else { Vec::new() };
+    let mut page = if column.max_def_level() > 0 { levels(rows, true) } else { Vec::new() };
     // Indices of one bit, all of them 0.
     page.push(1);
     hybrid::run(rows, 0, 1, &mut page);
@@ -46,7 +47,7 @@ pub(super) fn text_chunk(column: &ColumnDescPtr, text: &str, rows: u64) -> Resul
 /// The column chunk of `rows` NULLs in a column without lists.
 pub(super) fn null_chunk(column: &ColumnDescPtr, rows: u64) -> Result<Encoded> {
     let mut pages = Pages::new(false);
-    pages.data(levels(rows, 0), rows, Encoding::PLAIN)?;
+    pages.data(levels(rows, false), rows, Encoding::PLAIN)?;
     macro_rules! nulls {
         ($kind:ident) => {
             Statistics::$kind(ValueStatistics::new(None, None, None, Some(rows), false))
@@ -65,11 +66,10 @@ pub(super) fn null_chunk(column: &ColumnDescPtr, rows: u64) -> Result<Encoded> {
     pages.close(column, statistics)
 }
 
-/// Definition levels, the same for all rows, with their length before them.
-fn levels(rows: u64, level: u32) -> Vec<u8> {
-    let mut run = Vec::new();
-    hybrid::run(rows, level, 1, &mut run);
-    let mut bytes = (run.len() as u32).to_le_bytes().to_vec();
-    bytes.extend(run);
+/// Definition levels, the same for all rows.
+fn levels(rows: u64, valid: bool) -> Vec<u8> {
+    let (mut levels, mut bytes) = (Levels::default(), Vec::new());
+    levels.push(usize::try_from(rows).unwrap_or(usize::MAX), valid);
+    levels.encode(&mut bytes);
     bytes
 }

@@ -204,7 +204,7 @@ impl Plain {
 
 /// As PLAIN has it: the length, then the text.
 #[inline]
-fn append(text: &[u8], page: &mut Vec<u8>) {
+pub(super) fn append(text: &[u8], page: &mut Vec<u8>) {
     page.extend_from_slice(&(text.len() as u32).to_le_bytes());
     page.extend_from_slice(text);
 }

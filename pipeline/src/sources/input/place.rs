@@ -23,7 +23,7 @@ const STDIN: &str = "stdin";
 #[derive(Debug)]
 struct Spooled {
     file: tempfile::TempPath,
-    identity: String,
+    hash: [u8; 32],
 }
 
 /// A place that a file may be at. Cheap to clone.
@@ -57,10 +57,8 @@ impl Place {
         let mut file = tempfile::NamedTempFile::new().map_err(|e| Error::io(name, e))?;
         std::io::copy(&mut std::io::stdin().lock(), &mut file).map_err(|e| Error::io(name, e))?;
         let file = file.into_temp_path();
-        let hashes = hash_blocks(&file).map_err(|e| Error::io(name, e))?;
-        let hash = Fingerprint::of(&hashes.iter().map(|hash| hash.as_bytes().as_slice()).collect::<Vec<_>>());
-        let identity = format!("{STDIN}:{hash}");
-        Ok(Self { path: name.to_path_buf(), kind: Kind::Spooled(Arc::new(Spooled { file, identity })) })
+        let hash = hash_file(&file).map_err(|e| Error::io(name, e))?;
+        Ok(Self { path: name.to_path_buf(), kind: Kind::Spooled(Arc::new(Spooled { file, hash })) })
     }
 
     pub(super) fn remote(object: RemoteObject) -> Self {
@@ -92,7 +90,7 @@ impl Place {
     /// What tells this place from others, whatever the working directory is.
     pub fn identity(&self) -> String {
         match &self.kind {
-            Kind::Spooled(spooled) => spooled.identity.clone(),
+            Kind::Spooled(spooled) => format!("{STDIN}:{}", Fingerprint::of(&[&spooled.hash])),
             Kind::Object(object) => object.uri(),
             Kind::Postgres(table) => table.uri(),
             Kind::Local => {
@@ -158,19 +156,12 @@ impl Place {
     /// # Errors
     /// When it cannot be read.
     pub(super) fn content_hash(&self) -> Result<[u8; 32]> {
-        let mut hasher = blake3::Hasher::new();
         match &self.kind {
-            Kind::Object(object) => _ = hasher.update(object.version().as_bytes()),
-            Kind::Postgres(table) => _ = hasher.update(table.version()?.as_bytes()),
-            Kind::Local | Kind::Spooled(_) => {
-                for block in
-                    hash_blocks(self.local_path().unwrap_or(&self.path)).map_err(|e| Error::io(&self.path, e))?
-                {
-                    hasher.update(block.as_bytes());
-                }
-            }
-        };
-        Ok(*hasher.finalize().as_bytes())
+            Kind::Object(object) => Ok(*blake3::hash(object.version().as_bytes()).as_bytes()),
+            Kind::Postgres(table) => Ok(*blake3::hash(table.version()?.as_bytes()).as_bytes()),
+            Kind::Local => hash_file(&self.path).map_err(|e| Error::io(&self.path, e)),
+            Kind::Spooled(spooled) => Ok(spooled.hash),
+        }
     }
 
     /// Opens it for reading, decompressed by its magic bytes, decoded to UTF-8 where an encoding is given.
@@ -226,8 +217,8 @@ pub enum Found {
 }
 
 impl Found {
-    /// Finds what an input names: what is piped in (`-`), a file, a folder, a glob (`data/*.tsv.gz`), an object (`s3://bucket/key`), or a
-    /// prefix (`s3://bucket/folder/`), or a database (`postgresql://user@host/database?schema=cdm`).
+    /// Finds what an input names: what is piped in (`-`), a file, a folder, a glob (`data/*.tsv.gz`), an object
+    /// (`s3://bucket/key`), a prefix (`s3://bucket/folder/`), or a database (`postgresql://user@host/database?schema=cdm`).
     /// `store_options` are the object store's settings, such as `aws_endpoint`.
     ///
     /// Blocking; not to be called on an async thread where the input is a URI.
@@ -280,9 +271,9 @@ impl Found {
     }
 }
 
-/// Hashes of a file's blocks, read and hashed on all cores, since nothing else runs before they are known. Not mapped:
-/// the mapped pages of a large file count as the process's memory.
-fn hash_blocks(path: &Path) -> std::io::Result<Vec<blake3::Hash>> {
+/// Hash of the hashes of a file's blocks, read and hashed on all cores, since nothing else runs before it is known. Not
+/// mapped: the mapped pages of a large file count as the process's memory.
+fn hash_file(path: &Path) -> std::io::Result<[u8; 32]> {
     let blocks = File::open(path)?.metadata()?.len().div_ceil(HASH_BLOCK);
     let workers = std::thread::available_parallelism().map_or(1, |n| n.get() as u64).min(blocks.max(1));
     let of = |worker: u64| -> std::io::Result<Vec<(u64, blake3::Hash)>> {
@@ -307,7 +298,9 @@ fn hash_blocks(path: &Path) -> std::io::Result<Vec<blake3::Hash>> {
     })?
     .concat();
     all.sort_unstable_by_key(|(block, _)| *block);
-    Ok(all.into_iter().map(|(_, hash)| hash).collect())
+    let mut hasher = blake3::Hasher::new();
+    all.iter().for_each(|(_, hash)| _ = hasher.update(hash.as_bytes()));
+    Ok(*hasher.finalize().as_bytes())
 }
 
 fn list(folder: &Path) -> Result<Vec<Place>> {

@@ -180,11 +180,6 @@ impl Moments {
         self.0.push(value);
     }
 
-    /// Adds several rows.
-    pub(super) fn extend(&mut self, rows: usize, many: Many<'_, Option<i64>>) {
-        self.0.extend(rows, many);
-    }
-
     pub(super) fn finish(mut self) -> ArrayRef {
         if self.0.validity.values == 0 {
             self.0.begin();
@@ -201,14 +196,6 @@ pub(super) struct Truths(Vec<Option<bool>>);
 impl Truths {
     pub(super) fn push(&mut self, value: Option<bool>) {
         self.0.push(value);
-    }
-
-    /// Adds several rows.
-    pub(super) fn extend(&mut self, rows: usize, many: Many<'_, Option<bool>>) {
-        match many {
-            Many::Same(value) => self.0.extend(std::iter::repeat_n(value, rows)),
-            Many::Each(values) => self.0.extend_from_slice(values),
-        }
     }
 
     pub(super) fn finish(self) -> ArrayRef {

@@ -122,25 +122,18 @@ impl Output {
     }
 }
 
-/// Declares a row type, the columns of several rows, and the builder of columns, in the order of the table's columns
-/// without the engine's.
+/// Declares a row type and the builder of its columns, in the order of the table's columns without the engine's; and,
+/// where a third name is given, the columns of several rows.
 macro_rules! rows {
-    ($(#[$doc:meta])* $row:ident, $many:ident, $builder:ident: $($field:ident: $type:ty => $array:ty),+ $(,)?) => {
-        $(#[$doc])*
-        #[derive(Debug, Default, Clone, Copy)]
-        #[allow(missing_docs, reason = "the table's schema documents its columns")]
-        pub(crate) struct $row<'a> {
-            $(pub(crate) $field: $type,)+
-        }
+    ($(#[$doc:meta])* $row:ident, $builder:ident, $many:ident: $($field:ident: $type:ty => $array:ty),+ $(,)?) => {
+        rows! { $(#[$doc])* $row, $builder: $($field: $type => $array),+ }
 
         /// Several of them, column by column.
-        #[allow(dead_code, reason = "only some formats read whole columns")]
         #[derive(Clone, Copy)]
         pub(crate) struct $many<'a> {
             $(pub(crate) $field: Many<'a, $type>,)+
         }
 
-        #[allow(dead_code, reason = "only some formats read whole columns")]
         impl<'a> $many<'a> {
             /// Every row the same.
             pub(crate) fn same(row: $row<'a>) -> Self {
@@ -151,6 +144,20 @@ macro_rules! rows {
             pub(crate) fn slice(&self, rows: Range<usize>) -> Self {
                 Self { $($field: self.$field.slice(rows.clone()),)+ }
             }
+        }
+
+        impl $builder {
+            fn extend(&mut self, rows: usize, columns: &$many<'_>) {
+                $(self.$field.extend(rows, columns.$field);)+
+            }
+        }
+    };
+    ($(#[$doc:meta])* $row:ident, $builder:ident: $($field:ident: $type:ty => $array:ty),+ $(,)?) => {
+        $(#[$doc])*
+        #[derive(Debug, Default, Clone, Copy)]
+        #[allow(missing_docs, reason = "the table's schema documents its columns")]
+        pub(crate) struct $row<'a> {
+            $(pub(crate) $field: $type,)+
         }
 
         #[derive(Default)]
@@ -164,11 +171,6 @@ macro_rules! rows {
                 $(self.$field.push(row.$field);)+
             }
 
-            #[allow(dead_code, reason = "only some formats read whole columns")]
-            fn extend(&mut self, rows: usize, columns: &$many<'_>) {
-                $(self.$field.extend(rows, columns.$field);)+
-            }
-
             fn finish(self: Box<Self>) -> Vec<ArrayRef> {
                 vec![$(self.$field.finish(),)+]
             }
@@ -178,7 +180,7 @@ macro_rules! rows {
 
 rows! {
     /// A row of `concepts`.
-    Concept, ConceptColumns, Concepts:
+    Concept, Concepts:
     code: Option<&'a str> => Texts,
     curie: Option<&'a str> => Texts,
     name: Option<&'a str> => Texts,
@@ -189,7 +191,7 @@ rows! {
 
 rows! {
     /// A row of `kg_edges`.
-    Edge, EdgeColumns, Edges:
+    Edge, Edges:
     subject: Option<&'a str> => Texts,
     subject_name: Option<&'a str> => Texts,
     subject_category: Option<&'a str> => Texts,
@@ -203,7 +205,7 @@ rows! {
 
 rows! {
     /// A row of `patient_events`. `person_id` is a pseudonym already.
-    Event, EventColumns, Events:
+    Event, Events:
     person_id: Option<&'a str> => Texts,
     event_table: Option<&'a str> => Texts,
     event_date: Option<i32> => Numbers<Date32Type>,
@@ -219,7 +221,7 @@ rows! {
 
 rows! {
     /// A row of `gwas_associations`.
-    Association, AssociationColumns, Associations:
+    Association, Associations, AssociationColumns:
     study_id: Option<&'a str> => Texts,
     trait_name: Option<&'a str> => Texts,
     trait_curie: Option<&'a str> => Texts,

@@ -1,6 +1,8 @@
 //! Rows with as many fields as the header and without quotes, which almost all are: a grid that can be read column by
 //! column.
 
+use super::super::output::Output;
+
 /// Rows of a block at most: what is read of them stays in the nearest caches.
 const ROWS: usize = 1024;
 
@@ -40,16 +42,27 @@ impl<'a> Block<'a> {
         let last = column + 1 == self.columns;
         (0..self.rows()).map(move |row| {
             let at = row * self.columns + column;
-            let start = if at == 0 { self.start } else { self.ends[at - 1] + 1 };
-            let field = &self.text[start as usize..self.ends[at] as usize];
+            let field = &self.text[self.begin(at) as usize..self.ends[at] as usize];
             if last { field.strip_suffix('\r').unwrap_or(field) } else { field }
         })
+    }
+
+    /// Where a field begins: behind the end of the one before it, of this row or the one above.
+    #[inline]
+    fn begin(&self, field: usize) -> u32 {
+        if field == 0 { self.start } else { self.ends[field - 1] + 1 }
+    }
+
+    /// Takes every row by itself; none otherwise.
+    pub(crate) fn one_by_one(&self, out: &mut Output, one: &mut dyn FnMut(usize, &mut Output)) -> u64 {
+        (0..self.rows()).for_each(|row| one(row, out));
+        0
     }
 
     /// A row's text, line and fields by where they stand in the text.
     pub(super) fn cut(&self, row: usize, fields: &mut Vec<(u32, u32)>) -> (&'a str, u64) {
         let at = row * self.columns;
-        let start = if row == 0 { self.start } else { self.ends[at - 1] + 1 };
+        let start = self.begin(at);
         let text = &self.text[start as usize..self.ends[at + self.columns - 1] as usize];
         let text = text.strip_suffix('\r').unwrap_or(text);
         fields.clear();

@@ -58,8 +58,7 @@ pub(crate) trait RowParser: Send + Sync {
     /// Appends what the rows of a block become, many at once where the format knows how; `one` takes a row by itself, as
     /// [`RowParser::row`] does. How many were taken without `one`; the others must have gone through it, in order.
     fn block(&self, block: &Block<'_>, out: &mut Output, one: &mut dyn FnMut(usize, &mut Output)) -> u64 {
-        (0..block.rows()).for_each(|row| one(row, out));
-        0
+        block.one_by_one(out, one)
     }
 
     /// Has the last word on the rows of a chunk, for formats that look at many rows at once.

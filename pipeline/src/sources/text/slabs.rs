@@ -174,8 +174,8 @@ pub struct SlabReader {
     pub(crate) recognized: Option<String>,
 }
 
-/// The end of the last whole row in a buffer with so many quotes. A line break between an odd number of quotes ends none; where no other is found in
-/// all of the buffer, a quote was never closed and any line break must do.
+/// The end of the last whole row in a buffer with so many quotes. A line break between an odd number of quotes ends
+/// none; where no other is found in all of the buffer, a quote was never closed and any line break must do.
 fn cut_before(buffer: &[u8], quote: Option<u8>, quotes: usize) -> Option<usize> {
     let last = memchr::memrchr(b'\n', buffer)?;
     let Some(quote) = quote else { return Some(last + 1) };

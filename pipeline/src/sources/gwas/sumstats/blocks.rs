@@ -34,8 +34,7 @@ impl Rows {
         let ((Some(chromosome), Some(position), Some(effect), Some(other)), Some(p_column), true) =
             (needed, p_column, self.reads_columns())
         else {
-            (0..block.rows()).for_each(|row| one(row, out));
-            return 0;
+            return block.one_by_one(out, one);
         };
         let usual = &mut vec![true; block.rows()];
         if let Some(test) = self.test {

@@ -1,0 +1,131 @@
+//! `generel_cuda`: the candle backend behind C functions. `model/src/encoder/plugin.rs` says what each does and calls
+//! them; nobody else should.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{c_char, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::slice;
+
+use generel_model::hosted::{ABI, HostedEncoder, HostedWorker};
+
+/// Runs a call; writes what went wrong, cut to fit and ended by 0.
+///
+/// # Safety
+/// `message` has room for `len` bytes.
+unsafe fn reported<T>(message: *mut c_char, len: usize, call: impl FnOnce() -> Result<T, String>) -> Option<T> {
+    let result = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err("the GPU library panicked".into()));
+    let text = match result {
+        Ok(value) => return Some(value),
+        Err(text) => text,
+    };
+    let n = text.len().min(len.saturating_sub(1));
+    if len > 0 {
+        // SAFETY: n + 1 ≤ len.
+        unsafe {
+            std::ptr::copy_nonoverlapping(text.as_ptr(), message.cast(), n);
+            *message.add(n) = 0;
+        }
+    }
+    None
+}
+
+/// Version of these functions.
+#[unsafe(no_mangle)]
+pub extern "C" fn generel_abi() -> u32 {
+    ABI
+}
+
+/// # Safety
+/// Pointers are of as many bytes as said; `workers` and `batch_tokens` can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn generel_encoder_open(
+    model: *const u8,
+    model_len: usize,
+    device: *const u8,
+    device_len: usize,
+    workers: *mut usize,
+    batch_tokens: *mut usize,
+    message: *mut c_char,
+    message_len: usize,
+) -> *mut c_void {
+    // SAFETY: the caller's promises.
+    let opened = unsafe {
+        let (model, device) = (slice::from_raw_parts(model, model_len), slice::from_raw_parts(device, device_len));
+        reported(message, message_len, || {
+            let device = std::str::from_utf8(device).map_err(|e| e.to_string())?;
+            HostedEncoder::open(model, device).map_err(|e| e.to_string())
+        })
+    };
+    let Some(encoder) = opened else { return std::ptr::null_mut() };
+    // SAFETY: as above.
+    unsafe {
+        *workers = encoder.workers();
+        *batch_tokens = encoder.batch_tokens();
+    }
+    Box::into_raw(Box::new(encoder)).cast()
+}
+
+/// # Safety
+/// `encoder` is of [`generel_encoder_open`] and not closed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn generel_encoder_worker(
+    encoder: *mut c_void,
+    message: *mut c_char,
+    message_len: usize,
+) -> *mut c_void {
+    // SAFETY: the caller's promises.
+    let worker = unsafe {
+        let encoder = &*encoder.cast::<HostedEncoder>();
+        reported(message, message_len, || encoder.worker().map_err(|e| e.to_string()))
+    };
+    worker.map_or(std::ptr::null_mut(), |worker| Box::into_raw(Box::new(worker)).cast())
+}
+
+/// # Safety
+/// `worker` is of [`generel_encoder_worker`], not closed, and used by no other thread; `offsets` has `sequences + 1`
+/// entries, the last being the number of `ids`; `out` has room for `out_len` floats.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn generel_worker_encode(
+    worker: *mut c_void,
+    ids: *const u32,
+    offsets: *const usize,
+    sequences: usize,
+    out: *mut f32,
+    out_len: usize,
+    message: *mut c_char,
+    message_len: usize,
+) -> i32 {
+    // SAFETY: the caller's promises.
+    let done = unsafe {
+        let worker = &mut *worker.cast::<HostedWorker>();
+        let offsets = slice::from_raw_parts(offsets, sequences + 1);
+        let ids = slice::from_raw_parts(ids, offsets[sequences]);
+        let out = slice::from_raw_parts_mut(out, out_len);
+        reported(message, message_len, || {
+            let vectors = worker.encode(ids, offsets).map_err(|e| e.to_string())?;
+            if vectors.len() != out.len() {
+                return Err(format!("{} values for room of {}", vectors.len(), out.len()));
+            }
+            out.copy_from_slice(vectors);
+            Ok(())
+        })
+    };
+    i32::from(done.is_none())
+}
+
+/// # Safety
+/// `worker` is of [`generel_encoder_worker`] and closed once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn generel_worker_close(worker: *mut c_void) {
+    // SAFETY: the caller's promise.
+    drop(unsafe { Box::from_raw(worker.cast::<HostedWorker>()) });
+}
+
+/// # Safety
+/// `encoder` is of [`generel_encoder_open`], its workers are closed, and it is closed once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn generel_encoder_close(encoder: *mut c_void) {
+    // SAFETY: the caller's promise.
+    drop(unsafe { Box::from_raw(encoder.cast::<HostedEncoder>()) });
+}

@@ -1,0 +1,202 @@
+//! An encoder in a library of its own, opened at run time: how one program runs with and without a GPU.
+//!
+//! candle's CUDA build needs the driver's library to start at all, so it never links into the program. `generel-cuda`
+//! (folder `model/cuda`) holds the candle backend behind the five C functions of [`Functions`]; strings are UTF-8,
+//! arrays are lent for the call.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{c_char, c_void};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use libloading::Library;
+
+use super::{Encoder, Worker};
+use crate::pack::PackedBatch;
+use crate::{Error, ModelInfo, Result};
+
+/// Version of the functions' meaning; a library of another version is not used.
+pub const ABI: u32 = 1;
+/// Room for a message, in bytes.
+const MESSAGE: usize = 1024;
+
+/// What a library offers.
+#[derive(Clone, Copy)]
+#[allow(clippy::struct_field_names)]
+struct Functions {
+    /// Opens a device for a model (JSON of [`ModelInfo`]): a handle, or NULL and a message.
+    open: unsafe extern "C" fn(
+        model: *const u8,
+        model_len: usize,
+        device: *const u8,
+        device_len: usize,
+        workers: *mut usize,
+        batch_tokens: *mut usize,
+        message: *mut c_char,
+        message_len: usize,
+    ) -> *mut c_void,
+    /// A worker of it: a handle, or NULL and a message.
+    worker: unsafe extern "C" fn(encoder: *mut c_void, message: *mut c_char, message_len: usize) -> *mut c_void,
+    /// Encodes a batch: 0, or 1 and a message.
+    encode: unsafe extern "C" fn(
+        worker: *mut c_void,
+        ids: *const u32,
+        offsets: *const usize,
+        sequences: usize,
+        out: *mut f32,
+        out_len: usize,
+        message: *mut c_char,
+        message_len: usize,
+    ) -> i32,
+    close_worker: unsafe extern "C" fn(worker: *mut c_void),
+    close: unsafe extern "C" fn(encoder: *mut c_void),
+}
+
+/// An encoder behind the functions of a library.
+pub(crate) struct Plugin {
+    inner: Arc<Opened>,
+    workers: usize,
+    batch_tokens: usize,
+}
+
+struct Opened {
+    functions: Functions,
+    handle: *mut c_void,
+    dimension: usize,
+    /// Keeps the functions where they are.
+    _library: Library,
+}
+
+// SAFETY: a library's encoder may be used from any thread; its workers are each used by one at a time.
+unsafe impl Send for Opened {}
+// SAFETY: as above.
+unsafe impl Sync for Opened {}
+
+impl Plugin {
+    /// Opens the first library that exists, and a device in it.
+    ///
+    /// # Errors
+    /// With the reason, when there is no library, it does not open (no driver), or the device does not.
+    pub(crate) fn load(info: &ModelInfo, libraries: &[PathBuf], device: &str) -> Result<Self> {
+        let Some(path) = libraries.iter().find(|path| path.exists()) else {
+            return Err(Error::Encoder("no GPU library (generel_cuda) beside the program".into()));
+        };
+        Self::open(info, path, device)
+    }
+
+    fn open(info: &ModelInfo, path: &Path, device: &str) -> Result<Self> {
+        let failed = |e: libloading::Error| Error::folder(path, format!("cannot be opened: {e}"));
+        // SAFETY: the library is ours by its name and version; its initializers do nothing but CUDA's own.
+        let library = unsafe { Library::new(path) }.map_err(failed)?;
+        // SAFETY: the types are those of model/cuda, which the version stands for.
+        let functions = unsafe {
+            let abi = library.get::<unsafe extern "C" fn() -> u32>(b"generel_abi\0").map_err(failed)?();
+            if abi != ABI {
+                return Err(Error::folder(path, format!("is of version {abi}, not {ABI}; build it again")));
+            }
+            Functions {
+                open: *library.get(b"generel_encoder_open\0").map_err(failed)?,
+                worker: *library.get(b"generel_encoder_worker\0").map_err(failed)?,
+                encode: *library.get(b"generel_worker_encode\0").map_err(failed)?,
+                close_worker: *library.get(b"generel_worker_close\0").map_err(failed)?,
+                close: *library.get(b"generel_encoder_close\0").map_err(failed)?,
+            }
+        };
+        let model = serde_json::to_vec(info).map_err(|e| Error::Encoder(e.to_string()))?;
+        let (mut workers, mut batch_tokens) = (0, 0);
+        let handle = with_message(|message, len| {
+            // SAFETY: pointers and lengths are of live slices.
+            let handle = unsafe {
+                (functions.open)(
+                    model.as_ptr(),
+                    model.len(),
+                    device.as_ptr(),
+                    device.len(),
+                    &raw mut workers,
+                    &raw mut batch_tokens,
+                    message,
+                    len,
+                )
+            };
+            (!handle.is_null()).then_some(handle)
+        })?;
+        let inner = Opened { functions, handle, dimension: info.dimension, _library: library };
+        tracing::info!(device, workers, library = %path.display(), "embedding on the GPU");
+        Ok(Self { inner: Arc::new(inner), workers, batch_tokens })
+    }
+}
+
+/// Calls a function that writes a message where it fails.
+fn with_message<T>(call: impl FnOnce(*mut c_char, usize) -> Option<T>) -> Result<T> {
+    let mut message = [0u8; MESSAGE];
+    call(message.as_mut_ptr().cast(), MESSAGE).ok_or_else(|| {
+        let text: Vec<u8> = message.iter().copied().take_while(|b| *b != 0).collect();
+        Error::Encoder(String::from_utf8_lossy(&text).into_owned())
+    })
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        // SAFETY: the handle is of these functions, and its workers, which hold this, are gone.
+        unsafe { (self.functions.close)(self.handle) };
+    }
+}
+
+impl Encoder for Plugin {
+    fn workers(&self) -> usize {
+        self.workers.max(1)
+    }
+
+    fn batch_tokens(&self) -> usize {
+        self.batch_tokens
+    }
+
+    fn worker(&self) -> Result<Box<dyn Worker>> {
+        let encoder = self.inner.clone();
+        let handle = with_message(|message, len| {
+            // SAFETY: the handle is of these functions.
+            let handle = unsafe { (encoder.functions.worker)(encoder.handle, message, len) };
+            (!handle.is_null()).then_some(handle)
+        })?;
+        Ok(Box::new(PluginWorker { encoder, handle }))
+    }
+}
+
+struct PluginWorker {
+    encoder: Arc<Opened>,
+    handle: *mut c_void,
+}
+
+// SAFETY: a worker may be moved to another thread between two calls.
+unsafe impl Send for PluginWorker {}
+
+impl Worker for PluginWorker {
+    fn encode(&mut self, batch: &PackedBatch, out: &mut Vec<f32>) -> Result<()> {
+        out.clear();
+        out.resize(batch.len() * self.encoder.dimension, 0.0);
+        with_message(|message, len| {
+            // SAFETY: pointers and lengths are of live slices; `offsets` has one entry more than sequences.
+            let status = unsafe {
+                (self.encoder.functions.encode)(
+                    self.handle,
+                    batch.ids.as_ptr(),
+                    batch.offsets.as_ptr(),
+                    batch.len(),
+                    out.as_mut_ptr(),
+                    out.len(),
+                    message,
+                    len,
+                )
+            };
+            (status == 0).then_some(())
+        })
+    }
+}
+
+impl Drop for PluginWorker {
+    fn drop(&mut self) {
+        // SAFETY: the handle is of these functions and used no more.
+        unsafe { (self.encoder.functions.close_worker)(self.handle) };
+    }
+}

@@ -1,0 +1,249 @@
+//! AVX-512 (F, BW, DQ, VL): vectors of sixteen floats.
+
+#![cfg(target_arch = "x86_64")]
+
+use std::arch::x86_64::*;
+use std::marker::PhantomData;
+
+use super::Kernel;
+use super::format::Format;
+use super::gemm::KernelOf;
+use super::simd::Simd;
+
+/// The CPU has AVX-512 F, BW, DQ and VL, and the extension `E`.
+#[derive(Clone, Copy)]
+pub(super) struct Avx512<E>(PhantomData<E>);
+
+/// No extension.
+#[derive(Clone, Copy)]
+pub(super) struct Base;
+/// AVX512-VNNI.
+#[derive(Clone, Copy)]
+pub(super) struct Vnni;
+/// AVX512-BF16.
+#[derive(Clone, Copy)]
+pub(super) struct Bf16;
+
+/// # Safety
+/// The CPU has AVX-512 F, BW, DQ, VL, and FMA.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
+pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx512::<Base>(PhantomData))
+}
+
+/// # Safety
+/// The CPU has AVX-512 F, BW, DQ, VL and VNNI, and FMA.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma")]
+pub(super) unsafe fn run_vnni<F: Format<Avx512<Vnni>>, K: KernelOf<F>>(kernel: K) -> K::Output {
+    kernel.run(Avx512(PhantomData))
+}
+
+/// # Safety
+/// The CPU has AVX-512 F, BW, DQ, VL and BF16, and FMA.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")]
+pub(super) unsafe fn run_bf16<F: Format<Avx512<Bf16>>, K: KernelOf<F>>(kernel: K) -> K::Output {
+    kernel.run(Avx512(PhantomData))
+}
+
+/// A row as pairs of bfloat16, rounded ties to even.
+///
+/// # Safety
+/// The CPU has AVX-512 F, BW, DQ, VL and BF16, and FMA.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")]
+pub(super) unsafe fn to_pairs(x: &[f32], words: &mut [u32]) {
+    assert_eq!(words.len(), x.len().div_ceil(2), "a word holds two numbers");
+    for (x, words) in x.chunks(32).zip(words.chunks_mut(16)) {
+        let part = |from: usize| {
+            let n = x.len().saturating_sub(from).min(16);
+            // SAFETY: `n` floats are left from there; none are read where `n` is 0.
+            unsafe { _mm512_maskz_loadu_ps(lanes(n), x.as_ptr().wrapping_add(from)) }
+        };
+        let pairs = _mm512_cvtne2ps_pbh(part(16), part(0));
+        // SAFETY: both are 512 bits; as many words as there are left are written.
+        unsafe {
+            let pairs = std::mem::transmute::<__m512bh, __m512i>(pairs);
+            _mm512_mask_storeu_epi32(words.as_mut_ptr().cast(), lanes(words.len()), pairs);
+        }
+    }
+}
+
+/// The first `n` of sixteen lanes.
+#[inline(always)]
+fn lanes(n: usize) -> __mmask16 {
+    ((1u32 << n) - 1) as __mmask16
+}
+
+// SAFETY of what follows: a value of `Avx512` exists only where the CPU has the instructions; pointers are the caller's.
+impl<E: Copy> Simd for Avx512<E> {
+    const LANES: usize = 16;
+    const TILE_ROWS: usize = 12;
+    type F = __m512;
+    type I = __m512i;
+
+    #[inline(always)]
+    fn prefetch(self, p: *const u32) {
+        // SAFETY: a hint, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+    }
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m512 {
+        unsafe { _mm512_set1_ps(x) }
+    }
+    #[inline(always)]
+    fn splat_word(self, x: u32) -> __m512i {
+        unsafe { _mm512_set1_epi32(x as i32) }
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> __m512 {
+        unsafe { _mm512_loadu_ps(p) }
+    }
+    #[inline(always)]
+    unsafe fn load_part(self, p: *const f32, n: usize) -> __m512 {
+        unsafe { _mm512_maskz_loadu_ps(lanes(n), p) }
+    }
+    #[inline(always)]
+    unsafe fn load_words(self, p: *const u32) -> __m512i {
+        unsafe { _mm512_loadu_si512(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: __m512) {
+        unsafe { _mm512_storeu_ps(p, v) }
+    }
+    #[inline(always)]
+    unsafe fn store_part(self, p: *mut f32, n: usize, v: __m512) {
+        unsafe { _mm512_mask_storeu_ps(p, lanes(n), v) }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, p: *mut u8, v: __m512i) {
+        unsafe { _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(v)) }
+    }
+    #[inline(always)]
+    unsafe fn store_halves(self, p: *mut u16, v: __m512i) {
+        unsafe { _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(v)) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_add_ps(a, b) }
+    }
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_div_ps(a, b) }
+    }
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_max_ps(a, b) }
+    }
+    #[inline(always)]
+    fn min(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_min_ps(a, b) }
+    }
+    #[inline(always)]
+    fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn copysign(self, x: __m512, s: __m512) -> __m512 {
+        unsafe {
+            let sign = _mm512_set1_ps(-0.0);
+            _mm512_or_ps(_mm512_andnot_ps(sign, x), _mm512_and_ps(sign, s))
+        }
+    }
+
+    #[inline(always)]
+    fn as_floats(self, v: __m512i) -> __m512 {
+        unsafe { _mm512_castsi512_ps(v) }
+    }
+    #[inline(always)]
+    fn as_words(self, v: __m512) -> __m512i {
+        unsafe { _mm512_castps_si512(v) }
+    }
+    #[inline(always)]
+    fn add_int(self, a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_add_epi32(a, b) }
+    }
+    #[inline(always)]
+    fn to_exponent(self, v: __m512i) -> __m512i {
+        unsafe { _mm512_slli_epi32::<23>(v) }
+    }
+    #[inline(always)]
+    fn to_ints(self, v: __m512) -> __m512i {
+        unsafe { _mm512_cvtps_epi32(v) }
+    }
+    #[inline(always)]
+    fn round_bf16(self, v: __m512) -> __m512 {
+        unsafe {
+            // As in AVX2: half a unit of the last place kept, ties to even.
+            let bits = _mm512_castps_si512(v);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+            _mm512_castsi512_ps(_mm512_and_si512(rounded, _mm512_set1_epi32(0xffff_0000_u32 as i32)))
+        }
+    }
+
+    #[inline(always)]
+    fn sum(self, v: __m512) -> f32 {
+        unsafe { _mm512_reduce_add_ps(v) }
+    }
+    #[inline(always)]
+    fn largest(self, v: __m512) -> f32 {
+        unsafe { _mm512_reduce_max_ps(v) }
+    }
+    #[inline(always)]
+    fn smallest(self, v: __m512) -> f32 {
+        unsafe { _mm512_reduce_min_ps(v) }
+    }
+}
+
+/// Two bfloat16 a word.
+pub(super) struct Pairs;
+
+impl Format<Avx512<Bf16>> for Pairs {
+    type Acc = __m512;
+    const NUMBERS: usize = 2;
+
+    #[inline(always)]
+    fn zero(_: Avx512<Bf16>) -> __m512 {
+        unsafe { _mm512_setzero_ps() }
+    }
+    #[inline(always)]
+    fn step(_: Avx512<Bf16>, acc: __m512, a: __m512i, b: __m512i) -> __m512 {
+        unsafe {
+            let pairs = |v| std::mem::transmute::<__m512i, __m512bh>(v);
+            _mm512_dpbf16_ps(acc, pairs(a), pairs(b))
+        }
+    }
+    #[inline(always)]
+    fn floats(_: Avx512<Bf16>, acc: __m512) -> __m512 {
+        acc
+    }
+}
+
+/// Four 8-bit integers a word: unsigned activations, signed weights.
+pub(super) struct Quads;
+
+impl Format<Avx512<Vnni>> for Quads {
+    type Acc = __m512i;
+    const NUMBERS: usize = 4;
+
+    #[inline(always)]
+    fn zero(_: Avx512<Vnni>) -> __m512i {
+        unsafe { _mm512_setzero_si512() }
+    }
+    #[inline(always)]
+    fn step(_: Avx512<Vnni>, acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_dpbusd_epi32(acc, a, b) }
+    }
+    #[inline(always)]
+    fn floats(_: Avx512<Vnni>, acc: __m512i) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(acc) }
+    }
+}

@@ -1,0 +1,166 @@
+//! The arithmetic of the CPU backend: matrix products with packed weights, attention, activations, normalization.
+//!
+//! Every kernel is written once, over the vector operations of [`Simd`], and compiled for each instruction set that it
+//! gains from; [`Isa::detect`] says which one this CPU has. All `unsafe` code of the crate's arithmetic is below this
+//! module; what it offers takes slices and checks their lengths.
+//!
+//! Matrix products in 32-bit floats, bfloat16 and 8-bit integers share one loop: each reads *words* of 32 bits, which
+//! hold one, two or four numbers along the inner dimension (see [`format`]).
+
+#![allow(unsafe_code)]
+
+mod attention;
+mod avx2;
+mod avx512;
+mod format;
+mod gemm;
+mod math;
+mod peak;
+mod portable;
+mod rows;
+mod simd;
+
+pub(crate) use attention::{Attention, AttentionScratch, RelativeBias};
+pub use format::Precision;
+pub(crate) use gemm::{Activation, Operand, PackedMatrix};
+pub(crate) use peak::peak_gops;
+pub(crate) use rows::{Norm, add_rows, layer_norm, mean_of_rows};
+
+use simd::Simd;
+
+/// An instruction set that the kernels are compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Isa {
+    /// Whatever the compiler's target has.
+    Portable,
+    /// AVX2 and FMA; `vnni`: also AVX-VNNI.
+    Avx2 {
+        vnni: bool,
+    },
+    /// AVX-512 F, BW, DQ and VL; `vnni`, `bf16`: also these extensions.
+    Avx512 {
+        vnni: bool,
+        bf16: bool,
+    },
+    /// Arrays of sixteen, for tests of what AVX-512 does with tiles and tails.
+    #[cfg(test)]
+    Wide,
+}
+
+impl Isa {
+    /// The best of this CPU.
+    pub(crate) fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::is_x86_feature_detected as has;
+            if has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") && has!("fma") {
+                return Self::Avx512 { vnni: has!("avx512vnni"), bf16: has!("avx512bf16") };
+            }
+            if has!("avx2") && has!("fma") {
+                return Self::Avx2 { vnni: has!("avxvnni") };
+            }
+        }
+        Self::Portable
+    }
+
+    /// Every instruction set that this CPU can run, the best first: what tests go through.
+    #[cfg(test)]
+    pub(crate) fn all() -> Vec<Self> {
+        let best = Self::detect();
+        let mut all = vec![best, Self::Wide];
+        match best {
+            Self::Avx512 { .. } => all.extend([
+                Self::Avx512 { vnni: false, bf16: false },
+                Self::Avx2 { vnni: false },
+                Self::Portable,
+            ]),
+            Self::Avx2 { vnni: true } => all.extend([Self::Avx2 { vnni: false }, Self::Portable]),
+            Self::Avx2 { vnni: false } => all.push(Self::Portable),
+            Self::Portable | Self::Wide => {}
+        }
+        #[cfg(target_arch = "x86_64")]
+        if matches!(best, Self::Avx512 { .. }) && std::arch::is_x86_feature_detected!("avxvnni") {
+            all.push(Self::Avx2 { vnni: true });
+        }
+        all
+    }
+
+    /// Floats of a vector.
+    fn lanes(self) -> usize {
+        match self {
+            Self::Avx512 { .. } => 16,
+            #[cfg(test)]
+            Self::Wide => 16,
+            _ => 8,
+        }
+    }
+
+    /// Runs a kernel compiled for this instruction set.
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self {
+            Self::Portable => kernel.run(portable::Portable::<8>),
+            #[cfg(test)]
+            Self::Wide => kernel.run(portable::Portable::<16>),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `detect` has found the features on this CPU.
+            Self::Avx2 { .. } => unsafe { avx2::run(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Self::Avx512 { .. } => unsafe { avx512::run(kernel) },
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => kernel.run(portable::Portable::<8>),
+        }
+    }
+}
+
+/// A piece of arithmetic that can be compiled for any instruction set. `run` must be `#[inline(always)]`, and so must
+/// everything that it calls with `simd`: only then does it get the instructions that the caller switched on.
+pub(crate) trait Kernel {
+    /// What it returns.
+    type Output;
+    /// The arithmetic.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Memory for vectors: a slice of `f32` or words that begins at a cache line.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Aligned {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u32; 16]);
+
+impl Aligned {
+    /// So many words of 0.
+    pub(crate) fn zeroed(len: usize) -> Self {
+        Self { lines: vec![Line([0; 16]); len.div_ceil(16)], len }
+    }
+
+    /// Makes room for at least so many words; what was in it is of no use afterwards.
+    pub(crate) fn reserve(&mut self, len: usize) {
+        if len > self.len {
+            *self = Self::zeroed(len);
+        }
+    }
+
+    /// As words.
+    pub(crate) fn words(&self) -> &[u32] {
+        // SAFETY: a line is sixteen words, and `len` is at most their number.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+
+    /// As words.
+    pub(crate) fn words_mut(&mut self) -> &mut [u32] {
+        // SAFETY: as above, and the borrow is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+    }
+
+    /// As floats.
+    pub(crate) fn floats_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as above; every bit pattern is a float.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+    }
+}
