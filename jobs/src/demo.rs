@@ -15,6 +15,7 @@ use generel_schemas::tables;
 use crate::job_file::JobFile;
 use crate::progress::note;
 use crate::report::{AnswerRow, FileCounts, MappingRow, Report, StageTiming};
+use crate::models::ModelChoice;
 use crate::runner::{JobReport, Runner, counted};
 
 /// The sample: path below the demo's folder, content. See sample/NOTICE.md for origin and licences.
@@ -41,10 +42,10 @@ const DOUBTFUL: &str = "SELECT * FROM mappings WHERE rank = 1 AND mapping_justif
     ORDER BY similarity_score + coalesce(margin, 0), subject_label LIMIT 15";
 
 /// Runs the demo in a folder.
-pub(crate) async fn run(dir: &Path, model: &str) -> Result<()> {
+pub(crate) async fn run(dir: &Path, model: ModelChoice) -> Result<()> {
     write_sample(dir)?;
     let job = JobFile::read(&dir.join("demo.yaml"))?;
-    let (session, report) = Runner::new(job, dir, None, Some(model))?.run().await?;
+    let (session, report) = Runner::new(job, dir, None, model.into())?.run().await?;
     let answer = answer(&session).await?;
     let tables = counts(&session).await?;
     let page = dir.join("report.html");

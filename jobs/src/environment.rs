@@ -11,6 +11,8 @@ use generel_pipeline::person::PersonKey;
 
 /// Folder of pulled models.
 pub(crate) const MODELS: &str = "GENEREL_MODELS";
+/// The library that embeds on a GPU.
+const GPU_LIBRARY: &str = "GENEREL_CUDA";
 /// Secret with which person identifiers are hashed.
 pub(crate) const PERSON_KEY: &str = "GENEREL_PERSON_KEY";
 
@@ -24,6 +26,13 @@ pub(crate) fn model_store() -> Result<ModelStore> {
         Some(folder) => Ok(ModelStore::new(PathBuf::from(folder))),
         None => Ok(ModelStore::new(folders()?.cache_dir().join("models"))),
     }
+}
+
+/// Where the GPU library may be: `$GENEREL_CUDA`, or beside the program.
+pub(crate) fn gpu_libraries() -> Vec<PathBuf> {
+    let name = format!("{}generel_cuda{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let beside = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.join(name)));
+    std::env::var_os(GPU_LIBRARY).map(PathBuf::from).into_iter().chain(beside).collect()
 }
 
 /// Where the SQL shell keeps its history.

@@ -25,6 +25,12 @@ pub(crate) struct JobFile {
     /// Model, by name or folder; `--model` and GENEREL_MODEL win.
     #[serde(default)]
     pub(crate) model: Option<String>,
+    /// Its precision: auto, f32, bf16 or int8; `--precision` and GENEREL_PRECISION win.
+    #[serde(default)]
+    pub(crate) precision: Option<String>,
+    /// Where it runs: auto, cpu, cuda:N; `--device` and GENEREL_DEVICE win.
+    #[serde(default)]
+    pub(crate) device: Option<String>,
     /// Files to ingest.
     #[serde(default)]
     pub(crate) ingest: Vec<IngestStep>,

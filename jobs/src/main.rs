@@ -6,6 +6,7 @@ mod environment;
 mod exit;
 mod ingest;
 mod job_file;
+mod models;
 mod progress;
 mod report;
 mod runner;

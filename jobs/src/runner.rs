@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use chrono::Utc;
-use generel_model::{Embedder, EmbedderOptions, ModelInfo};
 use generel_pipeline::align::{AlignOptions, AlignReport, SourceSpec, SssomHeader, align, write_sssom};
 use generel_pipeline::ingest::FileReport;
 use generel_pipeline::runs::{RunRecord, new_run_id, record};
@@ -14,9 +13,9 @@ use generel_pipeline::sources::Fingerprint;
 use generel_pipeline::{Lake, Session, SessionOptions};
 
 use crate::cli::output::{self, Form};
-use crate::environment;
 use crate::exit::UsageError;
-use crate::ingest::{Chosen, choose, ingest};
+use crate::ingest::{Chosen as ChosenFile, choose, ingest};
+use crate::models::{Chosen, ModelChoice, ModelOverrides};
 use crate::job_file::{AlignStep, ExportStep, IngestStep, JobFile};
 use crate::progress::{Step, note};
 
@@ -39,19 +38,9 @@ pub(crate) struct JobReport {
 }
 
 /// Opens the lake's session.
-pub(crate) async fn session(lake: Lake, model: Option<ModelInfo>) -> Result<Session> {
-    let embedder = model.map(|info| Embedder::new(info, EmbedderOptions::default()));
+pub(crate) async fn session(lake: Lake, model: Option<Chosen>) -> Result<Session> {
+    let embedder = model.map(Chosen::embedder);
     Ok(Session::open(lake, embedder, &SessionOptions::default()).await?)
-}
-
-/// Fetches the model if it is not on this machine, saying so.
-pub(crate) async fn pull(model: &str) -> Result<ModelInfo> {
-    let (store, name) = (environment::model_store()?, model.to_string());
-    let step = Step::begin(format!("model {model}"));
-    let pulled = tokio::task::spawn_blocking(move || store.pull(&name)).await?;
-    let (info, fetched) = pulled.map_err(generel_pipeline::Error::from)?;
-    step.end(if fetched { "fetched and verified" } else { "on this machine" });
-    Ok(info)
 }
 
 /// A job with its places resolved.
@@ -59,25 +48,24 @@ pub(crate) struct Runner {
     job: JobFile,
     base: PathBuf,
     lake: Lake,
-    model: String,
+    model: ModelChoice,
     started: Instant,
     report: JobReport,
 }
 
 impl Runner {
     /// Prepares a job. `lake` and `model` are what a person typed, and win over the job file.
-    pub(crate) fn new(job: JobFile, base: &Path, lake: Option<&str>, model: Option<&str>) -> Result<Self> {
+    pub(crate) fn new(job: JobFile, base: &Path, lake: Option<&str>, model: ModelOverrides) -> Result<Self> {
         let location = match (lake, &job.lake) {
             (Some(typed), _) => typed.to_string(),
             (None, Some(own)) if own.contains("://") => own.clone(),
             (None, Some(own)) => base.join(own).display().to_string(),
             (None, None) => base.join("generel-lake").display().to_string(),
         };
-        let model = model.map(str::to_string).or_else(|| job.model.clone());
         Ok(Self {
             base: base.to_path_buf(),
             lake: Lake::create(&location)?,
-            model: model.unwrap_or_else(|| generel_model::store::DEFAULT_MODEL.to_string()),
+            model: model.over(&job)?,
             started: Instant::now(),
             report: JobReport::default(),
             job,
@@ -87,7 +75,7 @@ impl Runner {
     /// Checks everything that can be checked without reading a row, and says what would be done.
     pub(crate) async fn dry_run(&self) -> Result<()> {
         for step in &self.job.ingest {
-            for Chosen { format, file, .. } in choose(&step.request(&self.base)?).await? {
+            for ChosenFile { format, file, .. } in choose(&step.request(&self.base)?).await? {
                 note(format_args!(
                     "ingest  {} as {} into source {}",
                     file.path().display(),
@@ -117,9 +105,9 @@ impl Runner {
         for step in &steps {
             self.ingest(step, &run_id).await?;
         }
-        let info = if self.job.align.is_empty() { None } else { Some(pull(&self.model).await?) };
-        let model_id = info.as_ref().map(|i| i.model_id.clone());
-        let session = session(self.lake.clone(), info).await?;
+        let model = if self.job.align.is_empty() { None } else { Some(self.model.pull().await?) };
+        let model_id = model.as_ref().map(|m| m.info.model_id.clone());
+        let session = session(self.lake.clone(), model).await?;
         let aligns = std::mem::take(&mut self.job.align);
         for step in &aligns {
             self.align(&session, step, &run_id).await?;

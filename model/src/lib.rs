@@ -20,7 +20,7 @@ pub use encoder::DeviceChoice;
 pub use error::{Error, Result};
 pub use info::{ModelInfo, Pooling};
 pub use kernels::Precision;
-pub use vector_store::{Vector, VectorStore};
+pub use vector_store::{StoreError, Vector, VectorStore};
 
 /// Additions and multiplications a second, in 10⁹, that one core of this CPU does in registers: the ceiling of the
 /// encoder's matrix products. Takes some tens of milliseconds.

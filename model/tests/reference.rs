@@ -3,7 +3,7 @@
 use arrow::array::{Array, AsArray, StringArray};
 use arrow::datatypes::Float32Type;
 use generel_model::store::{DEFAULT_MODEL, ModelStore};
-use generel_model::{Embedder, EmbedderOptions};
+use generel_model::{Embedder, EmbedderOptions, Precision};
 
 #[derive(serde::Deserialize)]
 struct Reference {
@@ -19,7 +19,7 @@ fn embedder(options: EmbedderOptions) -> Embedder {
         cache.unwrap_or_else(|| home.join(".cache")).join("generel").join("models")
     });
     let (info, _) = ModelStore::new(root).pull(DEFAULT_MODEL).expect("the default model");
-    Embedder::new(info, options)
+    Embedder::new(info.with_precision(Some(Precision::F32)), options)
 }
 
 fn reference() -> Reference {
@@ -55,7 +55,7 @@ async fn a_vector_does_not_depend_on_its_batch() {
     let texts = reference().texts;
     let together = vectors(&embedder(EmbedderOptions::default()), &texts).await;
     for batch_tokens in [1, 700] {
-        let options = EmbedderOptions { batch_tokens, ..Default::default() };
+        let options = EmbedderOptions { batch_tokens: Some(batch_tokens), ..Default::default() };
         assert_eq!(together, vectors(&embedder(options), &texts).await, "batches of {batch_tokens} tokens");
     }
     let alone = embedder(EmbedderOptions::default());

@@ -3,20 +3,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, StringArray};
-use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field};
-use datafusion::prelude::col;
-use futures::StreamExt;
-use generel_schemas::tables::EMBEDDINGS;
+use arrow::array::{Array, AsArray, StringArray};
+use arrow::datatypes::Float32Type;
+use generel_model::{Vector, VectorStore};
 
-use crate::lake::Commit;
 use crate::{Error, Result, Session};
 
 /// Texts of one commit.
 const TEXTS_PER_COMMIT: usize = 16 * 1024;
 /// Texts of one call of the Embedder.
-const TEXTS_PER_CALL: usize = 2048;
+const TEXTS_PER_CALL: usize = 4096;
 
 /// What the stage did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,51 +35,32 @@ pub async fn embed_texts(
     run_id: &str,
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<EmbedReport> {
-    let missing = missing(session, texts).await?;
-    let model_id = session.embedder()?.info().model_id.clone();
+    let (embedder, store) = (session.embedder()?, session.vectors()?);
+    let missing = store.missing(texts).await?;
     let mut done = 0;
     for piece in missing.chunks(TEXTS_PER_COMMIT) {
-        let mut writer = session.lake.writer(&EMBEDDINGS, Some(&model_id)).await?;
         for call in piece.chunks(TEXTS_PER_CALL) {
-            let keys = StringArray::from_iter_values(call);
-            let vectors = session.embedder()?.embed(&keys).await?;
-            writer.write(batch(session, keys, vectors.values().clone(), vectors.value_length() as usize)?).await?;
+            let vectors = embedder.embed(&StringArray::from_iter_values(call)).await?;
+            // The Embedder gives the store what the model makes; this call may have found it in the Embedder's memory.
+            let made: Vec<(Arc<str>, Vector)> = call
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| vectors.is_valid(*i))
+                .map(|(i, text)| {
+                    let values = vectors.value(i);
+                    let values = values.as_primitive_opt::<Float32Type>();
+                    let values = values.ok_or_else(|| Error::Internal("the Embedder returned no floats".into()))?;
+                    Ok((Arc::from(*text), Vector::from(&values.values()[..])))
+                })
+                .collect::<Result<_>>()?;
+            store.put_many(&made);
             done += call.len() as u64;
             progress(done, missing.len() as u64);
         }
-        writer.commit(Commit { run_id: run_id.to_string(), ..Default::default() }).await?;
+        store.flush(run_id, 1).await?;
     }
     if !missing.is_empty() {
         session.refresh().await?;
     }
     Ok(EmbedReport { texts: texts.len() as u64, embedded: missing.len() as u64 })
-}
-
-/// The texts without a vector, in the order given.
-async fn missing(session: &Session, texts: &[String]) -> Result<Vec<String>> {
-    let stored = session.ctx().table(EMBEDDINGS.name).await?.select(vec![col("key")])?;
-    let mut known = std::collections::HashSet::new();
-    let mut batches = stored.execute_stream().await?;
-    let wanted: std::collections::HashSet<&str> = texts.iter().map(String::as_str).collect();
-    while let Some(batch) = batches.next().await {
-        let keys = arrow::compute::cast(batch?.column(0), &DataType::Utf8)?;
-        known.extend(keys.as_string::<i32>().iter().flatten().filter(|k| wanted.contains(k)).map(str::to_string));
-    }
-    Ok(texts.iter().filter(|t| !known.contains(*t)).cloned().collect())
-}
-
-fn batch(session: &Session, keys: StringArray, values: ArrayRef, dimension: usize) -> Result<RecordBatch> {
-    let rows = keys.len();
-    if values.len() != rows * dimension {
-        return Err(Error::Internal("the Embedder returned another number of vectors".into()));
-    }
-    let item = Arc::new(Field::new("element", DataType::Float32, true));
-    let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(dimension, rows));
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from(vec![session.embedder()?.info().model_id.as_str(); rows])),
-        Arc::new(StringArray::from(vec!["text"; rows])),
-        Arc::new(keys),
-        Arc::new(ListArray::new(item, offsets, values, None)),
-    ];
-    Ok(RecordBatch::try_new(EMBEDDINGS.schema(), columns)?)
 }

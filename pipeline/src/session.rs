@@ -5,9 +5,10 @@ use std::sync::Arc;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use generel_model::Embedder;
+use generel_model::{Embedder, VectorStore};
 use generel_schemas::tables::{self, EMBEDDINGS};
 
+use crate::lake::LakeVectors;
 use crate::{Error, Lake, Result};
 
 /// Name under which the stored vectors of all models stand, untyped.
@@ -37,8 +38,12 @@ pub struct Session {
     /// The lake.
     pub lake: Lake,
     embedder: Option<Embedder>,
+    vectors: Option<Arc<LakeVectors>>,
     ctx: SessionContext,
 }
+
+/// New vectors that are worth a file of their own in the lake: about a second's work of the model.
+const WORTH_KEEPING: usize = 1000;
 
 impl Session {
     /// Opens a session with every table of the lake registered. Without an Embedder the functions that need a model are
@@ -55,9 +60,14 @@ impl Session {
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).build_arc()?;
         let ctx = SessionContext::new_with_config_rt(config, runtime);
         if let Some(embedder) = &embedder {
-            generel_udfs::register_all(&ctx, embedder.clone());
+            generel_udfs::register_all(&ctx, embedder.clone())?;
         }
-        let session = Self { lake, embedder, ctx };
+        let vectors = embedder.as_ref().map(|embedder| Arc::new(LakeVectors::new(lake.clone(), embedder.info())));
+        if let (Some(embedder), Some(vectors)) = (&embedder, &vectors) {
+            // An Embedder of several sessions keeps to the first one's lake.
+            embedder.set_store(Arc::clone(vectors) as Arc<dyn VectorStore>);
+        }
+        let session = Self { lake, embedder, vectors, ctx };
         session.refresh().await?;
         Ok(session)
     }
@@ -70,6 +80,23 @@ impl Session {
         self.embedder
             .as_ref()
             .ok_or_else(|| Error::Invalid("this needs a model; get one with: generel model pull".into()))
+    }
+
+    /// The model's vectors in the lake.
+    ///
+    /// # Errors
+    /// When the session was opened without a model.
+    pub fn vectors(&self) -> Result<&LakeVectors> {
+        self.vectors.as_deref().ok_or_else(|| Error::Internal("a session without a model has no vectors".into()))
+    }
+
+    /// Keeps the vectors that queries have made, if they are worth it and the lake is there and can be written; how many.
+    pub async fn keep_vectors(&self) -> u64 {
+        let Some(vectors) = self.vectors.as_ref().filter(|_| self.lake.is_there()) else { return 0 };
+        vectors.flush("queries", WORTH_KEEPING).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "new vectors are not kept in the lake");
+            0
+        })
     }
 
     /// The query context.

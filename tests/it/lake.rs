@@ -2,7 +2,7 @@
 
 use arrow::array::AsArray;
 use generel_model::store::{DEFAULT_MODEL, ModelStore};
-use generel_model::{Embedder, EmbedderOptions};
+use generel_model::{Embedder, EmbedderOptions, Precision};
 use generel_pipeline::{Lake, Session, SessionOptions, embed_texts};
 use generel_schemas::vector::VectorType;
 
@@ -10,6 +10,8 @@ use crate::support::{Place, models};
 
 pub async fn session(place: &Place, options: SessionOptions) -> Session {
     let (info, _) = ModelStore::new(models()).pull(DEFAULT_MODEL).expect("the default model");
+    // The same on every machine.
+    let info = info.with_precision(Some(Precision::F32));
     let lake = Lake::create(place.path("lake").to_str().expect("UTF-8")).expect("a lake");
     Session::open(lake, Some(Embedder::new(info, EmbedderOptions::default())), &options).await.expect("a session")
 }

@@ -40,6 +40,8 @@ impl Place {
             .env("GENEREL_MODELS", models())
             .env("NO_COLOR", "1")
             .env_remove("RUST_LOG")
+            .env("GENEREL_PRECISION", "f32")
+            .env_remove("GENEREL_DEVICE")
             .env_remove("GENEREL_MODEL");
         command
     }

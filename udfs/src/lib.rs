@@ -11,7 +11,7 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let info = ModelStore::new("/path/to/models").info("all-MiniLM-L6-v2")?;
 //! let ctx = SessionContext::new();
-//! generel_udfs::register_all(&ctx, Embedder::new(info, EmbedderOptions::default()));
+//! generel_udfs::register_all(&ctx, Embedder::new(info, EmbedderOptions::default()))?;
 //! ctx.sql("SELECT concept_similarity('heart attack', 'myocardial infarction')").await?.show().await?;
 //! # Ok(())
 //! # }
@@ -64,12 +64,16 @@ pub fn table_functions() -> Vec<(&'static str, Arc<dyn TableFunctionImpl>)> {
     ]
 }
 
-/// Registers everything in a session.
-pub fn register_all(ctx: &SessionContext, embedder: Embedder) {
+/// Registers everything in a session, in place: functions, table functions, and the rules that plan `embed`.
+///
+/// # Errors
+/// When the session's rules cannot be replaced.
+pub fn register_all(ctx: &SessionContext, embedder: Embedder) -> datafusion::error::Result<()> {
     for function in functions(&embedder) {
         ctx.register_udf(function);
     }
     for (name, function) in table_functions() {
         ctx.register_udtf(name, function);
     }
+    embedding::register(ctx, &embedder)
 }

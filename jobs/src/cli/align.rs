@@ -9,7 +9,7 @@ use generel_pipeline::runs::{RunRecord, new_run_id, record};
 
 use super::{LakeOptions, ModelOptions};
 use crate::progress::note;
-use crate::runner::{align_sources, export_sssom, pull, session, sssom_header};
+use crate::runner::{align_sources, export_sssom, session, sssom_header};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -47,9 +47,9 @@ pub(super) async fn run(args: AlignArgs) -> Result<()> {
     let options =
         AlignOptions { top_k: args.top_k, min_score: args.min_score, ..AlignOptions::new(args.left, args.right) };
     options.check()?;
-    let info = pull(&args.model.model).await?;
-    let (run_id, started_at, model_id) = (new_run_id(), chrono::Utc::now(), info.model_id.clone());
-    let session = session(lake, Some(info)).await?;
+    let model = args.model.choice().pull().await?;
+    let (run_id, started_at, model_id) = (new_run_id(), chrono::Utc::now(), model.info.model_id.clone());
+    let session = session(lake, Some(model)).await?;
     let report = align_sources(&session, &options, &run_id).await?;
     let run = RunRecord {
         run_id,

@@ -7,14 +7,14 @@ use arrow::array::{Array, AsArray, StringArray};
 use arrow::datatypes::{DataType, Float32Type};
 use clap::{ArgGroup, Args};
 use datafusion::prelude::col;
-use generel_model::{Embedder, EmbedderOptions, normalize};
+use generel_model::{Embedder, normalize};
 use generel_pipeline::embed_texts;
 use generel_pipeline::runs::{RunRecord, new_run_id, record};
 use generel_pipeline::sources::Fingerprint;
 
 use super::{LakeOptions, ModelOptions};
 use crate::progress::{Step, note};
-use crate::runner::{pull, session};
+use crate::runner::session;
 
 /// Lines read from stdin before they are embedded together.
 const LINES: usize = 4096;
@@ -50,8 +50,7 @@ pub(super) async fn run(args: EmbedArgs) -> Result<()> {
     if let (Some(table), Some(column)) = (&args.table, &args.column) {
         return embed_column(&args, table, column).await;
     }
-    let info = pull(&args.model.model).await?;
-    let embedder = Embedder::new(info, EmbedderOptions::default());
+    let embedder = args.model.choice().pull().await?.embedder();
     if !args.stdin {
         return print(&embedder, &args.text).await;
     }
@@ -77,8 +76,8 @@ async fn print(embedder: &Embedder, texts: &[String]) -> Result<()> {
 
 async fn embed_column(args: &EmbedArgs, table: &str, column: &str) -> Result<()> {
     let lake = args.lake.open()?;
-    let info = pull(&args.model.model).await?;
-    let session = session(lake, Some(info)).await?;
+    let model = args.model.choice().pull().await?;
+    let session = session(lake, Some(model)).await?;
     let frame = session.ctx().table(table).await?.select(vec![col(column)])?.distinct()?;
     let mut texts = std::collections::BTreeSet::new();
     for batch in frame.collect().await? {

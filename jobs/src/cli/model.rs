@@ -9,7 +9,7 @@ use generel_model::store::{DEFAULT_MODEL, KNOWN};
 
 use super::ModelOptions;
 use crate::environment;
-use crate::runner::pull;
+use crate::models::ModelChoice;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ModelCommand {
@@ -46,9 +46,10 @@ pub(super) async fn run(command: ModelCommand) -> Result<()> {
                 writeln!(out, "{}\tgenerel model pull {}", model.name, model.name)?;
             }
         }
-        ModelCommand::Pull { name } => show(&mut out, &pull(&name).await?)?,
+        ModelCommand::Pull { name } => show(&mut out, &ModelChoice { name, ..ModelChoice::default() }.pull().await?.info)?,
         ModelCommand::Show(options) => {
-            show(&mut out, &store.info(&options.model).map_err(generel_pipeline::Error::from)?)?
+            let info = store.info(&options.model).map_err(generel_pipeline::Error::from)?;
+            show(&mut out, &info.with_precision(options.choice().precision))?;
         }
         ModelCommand::Verify(options) => {
             let info = store.verify(&options.model).map_err(generel_pipeline::Error::from)?;
@@ -61,9 +62,13 @@ pub(super) async fn run(command: ModelCommand) -> Result<()> {
 fn show(out: &mut impl Write, info: &ModelInfo) -> Result<()> {
     writeln!(out, "name       {}", info.name)?;
     writeln!(out, "model_id   {}", info.model_id)?;
+    writeln!(out, "precision  {}", info.precision)?;
     writeln!(out, "dimension  {}", info.dimension)?;
     writeln!(out, "max_tokens {}", info.max_tokens)?;
     writeln!(out, "pooling    {}", format!("{:?}", info.pooling).to_lowercase())?;
+    if !info.prefix.is_empty() {
+        writeln!(out, "prefix     {:?}", info.prefix)?;
+    }
     writeln!(out, "folder     {}", info.folder.display())?;
     Ok(())
 }

@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
+use generel_model::{DeviceChoice, Precision};
 
+use super::Choice;
 use crate::job_file::JobFile;
 use crate::progress::note;
+use crate::models::ModelOverrides;
 use crate::runner::Runner;
 
 #[derive(Debug, Args)]
@@ -40,12 +43,19 @@ pub(super) struct RunArgs {
     /// The model; wins over the job file
     #[arg(long, env = "GENEREL_MODEL", value_name = "NAME")]
     model: Option<String>,
+    /// Its precision (auto, f32, bf16, int8); wins over the job file
+    #[arg(long, env = "GENEREL_PRECISION", value_name = "PRECISION")]
+    precision: Option<Choice<Precision>>,
+    /// Where it runs (auto, cpu, cuda:N); wins over the job file
+    #[arg(long, env = "GENEREL_DEVICE", value_name = "DEVICE")]
+    device: Option<DeviceChoice>,
 }
 
 pub(super) async fn run(args: RunArgs) -> Result<()> {
     let job = JobFile::read(&args.job)?;
     let base = args.job.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let runner = Runner::new(job, base, args.lake.as_deref(), args.model.as_deref())?;
+    let model = ModelOverrides { name: args.model, precision: args.precision, device: args.device };
+    let runner = Runner::new(job, base, args.lake.as_deref(), model)?;
     if args.dry_run {
         return runner.dry_run().await;
     }

@@ -46,7 +46,7 @@ pub(super) struct SqlArgs {
 
 pub(super) async fn run(args: SqlArgs) -> Result<()> {
     let lake = args.lake.open_or_empty()?;
-    let session = session(lake, model(&args)?).await?;
+    let session = session(lake, args.model.choice().find()?).await?;
     let text = match (&args.command, &args.file) {
         (Some(command), _) => Some(command.clone()),
         (None, Some(file)) if file.as_os_str() == "-" => Some(read_stdin()?),
@@ -54,22 +54,13 @@ pub(super) async fn run(args: SqlArgs) -> Result<()> {
         (None, None) if !std::io::stdin().is_terminal() => Some(read_stdin()?),
         (None, None) => None,
     };
-    match text {
+    let done = match text {
         Some(text) => run_all(&session, &text, args.output).await,
         None => shell(&session, args.output).await,
-    }
-}
-
-/// The model if it is on this machine; without it everything but embedding works, so that is no error.
-fn model(args: &SqlArgs) -> Result<Option<generel_model::ModelInfo>> {
-    match environment::model_store()?.info(&args.model.model) {
-        Ok(info) => Ok(Some(info)),
-        Err(error @ generel_model::Error::NotPulled { .. }) => {
-            note(format_args!("note: {error}; until then embed() and its kin are missing"));
-            Ok(None)
-        }
-        Err(other) => Err(generel_pipeline::Error::from(other).into()),
-    }
+    };
+    // Also of a query that failed half-way.
+    session.keep_vectors().await;
+    done
 }
 
 fn read_stdin() -> Result<String> {

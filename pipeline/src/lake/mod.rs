@@ -9,17 +9,20 @@ mod commit;
 mod constant;
 mod hybrid;
 pub(crate) mod marks;
+mod object_reader;
 mod pages;
 pub(crate) mod parquet;
 mod stats;
 mod text;
 mod upkeep;
+mod vectors;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::datasource::empty::EmptyTable;
+use datafusion::execution::SessionStateBuilder;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::transaction::CommitProperties;
 use deltalake::kernel::{StructField, StructType};
@@ -32,6 +35,7 @@ use url::Url;
 pub use commit::{Commit, TableWriter};
 pub use marks::Mark;
 pub use upkeep::{Optimized, Version};
+pub use vectors::LakeVectors;
 
 use crate::{Error, Result};
 
@@ -79,6 +83,11 @@ impl Lake {
             Ok(path) => path.display().to_string(),
             Err(()) => self.root.to_string(),
         }
+    }
+
+    /// Whether there is anything at its location to write beside: a folder that exists, or a store.
+    pub fn is_there(&self) -> bool {
+        self.root.to_file_path().map_or(true, |folder| folder.is_dir())
     }
 
     /// The table, if it was ever written.
@@ -142,7 +151,10 @@ impl Lake {
         };
         let failed = |e| Error::delta(table.name, e);
         found.update_datafusion_session(session).map_err(failed)?;
-        let provider = found.table_provider().build().await?;
+        // With the session's settings: left to itself the scan evaluates conditions while it decodes, and an asynchronous
+        // function cannot be run there.
+        let settings = SessionStateBuilder::new().with_config(session.config().clone()).build();
+        let provider = found.table_provider().with_session(Arc::new(settings)).build().await?;
         Ok(Arc::new(provider))
     }
 

@@ -90,7 +90,7 @@ fn split(filter: &FilterExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         .into_iter()
         .cloned()
         .partition(|part| collect_columns(part).iter().any(|column| column.index() >= own));
-    if cheap.is_empty() || cheap.iter().any(datafusion::physical_expr::is_volatile) {
+    if cheap.is_empty() || cheap.iter().any(|part| datafusion::physical_expr_common::physical_expr::is_volatile(part)) {
         return Ok(None);
     }
     let below = FilterExecBuilder::new(conjunction(cheap), Arc::clone(embed.input()))

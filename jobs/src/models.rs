@@ -1,0 +1,109 @@
+//! Which model embeds, how and where; fetched if need be.
+
+use anyhow::Result;
+use generel_model::store::DEFAULT_MODEL;
+use generel_model::{DeviceChoice, Embedder, EmbedderOptions, Error, ModelInfo, Precision};
+
+use crate::cli::Choice;
+use crate::environment;
+use crate::job_file::JobFile;
+use crate::progress::{Step, note};
+
+/// What a person chose.
+#[derive(Debug, Clone)]
+pub(crate) struct ModelChoice {
+    /// Name or folder.
+    pub(crate) name: String,
+    /// `None` for the best of this CPU.
+    pub(crate) precision: Option<Precision>,
+    /// Where it runs.
+    pub(crate) device: DeviceChoice,
+}
+
+impl Default for ModelChoice {
+    fn default() -> Self {
+        Self { name: DEFAULT_MODEL.to_string(), precision: None, device: DeviceChoice::Auto }
+    }
+}
+
+/// What a person typed, where it is not left to the job file.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ModelOverrides {
+    pub(crate) name: Option<String>,
+    pub(crate) precision: Option<Choice<Precision>>,
+    pub(crate) device: Option<DeviceChoice>,
+}
+
+impl From<ModelChoice> for ModelOverrides {
+    fn from(choice: ModelChoice) -> Self {
+        let precision = Some(Choice(choice.precision));
+        Self { name: Some(choice.name), precision, device: Some(choice.device) }
+    }
+}
+
+impl ModelOverrides {
+    /// The choice: what was typed, else what the job file says, else the default.
+    pub(crate) fn over(self, job: &JobFile) -> Result<ModelChoice> {
+        let parsed = |e: String| anyhow::anyhow!("{}: {e}", job.name);
+        let default = ModelChoice::default();
+        let precision = match (self.precision, &job.precision) {
+            (Some(typed), _) => typed.0,
+            (None, Some(own)) => own.parse::<Choice<Precision>>().map_err(parsed)?.0,
+            (None, None) => default.precision,
+        };
+        let device = match (self.device, &job.device) {
+            (Some(typed), _) => typed,
+            (None, Some(own)) => own.parse().map_err(parsed)?,
+            (None, None) => default.device,
+        };
+        let name = self.name.or_else(|| job.model.clone()).unwrap_or(default.name);
+        Ok(ModelChoice { name, precision, device })
+    }
+}
+
+/// A model that is on this machine, and where it is to run.
+#[derive(Debug, Clone)]
+pub(crate) struct Chosen {
+    pub(crate) info: ModelInfo,
+    pub(crate) device: DeviceChoice,
+}
+
+impl Chosen {
+    /// Its Embedder; nothing is loaded before the first text.
+    pub(crate) fn embedder(self) -> Embedder {
+        let options = EmbedderOptions {
+            device: self.device,
+            gpu_libraries: environment::gpu_libraries(),
+            ..EmbedderOptions::default()
+        };
+        Embedder::new(self.info, options)
+    }
+}
+
+impl ModelChoice {
+    /// Fetches the model if it is not on this machine, saying so.
+    pub(crate) async fn pull(&self) -> Result<Chosen> {
+        let (store, name) = (environment::model_store()?, self.name.clone());
+        let step = Step::begin(format!("model {name}"));
+        let pulled = tokio::task::spawn_blocking(move || store.pull(&name)).await?;
+        let (info, fetched) = pulled.map_err(generel_pipeline::Error::from)?;
+        step.end(if fetched { "fetched and verified" } else { "on this machine" });
+        Ok(self.chosen(info))
+    }
+
+    /// The model if it is on this machine; without it everything but embedding works, so that is no error.
+    pub(crate) fn find(&self) -> Result<Option<Chosen>> {
+        match environment::model_store()?.info(&self.name) {
+            Ok(info) => Ok(Some(self.chosen(info))),
+            Err(error @ Error::NotPulled { .. }) => {
+                note(format_args!("note: {error}; until then embed() and its kin are missing"));
+                Ok(None)
+            }
+            Err(other) => Err(generel_pipeline::Error::from(other).into()),
+        }
+    }
+
+    fn chosen(&self, info: ModelInfo) -> Chosen {
+        Chosen { info: info.with_precision(self.precision), device: self.device }
+    }
+}
