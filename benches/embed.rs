@@ -23,14 +23,8 @@ use tokio::runtime::Runtime;
 const NAMES: usize = 20_000;
 /// Zipf's exponent of the repeating column.
 const EXPONENT: f64 = 1.0;
-const PEERS: [&str; 6] = [
-    "onnxruntime-f32",
-    "onnxruntime-int8",
-    "openvino-f32",
-    "openvino-bf16",
-    "sentence-transformers",
-    "candle-stock",
-];
+const PEERS: [&str; 6] =
+    ["onnxruntime-f32", "onnxruntime-int8", "openvino-f32", "openvino-bf16", "sentence-transformers", "candle-stock"];
 
 fn main() {
     let options = Options::parse();
@@ -226,7 +220,8 @@ impl Bench {
     fn print(&self, results: &[Result], tokens: u64) {
         let names = self.names.len() as f64;
         let config: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(self.info.folder.join("config.json")).expect("config")).expect("config");
+            serde_json::from_slice(&std::fs::read(self.info.folder.join("config.json")).expect("config"))
+                .expect("config");
         let size = |key: &str| config[key].as_f64().expect("a size");
         let (hidden, wide, layers) = (size("hidden_size"), size("intermediate_size"), size("num_hidden_layers"));
         // Additions and multiplications of the linear layers.
@@ -240,9 +235,10 @@ impl Bench {
         );
         println!("{:<24}{:>10}{:>12}{:>11}{:>9}  turns (names/s)", "", "names/s", "tokens/s", "of peak", "cosine");
         for result in results {
-            let peak = result.name.strip_prefix("generel ").and_then(|p| p.parse::<Precision>().ok()).map(|precision| {
-                work / result.seconds / (peak_gops(precision) * 1e9 * self.options.threads as f64)
-            });
+            let peak =
+                result.name.strip_prefix("generel ").and_then(|p| p.parse::<Precision>().ok()).map(|precision| {
+                    work / result.seconds / (peak_gops(precision) * 1e9 * self.options.threads as f64)
+                });
             println!(
                 "{:<24}{:>10.0}{:>12.0}{:>11}{:>9}  {}",
                 result.name,
@@ -294,7 +290,11 @@ impl Bench {
             let (seconds, ..) = self.embed(precision, DeviceChoice::Cpu, &texts);
             let name = format!("generel {precision}");
             let distinct = results.iter().find(|r| r.name == name).expect("measured");
-            println!("{name:<24}{:>10.0} rows/s, {:.2} × the time of the names", rows.len() as f64 / seconds, seconds / distinct.seconds);
+            println!(
+                "{name:<24}{:>10.0} rows/s, {:.2} × the time of the names",
+                rows.len() as f64 / seconds,
+                seconds / distinct.seconds
+            );
         }
     }
 }

@@ -13,9 +13,9 @@ use generel_pipeline::{Session, VERSION};
 use generel_schemas::tables;
 
 use crate::job_file::JobFile;
+use crate::models::ModelChoice;
 use crate::progress::note;
 use crate::report::{AnswerRow, FileCounts, MappingRow, Report, StageTiming};
-use crate::models::ModelChoice;
 use crate::runner::{JobReport, Runner, counted};
 
 /// The sample: path below the demo's folder, content. See sample/NOTICE.md for origin and licences.

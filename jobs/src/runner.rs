@@ -15,8 +15,8 @@ use generel_pipeline::{Lake, Session, SessionOptions};
 use crate::cli::output::{self, Form};
 use crate::exit::UsageError;
 use crate::ingest::{Chosen as ChosenFile, choose, ingest};
-use crate::models::{Chosen, ModelChoice, ModelOverrides};
 use crate::job_file::{AlignStep, ExportStep, IngestStep, JobFile};
+use crate::models::{Chosen, ModelChoice, ModelOverrides};
 use crate::progress::{Step, note};
 
 /// Licence of mapping sets where a job does not say.

@@ -80,7 +80,10 @@ impl Config {
         };
         let Some((_, family)) = MODEL_TYPES.iter().find(|(name, _)| *name == model_type) else {
             let known: Vec<&str> = MODEL_TYPES.iter().map(|(name, _)| *name).collect();
-            return Err(wrong(format!("architecture '{model_type}' is not supported; supported: {}", known.join(", "))));
+            return Err(wrong(format!(
+                "architecture '{model_type}' is not supported; supported: {}",
+                known.join(", ")
+            )));
         };
         if let Some(other) = file.position_embedding_type.as_deref()
             && other != "absolute"

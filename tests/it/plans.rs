@@ -21,6 +21,7 @@ async fn the_join_and_the_functions_survive_protobuf() {
     for query in [
         "select left_name, right_name, rank from similarity_join('names', 'names', 2) order by left_name, rank",
         "select name, rank from nearest('names', 'influenza', 2) order by rank",
+        "select name, round(cosine_similarity(embed(name), embed('influenza')), 3) as s from names order by name",
     ] {
         let plan = ctx.sql(query).await.expect(query).create_physical_plan().await.expect(query);
         let rows = collect(plan.clone(), ctx.task_ctx()).await.expect(query);

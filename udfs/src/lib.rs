@@ -18,6 +18,7 @@
 //! ```
 
 mod as_vector;
+mod codec;
 mod concept_similarity;
 mod cosine_similarity;
 mod embed;
@@ -35,8 +36,9 @@ use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::SessionContext;
 use generel_model::Embedder;
 
+pub use codec::GenerelPhysicalCodec;
 pub use embedding::{EmbedExec, HoistEmbed, PlanEmbed};
-pub use similarity_join::{GenerelPhysicalCodec, SimilarityJoinExec, SimilarityJoinOptions};
+pub use similarity_join::{SimilarityJoinExec, SimilarityJoinOptions};
 pub use vectors::to_fixed_size;
 
 /// The functions that need no model.

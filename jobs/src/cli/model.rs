@@ -46,7 +46,9 @@ pub(super) async fn run(command: ModelCommand) -> Result<()> {
                 writeln!(out, "{}\tgenerel model pull {}", model.name, model.name)?;
             }
         }
-        ModelCommand::Pull { name } => show(&mut out, &ModelChoice { name, ..ModelChoice::default() }.pull().await?.info)?,
+        ModelCommand::Pull { name } => {
+            show(&mut out, &ModelChoice { name, ..ModelChoice::default() }.pull().await?.info)?
+        }
         ModelCommand::Show(options) => {
             let info = store.info(&options.model).map_err(generel_pipeline::Error::from)?;
             show(&mut out, &info.with_precision(options.choice().precision))?;

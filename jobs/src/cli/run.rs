@@ -8,8 +8,8 @@ use generel_model::{DeviceChoice, Precision};
 
 use super::Choice;
 use crate::job_file::JobFile;
-use crate::progress::note;
 use crate::models::ModelOverrides;
+use crate::progress::note;
 use crate::runner::Runner;
 
 #[derive(Debug, Args)]

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hashbrown::HashMap;
 use tokio::sync::watch;
 
-use crate::vector_store::Vector;
 use crate::Result;
+use crate::vector_store::Vector;
 
 type Outcome = Option<Result<Vector>>;
 

@@ -45,7 +45,10 @@ impl Attention<'_> {
     /// When the slices do not fit together: a defect of the caller.
     pub(crate) fn run(self, isa: Isa, scratch: &mut AttentionScratch) {
         let hidden = self.out.len() / self.n.max(1);
-        assert!(hidden * self.n == self.out.len() && self.qkv.len() == 3 * self.out.len(), "slices do not fit together");
+        assert!(
+            hidden * self.n == self.out.len() && self.qkv.len() == 3 * self.out.len(),
+            "slices do not fit together"
+        );
         assert!(hidden.is_multiple_of(self.heads), "heads of different sizes");
         if let Some(bias) = self.bias {
             assert!(self.n <= bias.longest && bias.values.len() == self.heads * (2 * bias.longest - 1), "another bias");
@@ -222,16 +225,14 @@ mod tests {
                 let scores: Vec<f64> = (0..n)
                     .map(|j| {
                         let dot: f64 = (0..size).map(|d| at(i, 0, head, d) * at(j, 1, head, d)).sum();
-                        let extra = bias.map_or(0.0, |b| {
-                            f64::from(b.values[head * (2 * b.longest - 1) + (b.longest - 1 + j) - i])
-                        });
+                        let extra = bias
+                            .map_or(0.0, |b| f64::from(b.values[head * (2 * b.longest - 1) + (b.longest - 1 + j) - i]));
                         (dot + extra).exp()
                     })
                     .collect();
                 let sum: f64 = scores.iter().sum();
                 for d in 0..size {
-                    out[i * hidden + head * size + d] =
-                        (0..n).map(|j| scores[j] / sum * at(j, 2, head, d)).sum();
+                    out[i * hidden + head * size + d] = (0..n).map(|j| scores[j] / sum * at(j, 2, head, d)).sum();
                 }
             }
         }

@@ -108,7 +108,8 @@ mod tests {
     #[test]
     fn gelu_agrees_with_f64() {
         worst(Function::Gelu, |x| 0.5 * x * (1.0 + erf(x / 2f64.sqrt())), |y, e| (y - e).abs());
-        let tanh = |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh());
+        let tanh =
+            |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh());
         worst(Function::GeluTanh, tanh, |y, e| (y - e).abs());
     }
 

@@ -15,6 +15,7 @@ mod avx512;
 mod format;
 mod gemm;
 mod math;
+mod matrix;
 mod peak;
 mod portable;
 mod rows;
@@ -22,7 +23,7 @@ mod simd;
 
 pub(crate) use attention::{Attention, AttentionScratch, RelativeBias};
 pub use format::Precision;
-pub(crate) use gemm::{Activation, Operand, PackedMatrix};
+pub(crate) use matrix::{Activation, Operand, PackedMatrix};
 pub(crate) use peak::peak_gops;
 pub(crate) use rows::{Norm, add_rows, layer_norm, mean_of_rows};
 
@@ -34,14 +35,9 @@ pub(crate) enum Isa {
     /// Whatever the compiler's target has.
     Portable,
     /// AVX2 and FMA; `vnni`: also AVX-VNNI.
-    Avx2 {
-        vnni: bool,
-    },
+    Avx2 { vnni: bool },
     /// AVX-512 F, BW, DQ and VL; `vnni`, `bf16`: also these extensions.
-    Avx512 {
-        vnni: bool,
-        bf16: bool,
-    },
+    Avx512 { vnni: bool, bf16: bool },
     /// Arrays of sixteen, for tests of what AVX-512 does with tiles and tails.
     #[cfg(test)]
     Wide,
@@ -69,11 +65,9 @@ impl Isa {
         let best = Self::detect();
         let mut all = vec![best, Self::Wide];
         match best {
-            Self::Avx512 { .. } => all.extend([
-                Self::Avx512 { vnni: false, bf16: false },
-                Self::Avx2 { vnni: false },
-                Self::Portable,
-            ]),
+            Self::Avx512 { .. } => {
+                all.extend([Self::Avx512 { vnni: false, bf16: false }, Self::Avx2 { vnni: false }, Self::Portable])
+            }
             Self::Avx2 { vnni: true } => all.extend([Self::Avx2 { vnni: false }, Self::Portable]),
             Self::Avx2 { vnni: false } => all.push(Self::Portable),
             Self::Portable | Self::Wide => {}

@@ -48,9 +48,7 @@ impl Steps {
             (Precision::Int8, Isa::Avx2 { .. } | Isa::Avx512 { .. }) => unsafe {
                 super::avx2::run_as::<super::avx2::Halves, _>(self)
             },
-            (Precision::Int8, _) => {
-                KernelOf::<super::portable::Quads>::run(self, super::portable::Portable::<8>)
-            }
+            (Precision::Int8, _) => KernelOf::<super::portable::Quads>::run(self, super::portable::Portable::<8>),
             (Precision::F32 | Precision::Bf16, isa) => isa.run(self),
         };
         (2 * numbers * ROWS * COLUMNS * STEPS) as f64 / started.elapsed().as_secs_f64()

@@ -10,8 +10,7 @@ use crate::info::{OWN, Own, Pooling};
 use crate::{Error, Result};
 
 /// Files of a hub repository that inference needs: one of each line must be there, and the first that is will do.
-const HUB_NEEDED: &[&[&str]] =
-    &[&["config.json"], &WEIGHTS, &["tokenizer.json", "vocab.txt", "merges.txt"]];
+const HUB_NEEDED: &[&[&str]] = &[&["config.json"], &WEIGHTS, &["tokenizer.json", "vocab.txt", "merges.txt"]];
 /// Files that say more; those that a repository lacks are skipped.
 const HUB_OPTIONAL: &[&str] = &[
     "modules.json",
@@ -101,7 +100,10 @@ pub(super) fn hub(name: &str, target: &Path) -> Result<()> {
                     missing = None;
                     break;
                 }
-                Err(error) => missing = missing.or(Some(failed(format!("{file}: {error}; are you offline, or is HF_TOKEN needed?")))),
+                Err(error) => {
+                    missing =
+                        missing.or(Some(failed(format!("{file}: {error}; are you offline, or is HF_TOKEN needed?"))))
+                }
             }
         }
         if let Some(error) = missing {

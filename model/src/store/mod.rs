@@ -21,8 +21,7 @@ pub const DEFAULT_MODEL: &str = "all-MiniLM-L6-v2";
 /// Changes whenever the Embedder's text normalization does, so that old vectors are not mixed with new ones.
 const NORMALIZATION: &str = "nfkc-whitespace-1";
 /// What to say of a folder that lacks a file.
-pub(crate) const INCOMPLETE: &str =
-    "no such file; a model folder needs config.json, weights (model.safetensors or pytorch_model.bin) and a tokenizer \
+pub(crate) const INCOMPLETE: &str = "no such file; a model folder needs config.json, weights (model.safetensors or pytorch_model.bin) and a tokenizer \
      (tokenizer.json, vocab.txt, or vocab.json and merges.txt)";
 /// Files of weights, the preferred first.
 pub(crate) const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];

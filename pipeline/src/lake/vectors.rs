@@ -147,7 +147,8 @@ impl LakeVectors {
         let failed = |e| Error::delta(EMBEDDINGS.name, e);
         let log_store = table.log_store();
         let state = table.snapshot().map_err(failed)?;
-        let views: Vec<_> = state.snapshot().file_views(log_store.as_ref(), None).try_collect().await.map_err(failed)?;
+        let views: Vec<_> =
+            state.snapshot().file_views(log_store.as_ref(), None).try_collect().await.map_err(failed)?;
         let files: Vec<Path> = views
             .iter()
             .filter(|f| f.partition_values_map().get("model_id").and_then(|v| v.as_deref()) == Some(&self.model_id))

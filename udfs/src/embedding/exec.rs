@@ -18,10 +18,10 @@ use datafusion::error::Result;
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::ColumnarValue;
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::projection::ProjectionMapping;
 use datafusion::physical_expr::utils::collect_columns;
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::execution_plan::{CardinalityEffect, ChildrenPropertiesMode};
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, Count, ExecutionPlanMetricsSet, Gauge, MetricBuilder, MetricsSet,
@@ -47,7 +47,6 @@ pub(crate) struct EmbedCall {
 }
 
 /// Adds a column of vectors for each call behind the input's columns.
-#[derive(Debug)]
 pub struct EmbedExec {
     embedder: Embedder,
     calls: Vec<EmbedCall>,
@@ -58,7 +57,6 @@ pub struct EmbedExec {
 }
 
 /// What the partitions of one query share.
-#[derive(Debug)]
 struct Shared {
     /// For each call: where its text has no column, the vector, repeated.
     constants: Vec<OnceCell<ArrayRef>>,
@@ -129,9 +127,10 @@ impl EmbedExec {
         let vectors = calls.iter().map(|call| embedder.info().vector_type().to_field(&call.name, true));
         let fields: Vec<Field> = own.fields().iter().map(|f| f.as_ref().clone()).chain(vectors).collect();
         let schema = Arc::new(Schema::new_with_metadata(fields, own.metadata().clone()));
-        let kept = own.fields().iter().enumerate().map(|(i, field)| {
-            (Arc::new(Column::new(field.name(), i)) as Arc<dyn PhysicalExpr>, field.name().clone())
-        });
+        let kept =
+            own.fields().iter().enumerate().map(|(i, field)| {
+                (Arc::new(Column::new(field.name(), i)) as Arc<dyn PhysicalExpr>, field.name().clone())
+            });
         let mapping = ProjectionMapping::try_new(kept, &own)?;
         let equivalences = input.equivalence_properties().project(&mapping, schema);
         let properties = PlanProperties::new(
@@ -150,6 +149,11 @@ impl EmbedExec {
         })
     }
 
+    /// What embeds.
+    pub(crate) fn embedder(&self) -> &Embedder {
+        &self.embedder
+    }
+
     /// The operator's calls.
     pub(crate) fn calls(&self) -> &[EmbedCall] {
         &self.calls
@@ -163,6 +167,16 @@ impl EmbedExec {
     /// The same calls over another input of the same columns.
     pub(crate) fn over(&self, input: Arc<dyn ExecutionPlan>) -> Result<Self> {
         Self::try_new(self.embedder.clone(), self.calls.clone(), input)
+    }
+}
+
+/// Without the vectors of literal texts, and without the input: a plan shows each operator on a line of its own.
+impl fmt::Debug for EmbedExec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbedExec")
+            .field("embedder", &self.embedder)
+            .field("calls", &self.calls.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -224,8 +238,8 @@ impl ExecutionPlan for EmbedExec {
         children: Vec<Arc<dyn ExecutionPlan>>,
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let [input] = <[_; 1]>::try_from(children)
-            .map_err(|_| DataFusionError::Internal("EmbedExec has one child".into()))?;
+        let [input] =
+            <[_; 1]>::try_from(children).map_err(|_| DataFusionError::Internal("EmbedExec has one child".into()))?;
         Ok(Arc::new(self.over(input)?))
     }
 

@@ -57,7 +57,8 @@ impl HoistEmbed {
             let name = names.save(&expr);
             let spelled = expr.transform_up(|e| match e {
                 Expr::ScalarFunction(call) if *call.func == self.concept_similarity => {
-                    let embed = |text| Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&self.embed), vec![text]));
+                    let embed =
+                        |text| Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&self.embed), vec![text]));
                     let vectors = call.args.into_iter().map(embed).collect();
                     let cosine = ScalarFunction::new_udf(Arc::clone(&self.cosine_similarity), vectors);
                     Ok(Transformed::yes(Expr::ScalarFunction(cosine)))
@@ -116,7 +117,10 @@ impl HoistEmbed {
         };
         let needs_column = |e: &Expr| self.is_embed(e) && !e.column_refs().is_empty();
         let wanted = |e: &Expr| e.exists(|e| Ok(needs_column(e))).unwrap_or(false);
-        if !join.on.is_empty() || join.join_type != datafusion::common::JoinType::Inner || !projection.expr.iter().any(wanted) {
+        if !join.on.is_empty()
+            || join.join_type != datafusion::common::JoinType::Inner
+            || !projection.expr.iter().any(wanted)
+        {
             return Ok(Transformed::no(LogicalPlan::Projection(projection)));
         }
         let mut sides = Sides::new(join, config);
@@ -153,7 +157,11 @@ impl HoistEmbed {
         let groups = below.schema().columns().into_iter().map(Expr::Column).collect();
         let distinct = Arc::new(LogicalPlan::Aggregate(Aggregate::try_new(below, groups, vec![])?));
         let exprs = projection.expr.iter().zip(aggregate.schema.iter()).map(|(expr, (qualifier, field))| {
-            let expr = if follows(expr) { expr.clone().unalias() } else { Expr::Column(Column::new(qualifier.cloned(), field.name())) };
+            let expr = if follows(expr) {
+                expr.clone().unalias()
+            } else {
+                Expr::Column(Column::new(qualifier.cloned(), field.name()))
+            };
             named(expr, qualifier, field.name())
         });
         Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(exprs.collect(), distinct)?)))
@@ -281,12 +289,10 @@ fn restored(plan: LogicalPlan, before: &DFSchema) -> Result<LogicalPlan> {
     let own = plan.schema().columns().into_iter().filter(|c| !c.name.starts_with(ADDED) || before.has_column(c));
     let renamed: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
     // Grouping by a call gives it the added column's name: it stands where the call stood.
-    let exprs: Vec<Expr> = if plan.schema().fields().len() == before.fields().len() {
-        renamed
-    } else {
-        own.map(Expr::Column).collect()
-    };
-    let named = exprs.into_iter().zip(before.iter()).map(|(expr, (qualifier, field))| named(expr, qualifier, field.name()));
+    let exprs: Vec<Expr> =
+        if plan.schema().fields().len() == before.fields().len() { renamed } else { own.map(Expr::Column).collect() };
+    let named =
+        exprs.into_iter().zip(before.iter()).map(|(expr, (qualifier, field))| named(expr, qualifier, field.name()));
     Ok(LogicalPlan::Projection(Projection::try_new(named.collect(), Arc::new(plan))?))
 }
 

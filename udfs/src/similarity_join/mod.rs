@@ -5,6 +5,6 @@ mod codec;
 mod exec;
 mod functions;
 
-pub use codec::GenerelPhysicalCodec;
+pub(crate) use codec::SimilarityJoinNode;
 pub use exec::{SimilarityJoinExec, SimilarityJoinOptions};
 pub(crate) use functions::{NearestFunction, SimilarityJoinFunction};

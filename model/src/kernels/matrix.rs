@@ -1,0 +1,327 @@
+//! Linear layers: weights packed once, at load, and applied to rows of activations, `act(x · Wᵀ + b)`.
+
+use super::format::Precision;
+use super::gemm::{KernelOf, Multiply, VECTORS};
+use super::{Aligned, Isa, rows};
+
+/// Rows of activations that are prepared and multiplied together: what they become stays in the second-level cache.
+const BLOCK_ROWS: usize = 96;
+
+/// What is done to each output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Activation {
+    /// Nothing.
+    None,
+    /// `x · Φ(x)`, exact.
+    Gelu,
+    /// The tanh approximation of it.
+    GeluTanh,
+    /// `max(x, 0)`.
+    Relu,
+}
+
+/// How the words of a packed matrix are made and read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Float,
+    /// Floats rounded to bfloat16: for CPUs without instructions for them.
+    RoundedFloat,
+    /// Two bfloat16 a word.
+    #[cfg(target_arch = "x86_64")]
+    Bf16,
+    /// Four 8-bit integers a word.
+    Int8,
+    /// Two 8-bit integers a word, each in 16 bits: for AVX2, which can multiply no 8-bit integers without loss.
+    WideInt8,
+}
+
+/// The weights and biases of a linear layer, ready to be multiplied with.
+#[derive(Debug)]
+pub(crate) struct PackedMatrix {
+    isa: Isa,
+    kind: Kind,
+    pub(super) outputs: usize,
+    inputs: usize,
+    /// Words along the inner dimension.
+    pub(super) depth: usize,
+    /// Outputs of a panel.
+    pub(super) width: usize,
+    /// `[panel][depth][width]`.
+    pub(super) words: Aligned,
+    pub(super) bias: Vec<f32>,
+    /// 8-bit integers only: the value of one unit of a weight, for each output.
+    pub(super) scales: Vec<f32>,
+    /// 8-bit integers only: the sum of an output's weights, in units.
+    pub(super) sums: Vec<f32>,
+}
+
+/// Activations of one block in the form that a matrix wants; memory that is used again for every block.
+#[derive(Debug, Default)]
+pub(crate) struct Operand {
+    words: Aligned,
+    /// 8-bit integers only: the value of one unit, and which integer is 0.0, for each row.
+    pub(super) scales: Vec<f32>,
+    pub(super) zeros: Vec<f32>,
+}
+
+impl PackedMatrix {
+    /// Whether words hold integers, whose sums are to be scaled.
+    pub(super) fn is_integer(&self) -> bool {
+        self.kind.is_integer()
+    }
+
+    /// Packs the weights `[outputs, inputs]`, row-major, and `outputs` biases.
+    ///
+    /// # Panics
+    /// When a slice has another length: a defect of the caller.
+    pub(crate) fn new(isa: Isa, precision: Precision, weights: &[f32], bias: &[f32], inputs: usize) -> Self {
+        let outputs = bias.len();
+        assert_eq!(weights.len(), outputs * inputs, "weights and biases do not fit together");
+        let kind = match (precision, isa) {
+            (Precision::F32, _) => Kind::Float,
+            #[cfg(target_arch = "x86_64")]
+            (Precision::Bf16, Isa::Avx512 { bf16: true, .. }) => Kind::Bf16,
+            (Precision::Bf16, _) => Kind::RoundedFloat,
+            (Precision::Int8, Isa::Avx2 { vnni: false } | Isa::Avx512 { vnni: false, .. }) => Kind::WideInt8,
+            (Precision::Int8, _) => Kind::Int8,
+        };
+        let isa = if kind == Kind::WideInt8 { Isa::Avx2 { vnni: false } } else { isa };
+        let width = VECTORS * isa.lanes();
+        let numbers = kind.numbers();
+        let depth = inputs.div_ceil(numbers);
+        let mut packed = Self {
+            isa,
+            kind,
+            outputs,
+            inputs,
+            depth,
+            width,
+            words: Aligned::zeroed(outputs.div_ceil(width) * depth * width),
+            bias: bias.to_vec(),
+            scales: Vec::new(),
+            sums: Vec::new(),
+        };
+        for (output, row) in weights.chunks_exact(inputs.max(1)).enumerate() {
+            let units = packed.units(row);
+            let first = output / width * depth * width + output % width;
+            let words = packed.words.words_mut();
+            for (word, numbers) in units.chunks(numbers).enumerate() {
+                words[first + word * width] = kind.word(numbers);
+            }
+        }
+        packed
+    }
+
+    /// A row of weights in units of its scale (8-bit integers), else as it is.
+    fn units(&mut self, row: &[f32]) -> Vec<f32> {
+        if !self.kind.is_integer() {
+            return row.to_vec();
+        }
+        let largest = row.iter().fold(0f32, |m, w| m.max(w.abs()));
+        let scale = if largest > 0.0 { largest / rows::LARGEST_WEIGHT } else { 1.0 };
+        let units: Vec<f32> = row.iter().map(|w| (w / scale).round_ties_even()).collect();
+        self.scales.push(scale);
+        self.sums.push(units.iter().sum());
+        units
+    }
+
+    /// `out = act(x · Wᵀ + b)`: `x` is `[rows, inputs]`, `out` is `[rows, outputs]`, both row-major.
+    ///
+    /// # Panics
+    /// When a slice has another length: a defect of the caller.
+    pub(crate) fn apply(&self, x: &[f32], operand: &mut Operand, activation: Activation, out: &mut [f32]) {
+        let rows = x.len() / self.inputs;
+        assert!(x.len() == rows * self.inputs && out.len() == rows * self.outputs, "slices do not fit together");
+        let blocks = x.chunks(BLOCK_ROWS * self.inputs).zip(out.chunks_mut(BLOCK_ROWS * self.outputs));
+        for (x, out) in blocks {
+            let rows = x.len() / self.inputs;
+            operand.prepare(self, x, rows);
+            let words = if self.kind == Kind::Float { x.as_ptr().cast() } else { operand.words.words().as_ptr() };
+            let multiply = Multiply { matrix: self, words, rows, operand, activation, out: out.as_mut_ptr() };
+            match (self.kind, self.isa) {
+                (Kind::Float | Kind::RoundedFloat, isa) => isa.run(multiply),
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: the instruction set was detected, and this kind chosen for it.
+                (Kind::Bf16, _) => unsafe { super::avx512::run_bf16::<super::avx512::Pairs, _>(multiply) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: as above.
+                (Kind::Int8, Isa::Avx512 { .. }) => unsafe {
+                    super::avx512::run_vnni::<super::avx512::Quads, _>(multiply)
+                },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: as above.
+                (Kind::Int8, Isa::Avx2 { vnni: true }) => unsafe {
+                    super::avx2::run_vnni::<super::avx2::Quads, _>(multiply)
+                },
+                #[cfg(not(target_arch = "x86_64"))]
+                (Kind::WideInt8, _) => {}
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: as above.
+                (Kind::WideInt8, _) => unsafe { super::avx2::run_as::<super::avx2::Halves, _>(multiply) },
+                #[cfg(test)]
+                (Kind::Int8, Isa::Wide) => {
+                    KernelOf::<super::portable::Quads>::run(multiply, super::portable::Portable::<16>);
+                }
+                (Kind::Int8, _) => {
+                    KernelOf::<super::portable::Quads>::run(multiply, super::portable::Portable::<8>);
+                }
+            }
+        }
+    }
+}
+
+impl Kind {
+    /// Numbers of a word.
+    fn numbers(self) -> usize {
+        match self {
+            Self::Float | Self::RoundedFloat => 1,
+            #[cfg(target_arch = "x86_64")]
+            Self::Bf16 => 2,
+            Self::Int8 => 4,
+            Self::WideInt8 => 2,
+        }
+    }
+
+    fn is_integer(self) -> bool {
+        matches!(self, Self::Int8 | Self::WideInt8)
+    }
+
+    /// A word of weights.
+    fn word(self, numbers: &[f32]) -> u32 {
+        match self {
+            Self::Float => numbers[0].to_bits(),
+            Self::RoundedFloat => half::bf16::from_f32(numbers[0]).to_f32().to_bits(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Bf16 => {
+                let bits = |i: usize| u32::from(half::bf16::from_f32(numbers.get(i).copied().unwrap_or(0.0)).to_bits());
+                bits(0) | bits(1) << 16
+            }
+            Self::Int8 => {
+                let byte = |i: usize| numbers.get(i).map_or(0, |n| *n as i8) as u8;
+                u32::from_le_bytes([byte(0), byte(1), byte(2), byte(3)])
+            }
+            Self::WideInt8 => {
+                let half = |i: usize| u32::from(numbers.get(i).map_or(0, |n| *n as i16) as u16);
+                half(0) | half(1) << 16
+            }
+        }
+    }
+}
+
+impl Operand {
+    fn prepare(&mut self, matrix: &PackedMatrix, x: &[f32], rows: usize) {
+        if matrix.kind == Kind::Float {
+            return;
+        }
+        self.words.reserve(rows * matrix.depth);
+        let words = self.words.words_mut();
+        match matrix.kind {
+            Kind::Float => {}
+            Kind::RoundedFloat => matrix.isa.run(rows::RoundBf16 { x, out: words }),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Bf16 => {
+                for (x, words) in x.chunks_exact(matrix.inputs).zip(words.chunks_exact_mut(matrix.depth)) {
+                    // SAFETY: the instruction set was detected, and this kind chosen for it.
+                    unsafe { super::avx512::to_pairs(x, words) };
+                }
+            }
+            Kind::Int8 | Kind::WideInt8 => {
+                self.scales.resize(rows, 0.0);
+                self.zeros.resize(rows, 0.0);
+                matrix.isa.run(rows::Quantize {
+                    x,
+                    inputs: matrix.inputs,
+                    depth: matrix.depth,
+                    wide: matrix.kind == Kind::WideInt8,
+                    words,
+                    scales: &mut self.scales,
+                    zeros: &mut self.zeros,
+                });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn random(n: usize, seed: u64) -> Vec<f32> {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        // Now and then a large one, as activations have.
+        (0..n).map(|_| (rng.f32() - 0.5) * if rng.u8(..) < 8 { 20.0 } else { 2.0 }).collect()
+    }
+
+    /// How far a sum of products may be from the exact one: for each product, what rounding both factors can change.
+    fn bound(precision: Precision, x: &[f32], w: &[f32]) -> f64 {
+        let range = |v: &[f32]| {
+            let (least, most) = v.iter().fold((0f32, 0f32), |(l, m), v| (l.min(*v), m.max(*v)));
+            f64::from(most - least)
+        };
+        let (unit_x, unit_w) = match precision {
+            // The zero is rounded too, which may cut half a unit off an end.
+            Precision::Int8 => (range(x) / 255.0, f64::from(w.iter().fold(0f32, |m, w| m.max(w.abs()))) / 127.0),
+            _ => (0.0, 0.0),
+        };
+        x.iter()
+            .zip(w)
+            .map(|(x, w)| {
+                let (x, w) = (f64::from(x.abs()), f64::from(w.abs()));
+                let (dx, dw) = match precision {
+                    Precision::F32 => (0.0, 0.0),
+                    Precision::Bf16 => (x / 256.0, w / 256.0),
+                    Precision::Int8 => (unit_x, unit_w * 0.51),
+                };
+                dx * w + dw * x + dx * dw + x * w * 1e-5
+            })
+            .sum::<f64>()
+            + 1e-5
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn agrees_with_f64_and_a_row_does_not_depend_on_the_others(
+            rows in 1usize..120, inputs in 1usize..70, outputs in 1usize..80, seed in any::<u64>()
+        ) {
+            let (x, w, bias) = (random(rows * inputs, seed), random(outputs * inputs, seed ^ 1), random(outputs, seed ^ 2));
+            for isa in Isa::all() {
+                for precision in Precision::ALL {
+                    let matrix = PackedMatrix::new(isa, precision, &w, &bias, inputs);
+                    let mut operand = Operand::default();
+                    let mut out = vec![f32::NAN; rows * outputs];
+                    matrix.apply(&x, &mut operand, Activation::None, &mut out);
+                    for r in 0..rows {
+                        let x = &x[r * inputs..(r + 1) * inputs];
+                        let mut alone = vec![f32::NAN; outputs];
+                        matrix.apply(x, &mut operand, Activation::None, &mut alone);
+                        prop_assert_eq!(&alone, &out[r * outputs..(r + 1) * outputs]);
+                        for o in 0..outputs {
+                            let w = &w[o * inputs..(o + 1) * inputs];
+                            let exact: f64 = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum::<f64>()
+                                + f64::from(bias[o]);
+                            let difference = (f64::from(alone[o]) - exact).abs();
+                            let bound = bound(precision, x, w);
+                            prop_assert!(difference <= bound, "{:?} {}: {} > {}", isa, precision, difference, bound);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn activations_are_applied() {
+        let matrix = PackedMatrix::new(Isa::detect(), Precision::F32, &[1.0], &[0.5], 1);
+        let of = |activation| {
+            let mut out = [0.0];
+            matrix.apply(&[-1.5], &mut Operand::default(), activation, &mut out);
+            out[0]
+        };
+        assert_eq!(of(Activation::None), -1.0);
+        assert_eq!(of(Activation::Relu), 0.0);
+        assert!((of(Activation::Gelu) + 0.158_655).abs() < 1e-5);
+        assert!((of(Activation::GeluTanh) + 0.158_808).abs() < 1e-5);
+    }
+}
