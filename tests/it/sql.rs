@@ -48,7 +48,13 @@ impl sqllogictest::AsyncDB for Engine {
         if batches.is_empty() {
             return Ok(DBOutput::StatementComplete(0));
         }
-        let types = vec![DefaultColumnType::Any; batches[0].num_columns()];
+        // A plan is shown line by line.
+        let is_plan = sql.trim_start().to_uppercase().starts_with("EXPLAIN");
+        if is_plan {
+            let lines = rows.iter().map(|row: &Vec<String>| row.join(" "));
+            rows = lines.flat_map(|plan| plan.lines().map(|l| vec![l.to_string()]).collect::<Vec<_>>()).collect();
+        }
+        let types = vec![DefaultColumnType::Any; if is_plan { 1 } else { batches[0].num_columns() }];
         Ok(DBOutput::Rows { types, rows })
     }
 
