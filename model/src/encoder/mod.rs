@@ -55,6 +55,8 @@ pub enum DeviceChoice {
     Candle,
     /// An NVIDIA GPU by its number; the CPU, with a line in the log, where it cannot be used.
     Cuda(usize),
+    /// The CPU, by candle in the GPU library: to check that library where there is no GPU.
+    Hosted,
     /// An Apple GPU; only in a build with the feature `metal`.
     Metal,
 }
@@ -67,6 +69,7 @@ impl FromStr for DeviceChoice {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
             "candle" => Ok(Self::Candle),
+            "hosted" => Ok(Self::Hosted),
             "metal" => Ok(Self::Metal),
             "cuda" => Ok(Self::Cuda(0)),
             _ => text
@@ -85,6 +88,7 @@ impl fmt::Display for DeviceChoice {
             Self::Cpu => f.write_str("cpu"),
             Self::Candle => f.write_str("candle"),
             Self::Cuda(n) => write!(f, "cuda:{n}"),
+            Self::Hosted => f.write_str("hosted"),
             Self::Metal => f.write_str("metal"),
         }
     }
@@ -110,10 +114,12 @@ pub(crate) fn load(info: &ModelInfo, options: &LoadOptions) -> Result<Arc<dyn En
         n => n,
     };
     let cpu = || -> Result<Arc<dyn Encoder>> { Ok(Arc::new(CpuEncoder::load(info, threads)?)) };
-    let gpu = |n: usize| Plugin::load(info, &options.gpu_libraries, &format!("cuda:{n}"));
+    let hosted = |device: &str| Plugin::load(info, &options.gpu_libraries, device);
+    let gpu = |n: usize| hosted(&format!("cuda:{n}"));
     match options.device {
         DeviceChoice::Cpu => cpu(),
         DeviceChoice::Candle => Ok(Arc::new(CandleEncoder::load(info, "cpu")?)),
+        DeviceChoice::Hosted => Ok(Arc::new(hosted("cpu")?)),
         DeviceChoice::Metal => Ok(Arc::new(CandleEncoder::load(info, "metal")?)),
         DeviceChoice::Cuda(n) => match gpu(n) {
             Ok(encoder) => Ok(Arc::new(encoder)),
