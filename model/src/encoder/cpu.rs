@@ -21,11 +21,11 @@ use crate::pack::{PackedBatch, cut};
 use crate::{Error, ModelInfo, Result};
 
 /// Tokens that go through the layers together, at most, unless one sequence has more.
-const GROUP_TOKENS: usize = 256;
+const GROUP_TOKENS: usize = 504;
 /// Tokens that go through a layer's second half together.
-const BLOCK_TOKENS: usize = 96;
+const BLOCK_TOKENS: usize = 252;
 /// Tokens of a batch: a worker's work between two looks at the queue.
-const BATCH_TOKENS: usize = 512;
+const BATCH_TOKENS: usize = 504;
 
 /// An encoder with its weights packed for this CPU.
 pub(crate) struct CpuEncoder {

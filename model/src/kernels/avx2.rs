@@ -96,12 +96,12 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         }
     }
     #[inline(always)]
-    unsafe fn store_halves(self, p: *mut u16, v: __m256i) {
-        unsafe {
-            // Packed within each 128 bits; the two quarters that count come together.
-            let packed = _mm256_permute4x64_epi64::<0b00_00_10_00>(_mm256_packus_epi32(v, v));
-            _mm_storeu_si128(p.cast(), _mm256_castsi256_si128(packed));
-        }
+    unsafe fn load_bytes(self, p: *const i8) -> __m256 {
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast()))) }
+    }
+    #[inline(always)]
+    fn above(self, a: __m256, b: __m256) -> u32 {
+        unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a, b)) as u32 }
     }
 
     #[inline(always)]
@@ -197,12 +197,12 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 }
 
-/// Two 8-bit integers a word, each in 16 bits: their products and sums of two are exact.
-pub(super) struct Halves;
+/// Four 8-bit integers a word: unsigned activations, signed weights.
+pub(super) struct Quads;
 
-impl Format<Avx2<false>> for Halves {
+impl Format<Avx2<false>> for Quads {
     type Acc = __m256i;
-    const NUMBERS: usize = 2;
+    const NUMBERS: usize = 4;
 
     #[inline(always)]
     fn zero(_: Avx2<false>) -> __m256i {
@@ -210,16 +210,17 @@ impl Format<Avx2<false>> for Halves {
     }
     #[inline(always)]
     fn step(_: Avx2<false>, acc: __m256i, a: __m256i, b: __m256i) -> __m256i {
-        unsafe { _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)) }
+        unsafe {
+            // Sums of two products saturate at 32,767; activations are at most 127, so that none comes near.
+            let pairs = _mm256_maddubs_epi16(a, b);
+            _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+        }
     }
     #[inline(always)]
     fn floats(_: Avx2<false>, acc: __m256i) -> __m256 {
         unsafe { _mm256_cvtepi32_ps(acc) }
     }
 }
-
-/// Four 8-bit integers a word: unsigned activations, signed weights.
-pub(super) struct Quads;
 
 impl Format<Avx2<true>> for Quads {
     type Acc = __m256i;

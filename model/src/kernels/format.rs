@@ -16,8 +16,8 @@ pub enum Precision {
     F32,
     /// Weights and activations rounded to bfloat16, sums in 32-bit floats.
     Bf16,
-    /// Weights in 8-bit integers with a scale for each output, activations with a scale and zero for each token, sums in
-    /// 32-bit integers.
+    /// Weights in 8-bit integers with a scale for each output; activations in 7 bits with a scale and zero for each token,
+    /// but for the few that stand out, which are multiplied as floats; sums in 32-bit integers.
     Int8,
 }
 

@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 
 use super::format::{Float, Format};
 use super::matrix::{Activation, Operand, PackedMatrix};
+use super::rows::OUTLIERS;
 use super::simd::Simd;
 use super::{Kernel, math};
 
@@ -162,7 +163,13 @@ impl Multiply<'_> {
                     let y = if m.is_integer() {
                         let (scale, zero) = (self.operand.scales[row + r], self.operand.zeros[row + r]);
                         let exact = s.fma(total, s.splat(-zero), sum);
-                        s.fma(exact, s.mul(unit, s.splat(scale)), bias)
+                        let mut units = s.mul(exact, s.splat(scale));
+                        let outliers = &self.operand.outliers[(row + r) * OUTLIERS..][..OUTLIERS];
+                        for outlier in outliers.iter().take_while(|o| o.value != 0.0) {
+                            let weights = m.columns.as_ptr().add(outlier.input as usize * m.outputs + column);
+                            units = s.fma(s.splat(outlier.value), s.load_bytes(weights), units);
+                        }
+                        s.fma(units, unit, bias)
                     } else {
                         s.add(sum, bias)
                     };

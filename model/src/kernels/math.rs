@@ -20,23 +20,38 @@ pub(super) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     s.as_floats(s.add_int(s.as_words(p), s.to_exponent(s.as_words(shifted))))
 }
 
-/// `x · Φ(x)` with the exact (erf) Φ.
+/// `x · Φ(x)` with the exact (erf) Φ; absolute error below 2e-6.
 ///
-/// erf by Abramowitz & Stegun 7.1.26: absolute error below 5e-7 in 32 bits, without branches.
+/// `Φ(x) − ½ = x · P(x²)` by a Chebyshev fit of degree 12 for |x| ≤ 5, beyond which Φ is 0 or 1 to 3e-7. No division and
+/// no exponential: it runs on every output of a layer's wide half.
 #[inline(always)]
 pub(super) fn gelu<S: Simd>(s: S, x: S::F) -> S::F {
-    let one = s.splat(1.0);
-    let scaled = s.mul(x, s.splat(std::f32::consts::FRAC_1_SQRT_2));
-    let a = s.copysign(scaled, one);
-    let t = s.div(one, s.fma(a, s.splat(0.327_591_1), one));
-    let mut poly = s.splat(1.061_405_4);
-    for c in [-1.453_152_1, 1.421_413_8, -0.284_496_72, 0.254_829_6] {
-        poly = s.fma(poly, t, s.splat(c));
+    const END: f32 = 5.0;
+    /// Of the powers of `2 x² / END² − 1`, the highest first.
+    const P: [f32; 13] = [
+        0.000_470_802_16,
+        -0.001_492_439_3,
+        0.002_052_432,
+        -0.002_965_035_1,
+        0.006_124_160_3,
+        -0.010_933_168,
+        0.016_512_12,
+        -0.023_350_643,
+        0.031_424_2,
+        -0.040_431_034,
+        0.051_521_502,
+        -0.070_296_73,
+        0.141_363_78,
+    ];
+    let above = s.max(x, s.splat(-END));
+    let near = s.min(above, s.splat(END));
+    let u = s.fma(s.mul(near, near), s.splat(2.0 / (END * END)), s.splat(-1.0));
+    let mut p = s.splat(P[0]);
+    for c in &P[1..] {
+        p = s.fma(p, u, s.splat(*c));
     }
-    let negative = s.mul(s.mul(a, a), s.splat(-1.0));
-    let erf = s.sub(one, s.mul(s.mul(poly, t), exp(s, negative)));
-    let half = s.mul(x, s.splat(0.5));
-    s.fma(half, s.copysign(erf, x), half)
+    // Far below, x itself would make much of what is left of Φ.
+    s.mul(above, s.fma(near, p, s.splat(0.5)))
 }
 
 /// GELU by the tanh approximation: `x · σ(2 · √(2/π) · (x + 0.044715 x³))`.
@@ -118,7 +133,7 @@ mod tests {
         for isa in Isa::all() {
             let mut x = [-1e30f32; 16];
             isa.run(Apply(&Function::Gelu, &mut x));
-            assert_eq!(x, [0.0; 16], "{isa:?}");
+            assert!(x.iter().all(|x| x.abs() < 2e-6), "{isa:?}: {x:?}");
             let mut x = [-1e9f32; 16];
             isa.run(Apply(&Function::Exp, &mut x));
             assert!(x.iter().all(|x| (0.0..1e-37).contains(x)), "{isa:?}: {x:?}");

@@ -5,7 +5,10 @@ use super::gemm::{KernelOf, Multiply, VECTORS};
 use super::{Aligned, Isa, rows};
 
 /// Rows of activations that are prepared and multiplied together: what they become stays in the second-level cache.
-const BLOCK_ROWS: usize = 96;
+const BLOCK_ROWS: usize = 252;
+
+/// Bytes of the largest vector of bytes.
+const LARGEST_VECTOR: usize = 16;
 
 /// What is done to each output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +34,6 @@ enum Kind {
     Bf16,
     /// Four 8-bit integers a word.
     Int8,
-    /// Two 8-bit integers a word, each in 16 bits: for AVX2, which can multiply no 8-bit integers without loss.
-    WideInt8,
 }
 
 /// The weights and biases of a linear layer, ready to be multiplied with.
@@ -53,6 +54,8 @@ pub(crate) struct PackedMatrix {
     pub(super) scales: Vec<f32>,
     /// 8-bit integers only: the sum of an output's weights, in units.
     pub(super) sums: Vec<f32>,
+    /// 8-bit integers only: the weights again, input by input, `[inputs, outputs]` and room for a vector behind.
+    pub(super) columns: Vec<i8>,
 }
 
 /// Activations of one block in the form that a matrix wants; memory that is used again for every block.
@@ -62,12 +65,16 @@ pub(crate) struct Operand {
     /// 8-bit integers only: the value of one unit, and which integer is 0.0, for each row.
     pub(super) scales: Vec<f32>,
     pub(super) zeros: Vec<f32>,
+    /// 8-bit integers only: what stands out of each row, [`rows::OUTLIERS`] places a row.
+    pub(super) outliers: Vec<rows::Outlier>,
+    /// A row without what stands out of it.
+    rest: Vec<f32>,
 }
 
 impl PackedMatrix {
     /// Whether words hold integers, whose sums are to be scaled.
     pub(super) fn is_integer(&self) -> bool {
-        self.kind.is_integer()
+        self.kind == Kind::Int8
     }
 
     /// Packs the weights `[outputs, inputs]`, row-major, and `outputs` biases.
@@ -82,10 +89,13 @@ impl PackedMatrix {
             #[cfg(target_arch = "x86_64")]
             (Precision::Bf16, Isa::Avx512 { bf16: true, .. }) => Kind::Bf16,
             (Precision::Bf16, _) => Kind::RoundedFloat,
-            (Precision::Int8, Isa::Avx2 { vnni: false } | Isa::Avx512 { vnni: false, .. }) => Kind::WideInt8,
             (Precision::Int8, _) => Kind::Int8,
         };
-        let isa = if kind == Kind::WideInt8 { Isa::Avx2 { vnni: false } } else { isa };
+        // 8-bit integers without AVX512-VNNI are multiplied by AVX2.
+        let isa = match (kind, isa) {
+            (Kind::Int8, Isa::Avx512 { vnni: false, .. }) => Isa::Avx2 { vnni: false },
+            _ => isa,
+        };
         let width = VECTORS * isa.lanes();
         let numbers = kind.numbers();
         let depth = inputs.div_ceil(numbers);
@@ -100,9 +110,14 @@ impl PackedMatrix {
             bias: bias.to_vec(),
             scales: Vec::new(),
             sums: Vec::new(),
+            columns: if kind == Kind::Int8 { vec![0; inputs * outputs + LARGEST_VECTOR] } else { Vec::new() },
         };
         for (output, row) in weights.chunks_exact(inputs.max(1)).enumerate() {
             let units = packed.units(row);
+            if kind == Kind::Int8 {
+                let column = packed.columns[output..].iter_mut().step_by(outputs);
+                column.zip(&units).for_each(|(weight, unit)| *weight = *unit as i8);
+            }
             let first = output / width * depth * width + output % width;
             let words = packed.words.words_mut();
             for (word, numbers) in units.chunks(numbers).enumerate() {
@@ -114,7 +129,7 @@ impl PackedMatrix {
 
     /// A row of weights in units of its scale (8-bit integers), else as it is.
     fn units(&mut self, row: &[f32]) -> Vec<f32> {
-        if !self.kind.is_integer() {
+        if !self.is_integer() {
             return row.to_vec();
         }
         let largest = row.iter().fold(0f32, |m, w| m.max(w.abs()));
@@ -153,11 +168,11 @@ impl PackedMatrix {
                 (Kind::Int8, Isa::Avx2 { vnni: true }) => unsafe {
                     super::avx2::run_vnni::<super::avx2::Quads, _>(multiply)
                 },
-                #[cfg(not(target_arch = "x86_64"))]
-                (Kind::WideInt8, _) => {}
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
-                (Kind::WideInt8, _) => unsafe { super::avx2::run_as::<super::avx2::Halves, _>(multiply) },
+                (Kind::Int8, Isa::Avx2 { vnni: false }) => unsafe {
+                    super::avx2::run_as::<super::avx2::Quads, _>(multiply)
+                },
                 #[cfg(test)]
                 (Kind::Int8, Isa::Wide) => {
                     KernelOf::<super::portable::Quads>::run(multiply, super::portable::Portable::<16>);
@@ -178,12 +193,7 @@ impl Kind {
             #[cfg(target_arch = "x86_64")]
             Self::Bf16 => 2,
             Self::Int8 => 4,
-            Self::WideInt8 => 2,
         }
-    }
-
-    fn is_integer(self) -> bool {
-        matches!(self, Self::Int8 | Self::WideInt8)
     }
 
     /// A word of weights.
@@ -199,10 +209,6 @@ impl Kind {
             Self::Int8 => {
                 let byte = |i: usize| numbers.get(i).map_or(0, |n| *n as i8) as u8;
                 u32::from_le_bytes([byte(0), byte(1), byte(2), byte(3)])
-            }
-            Self::WideInt8 => {
-                let half = |i: usize| u32::from(numbers.get(i).map_or(0, |n| *n as i16) as u16);
-                half(0) | half(1) << 16
             }
         }
     }
@@ -225,17 +231,20 @@ impl Operand {
                     unsafe { super::avx512::to_pairs(x, words) };
                 }
             }
-            Kind::Int8 | Kind::WideInt8 => {
+            Kind::Int8 => {
                 self.scales.resize(rows, 0.0);
                 self.zeros.resize(rows, 0.0);
+                self.outliers.resize(rows * rows::OUTLIERS, rows::Outlier::default());
+                self.rest.resize(matrix.inputs, 0.0);
                 matrix.isa.run(rows::Quantize {
                     x,
                     inputs: matrix.inputs,
                     depth: matrix.depth,
-                    wide: matrix.kind == Kind::WideInt8,
                     words,
                     scales: &mut self.scales,
                     zeros: &mut self.zeros,
+                    outliers: &mut self.outliers,
+                    rest: &mut self.rest,
                 });
             }
         }
@@ -261,7 +270,7 @@ mod tests {
         };
         let (unit_x, unit_w) = match precision {
             // The zero is rounded too, which may cut half a unit off an end.
-            Precision::Int8 => (range(x) / 255.0, f64::from(w.iter().fold(0f32, |m, w| m.max(w.abs()))) / 127.0),
+            Precision::Int8 => (range(x) / 127.0, f64::from(w.iter().fold(0f32, |m, w| m.max(w.abs()))) / 127.0),
             _ => (0.0, 0.0),
         };
         x.iter()

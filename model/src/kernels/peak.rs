@@ -46,7 +46,7 @@ impl Steps {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             (Precision::Int8, Isa::Avx2 { .. } | Isa::Avx512 { .. }) => unsafe {
-                super::avx2::run_as::<super::avx2::Halves, _>(self)
+                super::avx2::run_as::<super::avx2::Quads, _>(self)
             },
             (Precision::Int8, _) => KernelOf::<super::portable::Quads>::run(self, super::portable::Portable::<8>),
             (Precision::F32 | Precision::Bf16, isa) => isa.run(self),
@@ -72,7 +72,7 @@ impl<F> KernelOf<F> for Steps {
         F: Format<S>,
     {
         // Read anew in every step, as a product's tile does: else the compiler multiplies once and adds.
-        let a = black_box([s.splat_word(0x3f00_3f00); ROWS]);
+        let a = black_box([s.splat_word(0x3f01_3f01); ROWS]);
         let b = black_box([s.splat_word(0x3e00_3e00); COLUMNS]);
         let mut sums = [[F::zero(s); COLUMNS]; ROWS];
         for _ in 0..STEPS {

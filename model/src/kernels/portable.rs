@@ -67,10 +67,13 @@ impl<const N: usize> Simd for Portable<N> {
         }
     }
     #[inline(always)]
-    unsafe fn store_halves(self, p: *mut u16, v: Self::I) {
-        for (i, lane) in v.iter().enumerate() {
-            unsafe { p.add(i).write_unaligned(*lane as u16) };
-        }
+    unsafe fn load_bytes(self, p: *const i8) -> Self::F {
+        let bytes = unsafe { p.cast::<[i8; N]>().read_unaligned() };
+        bytes.map(f32::from)
+    }
+    #[inline(always)]
+    fn above(self, a: Self::F, b: Self::F) -> u32 {
+        a.iter().zip(&b).rev().fold(0, |mask, (a, b)| mask << 1 | u32::from(a > b))
     }
 
     #[inline(always)]

@@ -5,8 +5,13 @@ use super::{Isa, Kernel};
 
 /// Largest 8-bit weight, in units of its scale.
 pub(super) const LARGEST_WEIGHT: f32 = 127.0;
-/// Largest 8-bit activation, in units of its scale.
-const LARGEST_ACTIVATION: f32 = 255.0;
+/// Largest activation, in units of its scale: 7 bits, so that AVX2 can add two products in 16 bits without loss.
+const LARGEST_ACTIVATION: f32 = 127.0;
+/// Activations of a row that are kept as floats, at most. A few channels of a Transformer are tens of times larger than
+/// the others (Dettmers et al. 2022): they would cost all others their precision.
+pub(super) const OUTLIERS: usize = 4;
+/// How many times the root mean square of its row an activation must be to stand out.
+const STANDS_OUT: f32 = 6.0;
 
 /// Visits a row vector by vector: `at` and the number of floats from there on, `LANES` but for the last.
 #[inline(always)]
@@ -51,57 +56,111 @@ impl Kernel for RoundBf16<'_> {
     }
 }
 
-/// Rows of floats as 8-bit integers with a scale and a zero each: `x ≈ scale · (integer − zero)`.
+/// An activation that stands out of its row; a value of 0 ends a row's list.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Outlier {
+    pub(super) input: u32,
+    pub(super) value: f32,
+}
+
+/// Rows of floats as integers with a scale and a zero each, `x ≈ scale · (integer − zero)`, and what stands out of them.
 pub(super) struct Quantize<'a> {
     /// `[rows, inputs]`.
     pub(super) x: &'a [f32],
     pub(super) inputs: usize,
     /// Words of a row.
     pub(super) depth: usize,
-    /// Each integer in 16 bits, two a word; else in 8 bits, four a word.
-    pub(super) wide: bool,
-    /// `[rows, depth]`.
+    /// `[rows, depth]`, four integers each.
     pub(super) words: &'a mut [u32],
     pub(super) scales: &'a mut [f32],
     pub(super) zeros: &'a mut [f32],
+    /// `[rows, OUTLIERS]`.
+    pub(super) outliers: &'a mut [Outlier],
+    /// Room for a row.
+    pub(super) rest: &'a mut [f32],
 }
 
 impl Kernel for Quantize<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let outputs = self.words.chunks_exact_mut(self.depth).zip(self.scales).zip(self.zeros);
-        for (x, ((words, scale), zero)) in self.x.chunks_exact(self.inputs).zip(outputs) {
-            let (mut least, mut most) = (s.splat(0.0), s.splat(0.0));
-            vectors::<S>(x.len(), |at, n| {
-                // SAFETY: `at + n` is at most the row's length. Lanes beyond are 0, which is among the bounds anyway.
-                let v = unsafe { load(s, x.as_ptr().add(at), n) };
-                (least, most) = (s.min(least, v), s.max(most, v));
-            });
-            let (least, most) = (s.smallest(least), s.largest(most));
+        let numbers = self.scales.iter_mut().zip(self.zeros).zip(self.outliers.chunks_exact_mut(OUTLIERS));
+        let outputs = self.words.chunks_exact_mut(self.depth).zip(numbers);
+        for (x, (words, ((scale, zero), outliers))) in self.x.chunks_exact(self.inputs).zip(outputs) {
+            let (mut range, squares) = measure(s, x);
+            let limit = STANDS_OUT * (squares / x.len() as f32).sqrt();
+            outliers.fill(Outlier::default());
+            let mut row = x;
+            if range.1.max(-range.0) > limit {
+                find_outliers(s, x, limit, outliers);
+                self.rest.copy_from_slice(x);
+                for outlier in outliers.iter().filter(|o| o.value != 0.0) {
+                    self.rest[outlier.input as usize] = 0.0;
+                }
+                row = self.rest;
+                range = measure(s, row).0;
+            }
+            let (least, most) = range;
             let unit = if most > least { (most - least) / LARGEST_ACTIVATION } else { 1.0 };
             *scale = unit;
             *zero = (-least / unit).round_ties_even();
-            let (inverse, shift) = (s.splat(1.0 / unit), s.splat(*zero));
-            let out = words.as_mut_ptr().cast::<u8>();
-            vectors::<S>(x.len(), |at, n| {
-                // SAFETY: as above; a row has room for `inputs` integers.
-                unsafe {
-                    let y = s.fma(load(s, x.as_ptr().add(at), n), inverse, shift);
-                    let y = s.to_ints(s.min(s.max(y, s.splat(0.0)), s.splat(LARGEST_ACTIVATION)));
-                    let bytes = if self.wide { 2 } else { 1 };
-                    let store = |p: *mut u8| if self.wide { s.store_halves(p.cast(), y) } else { s.store_bytes(p, y) };
-                    if n == S::LANES {
-                        store(out.add(at * bytes));
-                    } else {
-                        let mut part = [0u8; 32];
-                        store(part.as_mut_ptr());
-                        std::ptr::copy_nonoverlapping(part.as_ptr(), out.add(at * bytes), n * bytes);
-                    }
-                }
-            });
+            write_integers(s, row, unit, *zero, words);
         }
     }
+}
+
+/// The least and the largest value, 0 among them, and the sum of squares.
+#[inline(always)]
+fn measure<S: Simd>(s: S, x: &[f32]) -> ((f32, f32), f32) {
+    let (mut least, mut most, mut squares) = (s.splat(0.0), s.splat(0.0), s.splat(0.0));
+    vectors::<S>(x.len(), |at, n| {
+        // SAFETY: `at + n` is at most the row's length. Lanes beyond are 0, which changes nothing.
+        let v = unsafe { load(s, x.as_ptr().add(at), n) };
+        (least, most, squares) = (s.min(least, v), s.max(most, v), s.fma(v, v, squares));
+    });
+    ((s.smallest(least), s.largest(most)), s.sum(squares))
+}
+
+/// The largest of the values whose magnitude is above a limit, the first of equal ones first.
+#[inline(always)]
+fn find_outliers<S: Simd>(s: S, x: &[f32], limit: f32, outliers: &mut [Outlier]) {
+    let (limit, one) = (s.splat(limit), s.splat(1.0));
+    vectors::<S>(x.len(), |at, n| {
+        // SAFETY: `at + n` is at most the row's length.
+        let magnitudes = s.copysign(unsafe { load(s, x.as_ptr().add(at), n) }, one);
+        let mut found = s.above(magnitudes, limit);
+        while found != 0 {
+            let input = at + found.trailing_zeros() as usize;
+            found &= found - 1;
+            let value = x[input];
+            let place = outliers.iter().position(|o| o.value.abs() < value.abs());
+            if let Some(place) = place {
+                outliers[place..].rotate_right(1);
+                outliers[place] = Outlier { input: input as u32, value };
+            }
+        }
+    });
+}
+
+/// `round(x / unit) + zero` of a row, a byte each.
+#[inline(always)]
+fn write_integers<S: Simd>(s: S, x: &[f32], unit: f32, zero: f32, words: &mut [u32]) {
+    let (inverse, shift) = (s.splat(1.0 / unit), s.splat(zero));
+    let out = words.as_mut_ptr().cast::<u8>();
+    vectors::<S>(x.len(), |at, n| {
+        // SAFETY: `at + n` is at most the row's length, and a row of words has as many bytes.
+        unsafe {
+            let y = s.fma(load(s, x.as_ptr().add(at), n), inverse, shift);
+            let y = s.to_ints(s.min(s.max(y, s.splat(0.0)), s.splat(LARGEST_ACTIVATION)));
+            if n == S::LANES {
+                s.store_bytes(out.add(at), y);
+            } else {
+                let mut bytes = [0u8; 16];
+                s.store_bytes(bytes.as_mut_ptr(), y);
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), out.add(at), n);
+            }
+        }
+    });
 }
 
 /// Scale and shift of a layer normalization.

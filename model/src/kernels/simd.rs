@@ -41,10 +41,12 @@ pub(crate) trait Simd: Copy {
     /// # Safety
     /// `LANES` bytes can be written to `p`.
     unsafe fn store_bytes(self, p: *mut u8, v: Self::I);
-    /// The low half of each lane, which is an integer from 0 to 65,535.
+    /// Signed bytes as floats.
     /// # Safety
-    /// `LANES` halves can be written to `p`, which need not be aligned.
-    unsafe fn store_halves(self, p: *mut u16, v: Self::I);
+    /// `LANES` bytes can be read from `p`.
+    unsafe fn load_bytes(self, p: *const i8) -> Self::F;
+    /// Which lanes of `a` are greater than those of `b`, the first in the lowest bit.
+    fn above(self, a: Self::F, b: Self::F) -> u32;
 
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
     fn sub(self, a: Self::F, b: Self::F) -> Self::F;

@@ -343,7 +343,7 @@ impl Run {
                     ColumnarValue::Array(_) => self.calls[call].text.evaluate(batch)?.into_array(rows)?.slice(0, 1),
                 };
                 let one: ArrayRef = Arc::new(self.embed(&text, totals).await?);
-                Ok::<_, DataFusionError>(repeat(&one, self.batch_rows)?)
+                repeat(&one, self.batch_rows)
             })
             .await?;
         // A short batch with a slice of the whole would count as large wherever memory is counted.

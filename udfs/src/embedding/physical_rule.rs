@@ -10,6 +10,7 @@ use datafusion::logical_expr::ScalarUDF;
 use datafusion::physical_expr::async_scalar_function::AsyncFuncExpr;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr, conjunction, split_conjunction};
+use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::async_func::AsyncFuncExec;
@@ -90,7 +91,7 @@ fn split(filter: &FilterExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         .into_iter()
         .cloned()
         .partition(|part| collect_columns(part).iter().any(|column| column.index() >= own));
-    if cheap.is_empty() || cheap.iter().any(|part| datafusion::physical_expr_common::physical_expr::is_volatile(part)) {
+    if cheap.is_empty() || cheap.iter().any(is_volatile) {
         return Ok(None);
     }
     let below = FilterExecBuilder::new(conjunction(cheap), Arc::clone(embed.input()))
