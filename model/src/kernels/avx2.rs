@@ -16,6 +16,7 @@ pub(super) struct Avx2<const VNNI: bool>;
 /// # Safety
 /// The CPU has AVX2 and FMA.
 #[target_feature(enable = "avx2,fma")]
+#[inline(never)]
 pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx2::<false>)
 }

@@ -27,6 +27,7 @@ pub(super) struct Bf16;
 /// # Safety
 /// The CPU has AVX-512 F, BW, DQ, VL, and FMA.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
+#[inline(never)]
 pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx512::<Base>(PhantomData))
 }

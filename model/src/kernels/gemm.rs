@@ -85,7 +85,7 @@ impl<F> KernelOf<F> for Multiply<'_> {
                         2 | 3 => product::<S, F, 2>(s, a, b, m.depth, &mut tile),
                         _ => product::<S, F, 1>(s, a, b, m.depth, &mut tile),
                     };
-                    self.finish(s, &tile, row, rows, panel * m.width);
+                    m.isa.run(Finish { block: &self, tile: &tile, row, rows, column: panel * m.width });
                     rows
                 };
                 row += rows;
@@ -133,14 +133,24 @@ unsafe fn product<S: Simd, F: Format<S>, const ROWS: usize>(
     ROWS
 }
 
-impl Multiply<'_> {
-    /// Scales, adds the bias, activates and writes a tile.
-    ///
-    /// # Safety
-    /// `row + rows` is at most the number of rows, and the tile holds as many.
+/// Scales, adds the bias, activates and writes a tile. A function of its own, so that its constants do not take registers
+/// from the product's loop.
+struct Finish<'a> {
+    block: &'a Multiply<'a>,
+    /// Holds `rows` rows, which are the block's from `row` on.
+    tile: &'a Tile,
+    row: usize,
+    rows: usize,
+    /// The tile's first output.
+    column: usize,
+}
+
+impl Kernel for Finish<'_> {
+    type Output = ();
     #[inline(always)]
-    unsafe fn finish<S: Simd>(&self, s: S, tile: &Tile, row: usize, rows: usize, column: usize) {
-        let m = self.matrix;
+    fn run<S: Simd>(self, s: S) {
+        let Self { block, tile, row, rows, column } = self;
+        let m = block.matrix;
         for v in 0..VECTORS {
             let column = column + v * S::LANES;
             if column >= m.outputs {
@@ -157,14 +167,14 @@ impl Multiply<'_> {
             let bias = part(&m.bias);
             let (unit, total) = if m.is_integer() { (part(&m.scales), part(&m.sums)) } else { (bias, bias) };
             for r in 0..rows {
-                // SAFETY: as the caller promises.
+                // SAFETY: the block has the tile's rows, and the tile holds as many.
                 unsafe {
                     let sum = s.load(tile.0.as_ptr().cast::<f32>().add((r * VECTORS + v) * S::LANES));
                     let y = if m.is_integer() {
-                        let (scale, zero) = (self.operand.scales[row + r], self.operand.zeros[row + r]);
+                        let (scale, zero) = (block.operand.scales[row + r], block.operand.zeros[row + r]);
                         let exact = s.fma(total, s.splat(-zero), sum);
                         let mut units = s.mul(exact, s.splat(scale));
-                        let outliers = &self.operand.outliers[(row + r) * OUTLIERS..][..OUTLIERS];
+                        let outliers = &block.operand.outliers[(row + r) * OUTLIERS..][..OUTLIERS];
                         for outlier in outliers.iter().take_while(|o| o.value != 0.0) {
                             let weights = m.columns.as_ptr().add(outlier.input as usize * m.outputs + column);
                             units = s.fma(s.splat(outlier.value), s.load_bytes(weights), units);
@@ -173,13 +183,13 @@ impl Multiply<'_> {
                     } else {
                         s.add(sum, bias)
                     };
-                    let y = match self.activation {
+                    let y = match block.activation {
                         Activation::None => y,
                         Activation::Gelu => math::gelu(s, y),
                         Activation::GeluTanh => math::gelu_tanh(s, y),
                         Activation::Relu => s.max(y, s.splat(0.0)),
                     };
-                    let p = self.out.add((row + r) * m.outputs + column);
+                    let p = block.out.add((row + r) * m.outputs + column);
                     if columns == S::LANES { s.store(p, y) } else { s.store_part(p, columns, y) }
                 }
             }

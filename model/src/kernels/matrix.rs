@@ -39,7 +39,7 @@ enum Kind {
 /// The weights and biases of a linear layer, ready to be multiplied with.
 #[derive(Debug)]
 pub(crate) struct PackedMatrix {
-    isa: Isa,
+    pub(super) isa: Isa,
     kind: Kind,
     pub(super) outputs: usize,
     inputs: usize,
