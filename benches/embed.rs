@@ -42,6 +42,7 @@ struct Options {
     rounds: usize,
     rows: usize,
     peers: Vec<String>,
+    precisions: Vec<Precision>,
 }
 
 impl Options {
@@ -53,6 +54,7 @@ impl Options {
         };
         let number = |flag: &str, default: usize| value(flag).map_or(default, |v| v.parse().expect("a number"));
         let peers = value("--peers").unwrap_or_else(|| PEERS.join(","));
+        let precisions = value("--precisions").unwrap_or_else(|| "f32,bf16,int8".into());
         Self {
             names: value("--names").map(PathBuf::from),
             model: value("--model").unwrap_or_else(|| DEFAULT_MODEL.to_string()),
@@ -60,6 +62,7 @@ impl Options {
             rounds: number("--rounds", 3),
             rows: number("--rows", 1_000_000),
             peers: peers.split(',').filter(|p| *p != "none").map(str::to_string).collect(),
+            precisions: precisions.split(',').map(|p| p.parse().expect("a precision")).collect(),
         }
     }
 
@@ -139,7 +142,7 @@ impl Bench {
         });
         let mut tokens = 0;
         for round in 0..self.options.rounds {
-            for precision in Precision::ALL {
+            for &precision in &self.options.precisions {
                 let (seconds, vectors, used) = self.embed(precision, DeviceChoice::Cpu, &self.names);
                 tokens = used;
                 let cosine = (round == 0).then(|| min_cosine(&values(&vectors), &reference, self.info.dimension));
@@ -285,7 +288,7 @@ impl Bench {
         rows.extend(0..self.names.len());
         rng.shuffle(&mut rows);
         println!("\n{} rows of the same names (Zipf, exponent {EXPONENT})", rows.len());
-        for precision in Precision::ALL {
+        for &precision in &self.options.precisions {
             let texts: Vec<String> = rows.iter().map(|i| self.names[*i].clone()).collect();
             let (seconds, ..) = self.embed(precision, DeviceChoice::Cpu, &texts);
             let name = format!("generel {precision}");

@@ -172,6 +172,7 @@ def quantized(folder, cache):
     reduce_range = not cpu_flags() & {"avx512_vnni", "avx_vnni"}
     path = cache / f"int8{'_reduced' if reduce_range else ''}.onnx"
     if not path.exists():
+        import onnx
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
         quantize_dynamic(
@@ -181,7 +182,8 @@ def quantized(folder, cache):
             reduce_range=reduce_range,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["MatMul", "Attention"],
-            extra_options={"MatMulConstBOnly": True},
+            # Shape inference does not know the fused operators: what they put out is told here.
+            extra_options={"MatMulConstBOnly": True, "DefaultTensorType": onnx.TensorProto.FLOAT},
         )
     return path, reduce_range
 

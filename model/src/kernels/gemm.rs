@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 
 use super::format::{Float, Format};
 use super::matrix::{Activation, Operand, PackedMatrix};
-use super::rows::OUTLIERS;
+use super::rows::{OUTLIERS, load, store};
 use super::simd::Simd;
 use super::{Kernel, math};
 
@@ -149,49 +149,62 @@ impl Kernel for Finish<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { block, tile, row, rows, column } = self;
-        let m = block.matrix;
+        let Self { block, tile, row: first, rows, column } = self;
+        let (m, operand) = (block.matrix, block.operand);
+        // Lanes of each vector that are outputs.
+        let mut lanes = [0; VECTORS];
+        let mut bias = [s.splat(0.0); VECTORS];
+        let (mut units, mut totals) = (bias, bias);
         for v in 0..VECTORS {
             let column = column + v * S::LANES;
-            if column >= m.outputs {
-                break;
+            lanes[v] = S::LANES.min(m.outputs.saturating_sub(column));
+            // SAFETY: each has a value an output, so `lanes` from there on.
+            unsafe {
+                bias[v] = load(s, m.bias.as_ptr().wrapping_add(column), lanes[v]);
+                if m.is_integer() {
+                    units[v] = load(s, m.scales.as_ptr().wrapping_add(column), lanes[v]);
+                    totals[v] = load(s, m.sums.as_ptr().wrapping_add(column), lanes[v]);
+                }
             }
-            let columns = S::LANES.min(m.outputs - column);
-            let part = |all: &[f32]| {
-                // SAFETY: `all` has one value an output, so `columns` from `column` on.
-                unsafe {
-                    let p = all.as_ptr().add(column);
-                    if columns == S::LANES { s.load(p) } else { s.load_part(p, columns) }
+        }
+        for r in 0..rows {
+            let row = first + r;
+            let mut y = bias;
+            for v in 0..VECTORS {
+                // SAFETY: the tile holds the row.
+                y[v] = unsafe { s.load(tile.0.as_ptr().cast::<f32>().add((r * VECTORS + v) * S::LANES)) };
+            }
+            if m.is_integer() {
+                let (scale, zero) = (s.splat(operand.scales[row]), s.splat(-operand.zeros[row]));
+                for v in 0..VECTORS {
+                    y[v] = s.mul(s.fma(totals[v], zero, y[v]), scale);
                 }
-            };
-            let bias = part(&m.bias);
-            let (unit, total) = if m.is_integer() { (part(&m.scales), part(&m.sums)) } else { (bias, bias) };
-            for r in 0..rows {
-                // SAFETY: the block has the tile's rows, and the tile holds as many.
-                unsafe {
-                    let sum = s.load(tile.0.as_ptr().cast::<f32>().add((r * VECTORS + v) * S::LANES));
-                    let y = if m.is_integer() {
-                        let (scale, zero) = (block.operand.scales[row + r], block.operand.zeros[row + r]);
-                        let exact = s.fma(total, s.splat(-zero), sum);
-                        let mut units = s.mul(exact, s.splat(scale));
-                        let outliers = &block.operand.outliers[(row + r) * OUTLIERS..][..OUTLIERS];
-                        for outlier in outliers.iter().take_while(|o| o.value != 0.0) {
-                            let weights = m.columns.as_ptr().add(outlier.input as usize * m.outputs + column);
-                            units = s.fma(s.splat(outlier.value), s.load_bytes(weights), units);
-                        }
-                        s.fma(units, unit, bias)
-                    } else {
-                        s.add(sum, bias)
-                    };
-                    let y = match block.activation {
-                        Activation::None => y,
-                        Activation::Gelu => math::gelu(s, y),
-                        Activation::GeluTanh => math::gelu_tanh(s, y),
-                        Activation::Relu => s.max(y, s.splat(0.0)),
-                    };
-                    let p = block.out.add((row + r) * m.outputs + column);
-                    if columns == S::LANES { s.store(p, y) } else { s.store_part(p, columns, y) }
+                for outlier in operand.outliers[row * OUTLIERS..][..OUTLIERS].iter().take_while(|o| o.value != 0.0) {
+                    let value = s.splat(outlier.value);
+                    for v in 0..VECTORS {
+                        let at = outlier.input as usize * m.outputs + column + v * S::LANES;
+                        // SAFETY: after the last column there is room for a tile's row.
+                        y[v] = s.fma(value, unsafe { s.load_bytes(m.columns.as_ptr().add(at)) }, y[v]);
+                    }
                 }
+                for v in 0..VECTORS {
+                    y[v] = s.fma(y[v], units[v], bias[v]);
+                }
+            } else {
+                for v in 0..VECTORS {
+                    y[v] = s.add(y[v], bias[v]);
+                }
+            }
+            for v in 0..VECTORS {
+                let y = match block.activation {
+                    Activation::None => y[v],
+                    Activation::Gelu => math::gelu(s, y[v]),
+                    Activation::GeluTanh => math::gelu_tanh(s, y[v]),
+                    Activation::Relu => s.max(y[v], s.splat(0.0)),
+                };
+                let p = block.out.wrapping_add(row * m.outputs + column + v * S::LANES);
+                // SAFETY: the block has the row, which has `lanes` outputs from there on.
+                unsafe { store(s, p, lanes[v], y) };
             }
         }
     }

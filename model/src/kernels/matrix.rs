@@ -110,7 +110,7 @@ impl PackedMatrix {
             bias: bias.to_vec(),
             scales: Vec::new(),
             sums: Vec::new(),
-            columns: if kind == Kind::Int8 { vec![0; inputs * outputs + LARGEST_VECTOR] } else { Vec::new() },
+            columns: if kind == Kind::Int8 { vec![0; inputs * outputs + VECTORS * LARGEST_VECTOR] } else { Vec::new() },
         };
         for (output, row) in weights.chunks_exact(inputs.max(1)).enumerate() {
             let units = packed.units(row);

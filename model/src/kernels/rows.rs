@@ -26,7 +26,7 @@ fn vectors<S: Simd>(len: usize, mut visit: impl FnMut(usize, usize)) {
 /// # Safety
 /// `n` floats can be read from `p`.
 #[inline(always)]
-unsafe fn load<S: Simd>(s: S, p: *const f32, n: usize) -> S::F {
+pub(super) unsafe fn load<S: Simd>(s: S, p: *const f32, n: usize) -> S::F {
     // SAFETY: the caller's.
     unsafe { if n == S::LANES { s.load(p) } else { s.load_part(p, n) } }
 }
@@ -34,7 +34,7 @@ unsafe fn load<S: Simd>(s: S, p: *const f32, n: usize) -> S::F {
 /// # Safety
 /// `n` floats can be written to `p`.
 #[inline(always)]
-unsafe fn store<S: Simd>(s: S, p: *mut f32, n: usize, v: S::F) {
+pub(super) unsafe fn store<S: Simd>(s: S, p: *mut f32, n: usize, v: S::F) {
     // SAFETY: the caller's.
     unsafe { if n == S::LANES { s.store(p, v) } else { s.store_part(p, n, v) } }
 }
