@@ -222,13 +222,7 @@ impl Bench {
 
     fn print(&self, results: &[Result], tokens: u64) {
         let names = self.names.len() as f64;
-        let config: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(self.info.folder.join("config.json")).expect("config"))
-                .expect("config");
-        let size = |key: &str| config[key].as_f64().expect("a size");
-        let (hidden, wide, layers) = (size("hidden_size"), size("intermediate_size"), size("num_hidden_layers"));
-        // Additions and multiplications of the linear layers.
-        let work = tokens as f64 * layers * 2.0 * (4.0 * hidden * hidden + 2.0 * hidden * wide);
+        let work = self.info.linear_operations(tokens).expect("a configuration");
         println!(
             "\n{} distinct names, {tokens} tokens ({:.1} a name), {} threads, best of {} turns",
             self.names.len(),

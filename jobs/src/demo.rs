@@ -18,6 +18,10 @@ use crate::progress::note;
 use crate::report::{AnswerRow, FileCounts, MappingRow, Report, StageTiming};
 use crate::runner::{JobReport, Runner, counted};
 
+/// The Human Disease Ontology.
+pub(crate) const DOID: &[u8] = include_bytes!("../sample/doid-2016.obo.gz");
+/// The Human Phenotype Ontology.
+pub(crate) const HP: &[u8] = include_bytes!("../sample/hp-2016-04-01.obo.gz");
 /// The sample: path below the demo's folder, content. See sample/NOTICE.md for origin and licences.
 const SAMPLE: &[(&str, &[u8])] = &[
     ("sample/NOTICE.md", include_bytes!("../sample/NOTICE.md")),
@@ -26,8 +30,8 @@ const SAMPLE: &[(&str, &[u8])] = &[
     ("sample/omop/DRUG_EXPOSURE.csv.gz", include_bytes!("../sample/omop/DRUG_EXPOSURE.csv.gz")),
     ("sample/omop/MEASUREMENT.csv.gz", include_bytes!("../sample/omop/MEASUREMENT.csv.gz")),
     ("sample/omop/PERSON.csv.gz", include_bytes!("../sample/omop/PERSON.csv.gz")),
-    ("sample/doid-2016.obo.gz", include_bytes!("../sample/doid-2016.obo.gz")),
-    ("sample/hp-2016-04-01.obo.gz", include_bytes!("../sample/hp-2016-04-01.obo.gz")),
+    ("sample/doid-2016.obo.gz", DOID),
+    ("sample/hp-2016-04-01.obo.gz", HP),
     ("sample/gwas_catalog_v1.0.1_2015-06-08.tsv.gz", include_bytes!("../sample/gwas_catalog_v1.0.1_2015-06-08.tsv.gz")),
     ("demo.yaml", include_bytes!("../sample/demo.yaml")),
 ];

@@ -71,11 +71,12 @@ pub(crate) struct Chosen {
 impl Chosen {
     /// Its Embedder; nothing is loaded before the first text.
     pub(crate) fn embedder(self) -> Embedder {
-        let options = EmbedderOptions {
-            device: self.device,
-            gpu_libraries: environment::gpu_libraries(),
-            ..EmbedderOptions::default()
-        };
+        self.embedder_with(EmbedderOptions::default())
+    }
+
+    /// Its Embedder with options of one's own, but for the device.
+    pub(crate) fn embedder_with(self, options: EmbedderOptions) -> Embedder {
+        let options = EmbedderOptions { device: self.device, gpu_libraries: environment::gpu_libraries(), ..options };
         Embedder::new(self.info, options)
     }
 }

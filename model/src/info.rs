@@ -61,6 +61,16 @@ impl ModelInfo {
         self
     }
 
+    /// Additions and multiplications of the linear layers for so many tokens: nearly all of the encoder's work.
+    ///
+    /// # Errors
+    /// When `config.json` cannot be read.
+    pub fn linear_operations(&self, tokens: u64) -> Result<f64> {
+        let config = Config::read(&self.folder)?;
+        let (hidden, wide) = (config.hidden as f64, config.intermediate as f64);
+        Ok(tokens as f64 * config.layers as f64 * 2.0 * (4.0 * hidden * hidden + 2.0 * hidden * wide))
+    }
+
     /// Reads everything but the fingerprint from the folder's configuration files.
     ///
     /// # Errors

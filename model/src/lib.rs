@@ -16,7 +16,7 @@ mod tokenize;
 mod vector_store;
 
 pub use embedder::{CallStats, Embedder, EmbedderOptions, Stats, normalize};
-pub use encoder::DeviceChoice;
+pub use encoder::{DeviceChoice, Place};
 pub use error::{Error, Result};
 pub use info::{ModelInfo, Pooling};
 pub use kernels::Precision;

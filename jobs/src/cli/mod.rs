@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and which module does it.
 
 mod align;
+mod bench;
 mod embed;
 mod formats;
 mod ingest;

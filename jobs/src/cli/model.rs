@@ -1,4 +1,4 @@
-//! `generel model`: list, pull, show, verify.
+//! `generel model`: list, pull, show, verify, bench.
 
 use std::io::Write;
 
@@ -7,7 +7,7 @@ use clap::Subcommand;
 use generel_model::ModelInfo;
 use generel_model::store::{DEFAULT_MODEL, KNOWN};
 
-use super::ModelOptions;
+use super::{ModelOptions, bench};
 use crate::environment;
 use crate::models::ModelChoice;
 
@@ -31,6 +31,8 @@ organization/name comes from the Hugging Face hub. GENEREL_MODELS says where mod
     Show(ModelOptions),
     /// Hash a model's files again and compare
     Verify(ModelOptions),
+    /// Measure how fast a model embeds on this machine
+    Bench(bench::BenchArgs),
 }
 
 pub(super) async fn run(command: ModelCommand) -> Result<()> {
@@ -57,6 +59,7 @@ pub(super) async fn run(command: ModelCommand) -> Result<()> {
             let info = store.verify(&options.model).map_err(generel_pipeline::Error::from)?;
             writeln!(out, "{}: every file is as it was pulled", info.name)?;
         }
+        ModelCommand::Bench(args) => bench::run(&mut out, args).await?,
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ use arrow::array::{Array, FixedSizeListArray};
 use rayon::prelude::*;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::encoder::{DeviceChoice, LoadOptions, load};
+use crate::encoder::{DeviceChoice, LoadOptions, Place, load};
 use crate::tokenize::TextTokenizer;
 use crate::vector_store::{Vector, VectorStore};
 use crate::{Error, ModelInfo, Result};
@@ -81,6 +81,7 @@ struct Inner {
     queue_tokens: usize,
     counters: Arc<Counters>,
     store: Arc<OnceLock<Arc<dyn VectorStore>>>,
+    place: Arc<OnceLock<Place>>,
 }
 
 impl std::fmt::Debug for Embedder {
@@ -103,6 +104,7 @@ impl Embedder {
 
     fn with_encoder(info: ModelInfo, options: EmbedderOptions, load: Load) -> Self {
         let store = Arc::new(OnceLock::new());
+        let place = Arc::new(OnceLock::new());
         let counters = Arc::new(Counters::default());
         let cache = Cache::new(options.cache_bytes);
         let queue_tokens = options.queue_tokens.max(info.max_tokens).min(Semaphore::MAX_PERMITS);
@@ -112,6 +114,7 @@ impl Embedder {
             cache: cache.clone(),
             counters: counters.clone(),
             store: store.clone(),
+            place: place.clone(),
         };
         let queue = device.start(load);
         let admission = Arc::new(Semaphore::new(queue_tokens));
@@ -125,6 +128,7 @@ impl Embedder {
                 queue_tokens,
                 counters,
                 store,
+                place,
             }),
         }
     }
@@ -138,6 +142,11 @@ impl Embedder {
     /// The model.
     pub fn info(&self) -> &ModelInfo {
         &self.inner.info
+    }
+
+    /// Where the model runs; `None` before the first text has loaded it.
+    pub fn place(&self) -> Option<&Place> {
+        self.inner.place.get()
     }
 
     /// What it has done so far.

@@ -6,7 +6,7 @@ use arrow::array::{AsArray, DictionaryArray, LargeStringArray, StringArray, Stri
 use arrow::datatypes::{Float32Type, Int8Type};
 
 use super::*;
-use crate::encoder::{Encoder, Worker};
+use crate::encoder::{Encoder, Place, Worker};
 use crate::pack::PackedBatch;
 use crate::{Pooling, Precision};
 
@@ -18,6 +18,10 @@ struct Counting {
 }
 
 impl Encoder for Counting {
+    fn place(&self) -> Place {
+        Place { device: "test".into(), workers: 1, instructions: None }
+    }
+
     fn workers(&self) -> usize {
         2
     }

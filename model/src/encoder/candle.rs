@@ -8,7 +8,7 @@ use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops::{layer_norm, softmax};
 
 use super::weights::{self, LayerWeights, Weights};
-use super::{Encoder, Worker};
+use super::{Encoder, Place, Worker};
 use crate::config::Config;
 use crate::info::Pooling;
 use crate::kernels::{Activation, Norm, Precision, RelativeBias};
@@ -53,6 +53,11 @@ fn open(device: &str) -> Result<Device> {
 }
 
 impl Encoder for CandleEncoder {
+    fn place(&self) -> Place {
+        let device = if self.device == "cpu" { "candle" } else { &self.device };
+        Place { device: device.into(), workers: self.workers(), instructions: None }
+    }
+
     fn workers(&self) -> usize {
         if self.device == "cpu" { 1 } else { GPU_WORKERS }
     }

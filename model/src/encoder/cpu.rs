@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::weights::{LayerWeights, Linear, Weights};
-use super::{Encoder, Worker};
+use super::{Encoder, Place, Worker};
 use crate::config::Config;
 use crate::info::Pooling;
 use crate::kernels::{
@@ -98,6 +98,11 @@ impl Layer {
 }
 
 impl Encoder for CpuEncoder {
+    fn place(&self) -> Place {
+        let instructions = Some(self.model.isa.to_string());
+        Place { device: "cpu".into(), workers: self.workers, instructions }
+    }
+
     fn workers(&self) -> usize {
         self.workers
     }

@@ -20,6 +20,9 @@ use crate::{ModelInfo, Result};
 
 /// A model with its weights on a device.
 pub(crate) trait Encoder: Send + Sync {
+    /// Where it runs.
+    fn place(&self) -> Place;
+
     /// How many workers keep the device busy.
     fn workers(&self) -> usize;
 
@@ -90,6 +93,26 @@ impl fmt::Display for DeviceChoice {
             Self::Cuda(n) => write!(f, "cuda:{n}"),
             Self::Hosted => f.write_str("hosted"),
             Self::Metal => f.write_str("metal"),
+        }
+    }
+}
+
+/// Where an encoder runs in the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The device, as [`DeviceChoice`] writes it.
+    pub device: String,
+    /// Workers that run at the same time: threads of the CPU, streams of a GPU.
+    pub workers: usize,
+    /// The instruction set of our CPU kernels, where they run it.
+    pub instructions: Option<String>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.instructions {
+            Some(instructions) => write!(f, "{}, {} threads, {instructions}", self.device, self.workers),
+            None => f.write_str(&self.device),
         }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use libloading::Library;
 
-use super::{Encoder, Worker};
+use super::{Encoder, Place, Worker};
 use crate::pack::PackedBatch;
 use crate::{Error, ModelInfo, Result};
 
@@ -56,6 +56,7 @@ struct Functions {
 /// An encoder behind the functions of a library.
 pub(crate) struct Plugin {
     inner: Arc<Opened>,
+    device: String,
     workers: usize,
     batch_tokens: usize,
 }
@@ -123,7 +124,7 @@ impl Plugin {
         })?;
         let inner = Opened { functions, handle, dimension: info.dimension, _library: library };
         tracing::info!(device, workers, library = %path.display(), "embedding on the GPU");
-        Ok(Self { inner: Arc::new(inner), workers, batch_tokens })
+        Ok(Self { inner: Arc::new(inner), device: device.to_string(), workers, batch_tokens })
     }
 }
 
@@ -144,6 +145,10 @@ impl Drop for Opened {
 }
 
 impl Encoder for Plugin {
+    fn place(&self) -> Place {
+        Place { device: self.device.clone(), workers: self.workers(), instructions: None }
+    }
+
     fn workers(&self) -> usize {
         self.workers.max(1)
     }

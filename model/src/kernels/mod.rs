@@ -27,6 +27,8 @@ pub(crate) use matrix::{Activation, Operand, PackedMatrix};
 pub(crate) use peak::peak_gops;
 pub(crate) use rows::{Norm, add_rows, layer_norm, mean_of_rows};
 
+use std::fmt;
+
 use simd::Simd;
 
 /// An instruction set that the kernels are compiled for.
@@ -41,6 +43,23 @@ pub(crate) enum Isa {
     /// Arrays of sixteen, for tests of what AVX-512 does with tiles and tails.
     #[cfg(test)]
     Wide,
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Portable => f.write_str("portable"),
+            Self::Avx2 { vnni } => f.write_str(if *vnni { "AVX2 with VNNI" } else { "AVX2" }),
+            Self::Avx512 { vnni, bf16 } => f.write_str(match (vnni, bf16) {
+                (true, true) => "AVX-512 with VNNI and BF16",
+                (true, false) => "AVX-512 with VNNI",
+                (false, true) => "AVX-512 with BF16",
+                (false, false) => "AVX-512",
+            }),
+            #[cfg(test)]
+            Self::Wide => f.write_str("wide"),
+        }
+    }
 }
 
 impl Isa {
