@@ -10,6 +10,7 @@ mod models;
 mod progress;
 mod report;
 mod runner;
+mod serve;
 
 use std::process::ExitCode;
 

@@ -10,6 +10,7 @@ mod model;
 pub(crate) mod output;
 mod quarantine;
 mod run;
+mod serve;
 mod sql;
 
 use std::io::Write;
@@ -142,7 +143,9 @@ enum Command {
     Align(align::AlignArgs),
     /// Query the lake with SQL; a shell without -c and -f
     Sql(sql::SqlArgs),
-    /// List, fetch, show and verify models
+    /// Serve SQL to other programs over Arrow Flight SQL
+    Serve(serve::ServeArgs),
+    /// List, fetch, show, verify and measure models
     #[command(subcommand)]
     Model(model::ModelCommand),
     /// Rejected rows, and reading their files again after a fix
@@ -188,10 +191,12 @@ pub(crate) fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(&error.into()).into(),
     };
+    // A server ends in its own time.
+    let is_server = matches!(cli.command, Command::Serve(_));
     let ended = runtime.block_on(async {
         tokio::select! {
             result = dispatch(cli.command) => result,
-            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; what was committed is in the lake, run again to complete")),
+            _ = tokio::signal::ctrl_c(), if !is_server => Err(anyhow::anyhow!("interrupted; what was committed is in the lake, run again to complete")),
         }
     });
     // Threads that still compute for an interrupted or failed run are not waited for.
@@ -210,6 +215,7 @@ async fn dispatch(command: Command) -> Result<()> {
         Command::Embed(args) => embed::run(args).await,
         Command::Align(args) => align::run(args).await,
         Command::Sql(args) => sql::run(args).await,
+        Command::Serve(args) => serve::run(args).await,
         Command::Model(command) => model::run(command).await,
         Command::Quarantine(args) => quarantine::run(args).await,
         Command::Lake(args) => lake::run(args).await,
