@@ -21,6 +21,8 @@ use generel_model::{DeviceChoice, Embedder, EmbedderOptions, ModelInfo, Precisio
 use tokio::runtime::Runtime;
 
 const NAMES: usize = 20_000;
+/// A peer starts no further pass when it has had so much time, in each turn.
+const PEER_SECONDS: &str = "60";
 /// Zipf's exponent of the repeating column.
 const EXPONENT: f64 = 1.0;
 const PEERS: [&str; 6] =
@@ -195,7 +197,7 @@ impl Bench {
     fn python(&self, peer: &str, names: &Path) -> Command {
         let mut command = Command::new(std::env::var("PEERS_PYTHON").unwrap_or_else(|_| "python3".into()));
         command.arg(repository().join("benches/embed_peers.py")).arg(peer).arg(&self.info.folder).arg(names);
-        command.args(["--threads", &self.options.threads.to_string()]);
+        command.args(["--threads", &self.options.threads.to_string(), "--seconds-budget", PEER_SECONDS]);
         for variable in ["OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OMP_NUM_THREADS"] {
             command.env_remove(variable);
         }

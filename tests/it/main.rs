@@ -11,6 +11,7 @@ mod lake;
 mod object_store;
 mod plans;
 mod postgres;
+mod serve;
 mod servers;
 mod sql;
 mod support;

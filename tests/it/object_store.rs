@@ -1,11 +1,10 @@
 //! Files behind URIs: a server that speaks S3 and checks signatures (moto, from PyPI), and a web server.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
 
-use crate::servers::{PATIENTS, Server, free_port, kept_secret, output, same_rows, sample_patients};
+use crate::servers::{PATIENTS, Server, free_port, kept_secret, output, python_with, same_rows, sample_patients};
 use crate::support::{GOOD, Place, Ran, repository, ssf};
 
 /// What the servers need, fetched once a target folder.
@@ -14,23 +13,9 @@ const SECOND: &str = "2\t2000\tC\tT\t0.2\t0.02\t0.4\t1e-8\trs2";
 const VARIANTS: &str = "select rsid, chromosome, base_pair_location, effect_allele, beta, neg_log_10_p_value \
     from gwas_associations order by 1, 2";
 
-/// Python with those packages, whatever the machine's own has.
+/// Python with those packages, and no settings of this machine's user.
 fn python(place: &Place) -> Command {
-    static PACKAGES_FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let folder = PACKAGES_FOLDER.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("moto-5.2.5");
-        let complete = folder.join("complete");
-        if !complete.exists() {
-            let mut pip = Command::new("python3");
-            pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--upgrade"]);
-            output(pip.arg("--target").arg(&folder).args(PACKAGES));
-            std::fs::write(complete, "").expect("a file");
-        }
-        folder
-    });
-    let mut python = Command::new("python3");
-    python.env("PYTHONPATH", folder).current_dir(place.dir.path());
-    // Settings of this machine's user are no part of the test.
+    let mut python = python_with("moto-5.2.5", &PACKAGES, place);
     python.env("AWS_CONFIG_FILE", place.path("none")).env("AWS_SHARED_CREDENTIALS_FILE", place.path("none"));
     python
 }

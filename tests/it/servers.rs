@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::support::{Place, Ran, repository};
@@ -37,6 +38,26 @@ impl Server {
     }
 }
 
+impl Server {
+    /// The process's number.
+    #[cfg(unix)]
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait().expect("a process") {
+                return status;
+            }
+            assert!(began.elapsed() < PATIENCE, "the server does not end");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         // It may have ended by itself.
@@ -55,6 +76,24 @@ pub fn output(command: &mut Command) -> String {
     let done = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
     String::from_utf8(done.stdout).expect("UTF-8")
+}
+
+/// Python with packages from PyPI, which are fetched once a target folder, whatever the machine's own has.
+pub fn python_with(name: &str, packages: &[&str], place: &Place) -> Command {
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let complete = folder.join("complete");
+    let installing = INSTALLING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if !complete.exists() {
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--upgrade"]);
+        output(pip.arg("--target").arg(&folder).args(packages));
+        std::fs::write(complete, "").expect("a file");
+    }
+    drop(installing);
+    let mut python = Command::new("python3");
+    python.env("PYTHONPATH", folder).current_dir(place.dir.path());
+    python
 }
 
 /// The bundled patients, ingested from their folder.

@@ -46,6 +46,8 @@ pub(crate) async fn serve(session: Session, options: ServeOptions) -> Result<()>
     );
     let mut server = Server::builder();
     if let Some((certificate, key)) = &options.tls {
+        // Two of rustls's providers are linked, so that it takes none by itself; an error says that one is taken already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let read = |path: &PathBuf| std::fs::read(path).with_context(|| path.display().to_string());
         let identity = Identity::from_pem(read(certificate)?, read(key)?);
         server = server.tls_config(ServerTlsConfig::new().identity(identity)).context("--tls-cert, --tls-key")?;
@@ -67,7 +69,6 @@ pub(crate) async fn serve(session: Session, options: ServeOptions) -> Result<()>
     done.context("the server failed")
 }
 
-#[expect(clippy::result_large_err, reason = "tonic's interceptors return a Status")]
 fn authorized(request: Request<()>, expected: Option<blake3::Hash>) -> Result<Request<()>, Status> {
     let Some(expected) = expected else { return Ok(request) };
     let sent = request.metadata().get("authorization").map(|value| blake3::hash(value.as_bytes()));

@@ -1,5 +1,6 @@
 //! Statements: text with the values of its placeholders, planned against the lake as it is now.
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
@@ -8,6 +9,7 @@ use arrow::ipc::writer::StreamWriter;
 use datafusion::common::{DataFusionError, ParamValues, ScalarValue};
 use datafusion::execution::context::SQLOptions;
 use datafusion::prelude::DataFrame;
+use datafusion::sql::sqlparser::ast::{Expr, Value, visit_expressions_mut};
 use generel_pipeline::Session;
 use tokio::sync::RwLock;
 use tonic::Status;
@@ -74,12 +76,35 @@ impl Statements {
         self.refresh().await?;
         let _planning = self.looked.read().await;
         let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        let frame = self.session.ctx().sql_with_options(&statement.sql, options).await.map_err(failed)?;
+        let frame = self.parsed(&statement.sql, options).await.map_err(failed)?;
         let Some(parameters) = &statement.parameters else { return Ok(frame) };
         let columns = parameters.columns().iter();
         let values: Vec<ScalarValue> =
             columns.map(|c| ScalarValue::try_from_array(c, 0)).collect::<Result<_, _>>().map_err(failed)?;
         frame.with_param_values(ParamValues::from(values)).map_err(failed)
+    }
+
+    /// A query whose placeholders may be `$1` or, as most drivers write them, `?`.
+    async fn parsed(&self, sql: &str, options: SQLOptions) -> datafusion::error::Result<DataFrame> {
+        let ctx = self.session.ctx();
+        let state = ctx.state();
+        let mut parsed = state.sql_to_statement(sql, &state.config_options().sql_parser.dialect)?;
+        if let datafusion::sql::parser::Statement::Statement(statement) = &mut parsed {
+            let mut placeholders = 0;
+            let _ = visit_expressions_mut(&mut **statement, |expr| {
+                if let Expr::Value(value) = expr
+                    && let Value::Placeholder(name) = &mut value.value
+                    && name == "?"
+                {
+                    placeholders += 1;
+                    *name = format!("${placeholders}");
+                }
+                ControlFlow::<()>::Continue(())
+            });
+        }
+        let plan = state.statement_to_plan(parsed).await?;
+        options.verify_plan(&plan)?;
+        ctx.execute_logical_plan(plan).await
     }
 
     /// Sees what was committed to the lake, at most once a second.

@@ -170,9 +170,9 @@ impl Kernel for Finish<'_> {
         for r in 0..rows {
             let row = first + r;
             let mut y = bias;
-            for v in 0..VECTORS {
+            for (v, y) in y.iter_mut().enumerate() {
                 // SAFETY: the tile holds the row.
-                y[v] = unsafe { s.load(tile.0.as_ptr().cast::<f32>().add((r * VECTORS + v) * S::LANES)) };
+                *y = unsafe { s.load(tile.0.as_ptr().cast::<f32>().add((r * VECTORS + v) * S::LANES)) };
             }
             if m.is_integer() {
                 let (scale, zero) = (s.splat(operand.scales[row]), s.splat(-operand.zeros[row]));
@@ -181,10 +181,10 @@ impl Kernel for Finish<'_> {
                 }
                 for outlier in operand.outliers[row * OUTLIERS..][..OUTLIERS].iter().take_while(|o| o.value != 0.0) {
                     let value = s.splat(outlier.value);
-                    for v in 0..VECTORS {
+                    for (v, y) in y.iter_mut().enumerate() {
                         let at = outlier.input as usize * m.outputs + column + v * S::LANES;
                         // SAFETY: after the last column there is room for a tile's row.
-                        y[v] = s.fma(value, unsafe { s.load_bytes(m.columns.as_ptr().add(at)) }, y[v]);
+                        *y = s.fma(value, unsafe { s.load_bytes(m.columns.as_ptr().add(at)) }, *y);
                     }
                 }
                 for v in 0..VECTORS {
