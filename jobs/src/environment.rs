@@ -35,6 +35,15 @@ pub(crate) fn gpu_libraries() -> Vec<PathBuf> {
     std::env::var_os(GPU_LIBRARY).map(PathBuf::from).into_iter().chain(beside).collect()
 }
 
+/// Memory for vectors that queries have seen: an eighth of what this process may use, at least 256 MiB, at most 1.75 GiB
+/// (1.1 million vectors of 384 components). Beyond it vectors come from the lake, or are made again.
+pub(crate) fn vector_cache_bytes() -> usize {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    let memory = system.cgroup_limits().map_or(system.total_memory(), |limits| limits.total_memory);
+    usize::try_from(memory / 8).unwrap_or(usize::MAX).clamp(256 << 20, 1792 << 20)
+}
+
 /// Where the SQL shell keeps its history.
 pub(crate) fn history_file() -> Option<PathBuf> {
     let folder = folders().ok()?.data_dir().to_path_buf();

@@ -71,7 +71,8 @@ pub(crate) struct Chosen {
 impl Chosen {
     /// Its Embedder; nothing is loaded before the first text.
     pub(crate) fn embedder(self) -> Embedder {
-        self.embedder_with(EmbedderOptions::default())
+        let cache_bytes = environment::vector_cache_bytes();
+        self.embedder_with(EmbedderOptions { cache_bytes, ..EmbedderOptions::default() })
     }
 
     /// Its Embedder with options of one's own, but for the device.

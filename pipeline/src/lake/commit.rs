@@ -146,7 +146,7 @@ impl TableWriter {
         if file.bytes >= TARGET_FILE_BYTES { self.close_file().await } else { Ok(()) }
     }
 
-    async fn open_file(&self) -> Result<OpenFile> {
+    async fn open_file(&mut self) -> Result<OpenFile> {
         let name = format!("part-{:05}-{}-c000.zstd.parquet", self.done.len(), Uuid::new_v4());
         let path = match (self.table.unit, &self.unit) {
             (Some(column), Some(unit)) => Path::from_iter([format!("{column}={unit}"), name]),
@@ -189,7 +189,7 @@ impl TableWriter {
         self.close_file().await?;
         let mut actions = std::mem::take(&mut self.done);
         if commit.replace_unit {
-            actions.extend(self.removals().await?);
+            actions.extend(removals(self.table, &self.delta, self.unit.as_deref()).await?);
         }
         actions.extend(commit.marks.iter().map(|m| Action::Txn(m.transaction())));
         let state = self.delta.snapshot().map_err(failed)?;
@@ -237,21 +237,20 @@ impl TableWriter {
         let location = url.to_file_path().map_or_else(|()| url.to_string(), |path| path.display().to_string());
         move |e| Error::Lake { location: location.clone(), message: format!("cannot be written: {e}") }
     }
+}
 
-    /// The files of the unit, to be removed.
-    async fn removals(&self) -> Result<Vec<Action>> {
-        let failed = |e| Error::delta(self.table.name, e);
-        let Some(column) = self.table.unit else {
-            return Err(Error::Internal(format!("table {} has no unit of replacement", self.table.name)));
-        };
-        let state = self.delta.snapshot().map_err(failed)?;
-        let log_store = self.delta.log_store();
-        let files: Vec<_> =
-            state.snapshot().file_views(log_store.as_ref(), None).try_collect().await.map_err(failed)?;
-        Ok(files
-            .iter()
-            .filter(|f| f.partition_values_map().get(column).and_then(|v| v.as_deref()) == self.unit.as_deref())
-            .map(|f| Action::Remove(f.remove_action(true)))
-            .collect())
-    }
+/// The files of a unit, to be removed.
+async fn removals(table: &Table, delta: &DeltaTable, unit: Option<&str>) -> Result<Vec<Action>> {
+    let failed = |e| Error::delta(table.name, e);
+    let Some(column) = table.unit else {
+        return Err(Error::Internal(format!("table {} has no unit of replacement", table.name)));
+    };
+    let state = delta.snapshot().map_err(failed)?;
+    let log_store = delta.log_store();
+    let files: Vec<_> = state.snapshot().file_views(log_store.as_ref(), None).try_collect().await.map_err(failed)?;
+    Ok(files
+        .iter()
+        .filter(|f| f.partition_values_map().get(column).and_then(|v| v.as_deref()) == unit)
+        .map(|f| Action::Remove(f.remove_action(true)))
+        .collect())
 }

@@ -27,6 +27,10 @@ use crate::{Error, Result};
 
 /// Vectors that may wait; what comes beyond is not kept until they are committed.
 const MOST_PENDING: usize = 64 * 1024;
+/// Vectors that are committed while a query runs: the query that finds them waiting does it.
+const MANY_PENDING: usize = MOST_PENDING / 2;
+/// The run that vectors of queries are of.
+pub(crate) const QUERIES: &str = "queries";
 
 type TextHash = [u8; 16];
 
@@ -80,6 +84,16 @@ impl LakeVectors {
         self.refresh().await?;
         let index = self.index.read().await;
         Ok(texts.iter().map(String::as_str).filter(|text| !index.places.contains_key(&hash(text))).collect())
+    }
+
+    /// Commits what waits if it is much and nobody is at it. Vectors that cannot be kept cost time, not answers.
+    async fn relieve(&self) {
+        if self.pending().len() < MANY_PENDING || self.writing.try_lock().is_err() || !self.lake.is_there() {
+            return;
+        }
+        if let Err(error) = self.flush(QUERIES, MANY_PENDING).await {
+            tracing::warn!(%error, "new vectors are not kept in the lake");
+        }
     }
 
     /// Commits what waits, if it is at least so many; how many were written. Fewer are cheaper to make again than a file
@@ -252,6 +266,7 @@ fn selection(rows: &[u32]) -> RowSelection {
 #[async_trait]
 impl VectorStore for LakeVectors {
     async fn get_many(&self, texts: &[Arc<str>]) -> std::result::Result<Vec<Option<Vector>>, StoreError> {
+        self.relieve().await;
         self.refresh().await?;
         let mut found: Vec<Option<Vector>> = {
             let pending = self.pending();
