@@ -2,7 +2,7 @@
 //! in turns, in one run; the share of what this CPU's registers can do; agreement with 32-bit floats; and a column of a
 //! million rows that repeats the names, as columns do.
 //!
-//! cargo bench --bench embed -- [--names FILE] [--model NAME] [--threads N] [--rounds N] [--peers a,b,c|none] [--rows N]
+//! cargo bench --bench embed -- [--names FILE] [--model NAME] [--threads N] [--rounds N] [--precisions a,b] [--peers a,b,c|none] [--rows N]
 //!
 //! Without a file the names are 20,000 distinct ones of the bundled ontologies. Peers (benches/embed_peers.py) run in the
 //! Python of PEERS_PYTHON, default python3, with benches/requirements.txt installed; `candle-stock` is candle's own
@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use arrow::array::{AsArray, FixedSizeListArray, StringArray};
+use arrow::array::{Array, AsArray, FixedSizeListArray, StringArray};
 use arrow::datatypes::Float32Type;
+use futures::StreamExt;
 use generel_model::store::{DEFAULT_MODEL, ModelStore};
 use generel_model::{DeviceChoice, Embedder, EmbedderOptions, ModelInfo, Precision, peak_gops};
 use tokio::runtime::Runtime;
@@ -23,6 +24,9 @@ use tokio::runtime::Runtime;
 const NAMES: usize = 20_000;
 /// A peer starts no further pass when it has had so much time, in each turn.
 const PEER_SECONDS: &str = "60";
+/// Rows of a query's batch, and batches that its operator has in flight.
+const BATCH_ROWS: usize = 8192;
+const BATCHES_IN_FLIGHT: usize = 4;
 /// Zipf's exponent of the repeating column.
 const EXPONENT: f64 = 1.0;
 const PEERS: [&str; 6] =
@@ -164,8 +168,8 @@ impl Bench {
         }
     }
 
-    /// Seconds, vectors and tokens of texts through a new Embedder.
-    fn embed(&self, precision: Precision, device: DeviceChoice, texts: &[String]) -> (f64, FixedSizeListArray, u64) {
+    /// A new Embedder that is warm.
+    fn embedder(&self, precision: Precision, device: DeviceChoice) -> Embedder {
         let info = self.info.clone().with_precision(Some(precision));
         let threads = self.options.threads;
         let options = EmbedderOptions { device, threads, cache_bytes: 1 << 30, ..EmbedderOptions::default() };
@@ -173,11 +177,34 @@ impl Bench {
         // The first texts load the weights and warm up the workers.
         let warm: StringArray = (0..64 * threads).map(|i| Some(format!("warm-up {i}"))).collect();
         self.runtime.block_on(embedder.embed(&warm)).expect("vectors");
+        embedder
+    }
+
+    /// Seconds, vectors and tokens of texts through a new Embedder.
+    fn embed(&self, precision: Precision, device: DeviceChoice, texts: &[String]) -> (f64, FixedSizeListArray, u64) {
+        let embedder = self.embedder(precision, device);
         let before = embedder.stats();
         let column = StringArray::from_iter_values(texts);
         let started = Instant::now();
         let vectors = self.runtime.block_on(embedder.embed(&column)).expect("vectors");
         (started.elapsed().as_secs_f64(), vectors, embedder.stats().tokens - before.tokens)
+    }
+
+    /// Seconds of rows through a new Embedder as a query's operator sends them: batches, some at a time, whose vectors go
+    /// on to the next operator.
+    fn query(&self, precision: Precision, rows: &[usize]) -> f64 {
+        let embedder = self.embedder(precision, DeviceChoice::Cpu);
+        let batches: Vec<StringArray> = rows
+            .chunks(BATCH_ROWS)
+            .map(|rows| StringArray::from_iter_values(rows.iter().map(|i| &self.names[*i])))
+            .collect();
+        let started = Instant::now();
+        let embedded = self.runtime.block_on(async {
+            let calls = futures::stream::iter(&batches).map(|batch| embedder.embed(batch)).buffered(BATCHES_IN_FLIGHT);
+            calls.map(|vectors| vectors.expect("vectors").len()).fold(0, |sum, rows| async move { sum + rows }).await
+        });
+        assert_eq!(embedded, rows.len());
+        started.elapsed().as_secs_f64()
     }
 
     /// The vectors of sentence-transformers.
@@ -285,8 +312,7 @@ impl Bench {
         rng.shuffle(&mut rows);
         println!("\n{} rows of the same names (Zipf, exponent {EXPONENT})", rows.len());
         for &precision in &self.options.precisions {
-            let texts: Vec<String> = rows.iter().map(|i| self.names[*i].clone()).collect();
-            let (seconds, ..) = self.embed(precision, DeviceChoice::Cpu, &texts);
+            let seconds = self.query(precision, &rows);
             let name = format!("generel {precision}");
             let distinct = results.iter().find(|r| r.name == name).expect("measured");
             println!(

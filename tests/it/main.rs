@@ -5,6 +5,7 @@ mod concurrent;
 mod crash;
 mod demo;
 mod disk;
+mod embed;
 mod fuzz;
 mod ingest;
 mod lake;

@@ -54,14 +54,25 @@ pub(super) async fn run(args: EmbedArgs) -> Result<()> {
     if !args.stdin {
         return print(&embedder, &args.text).await;
     }
-    let mut lines = std::io::stdin().lock().lines();
+    let mut lines = std::io::stdin().lock().split(b'\n').enumerate();
     loop {
-        let texts: Vec<String> = lines.by_ref().take(LINES).collect::<std::io::Result<_>>()?;
+        let texts: Vec<String> =
+            lines.by_ref().take(LINES).map(|(i, line)| text(i + 1, line?)).collect::<Result<_>>()?;
         if texts.is_empty() {
             return Ok(());
         }
         print(&embedder, &texts).await?;
     }
+}
+
+fn text(number: usize, mut line: Vec<u8>) -> Result<String> {
+    line.pop_if(|last| *last == b'\r');
+    String::from_utf8(line).map_err(|error| {
+        let column = error.utf8_error().valid_up_to() + 1;
+        anyhow::anyhow!(
+            "stdin line {number}, byte {column}: not UTF-8; convert it first, e.g. with iconv -f latin1 -t utf8"
+        )
+    })
 }
 
 async fn print(embedder: &Embedder, texts: &[String]) -> Result<()> {

@@ -111,7 +111,10 @@ pub struct Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.instructions {
-            Some(instructions) => write!(f, "{}, {} threads, {instructions}", self.device, self.workers),
+            Some(instructions) => {
+                let threads = if self.workers == 1 { "thread" } else { "threads" };
+                write!(f, "{}, {} {threads}, {instructions}", self.device, self.workers)
+            }
             None => f.write_str(&self.device),
         }
     }

@@ -87,7 +87,11 @@ impl Plugin {
     }
 
     fn open(info: &ModelInfo, path: &Path, device: &str) -> Result<Self> {
-        let failed = |e: libloading::Error| Error::folder(path, format!("cannot be opened: {e}"));
+        let failed = |e: libloading::Error| {
+            // Which library or symbol is missing stands in the cause.
+            let cause = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
+            Error::folder(path, format!("cannot be opened: {cause}"))
+        };
         // SAFETY: the library is ours by its name and version; its initializers do nothing but CUDA's own.
         let library = unsafe { Library::new(path) }.map_err(failed)?;
         // SAFETY: the types are those of model/cuda, which the version stands for.

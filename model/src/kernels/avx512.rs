@@ -119,8 +119,11 @@ impl<E: Copy> Simd for Avx512<E> {
         unsafe { _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(v)) }
     }
     #[inline(always)]
-    unsafe fn load_bytes(self, p: *const i8) -> __m512 {
-        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast()))) }
+    unsafe fn load_bf16(self, p: *const u16) -> __m512 {
+        unsafe {
+            let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves))
+        }
     }
     #[inline(always)]
     fn above(self, a: __m512, b: __m512) -> u32 {

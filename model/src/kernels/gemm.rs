@@ -177,18 +177,16 @@ impl Kernel for Finish<'_> {
             if m.is_integer() {
                 let (scale, zero) = (s.splat(operand.scales[row]), s.splat(-operand.zeros[row]));
                 for v in 0..VECTORS {
-                    y[v] = s.mul(s.fma(totals[v], zero, y[v]), scale);
+                    let exact = s.mul(s.fma(totals[v], zero, y[v]), scale);
+                    y[v] = s.fma(exact, units[v], bias[v]);
                 }
                 for outlier in operand.outliers[row * OUTLIERS..][..OUTLIERS].iter().take_while(|o| o.value != 0.0) {
                     let value = s.splat(outlier.value);
                     for (v, y) in y.iter_mut().enumerate() {
                         let at = outlier.input as usize * m.outputs + column + v * S::LANES;
                         // SAFETY: after the last column there is room for a tile's row.
-                        *y = s.fma(value, unsafe { s.load_bytes(m.columns.as_ptr().add(at)) }, *y);
+                        *y = s.fma(value, unsafe { s.load_bf16(m.columns.as_ptr().add(at)) }, *y);
                     }
-                }
-                for v in 0..VECTORS {
-                    y[v] = s.fma(y[v], units[v], bias[v]);
                 }
             } else {
                 for v in 0..VECTORS {

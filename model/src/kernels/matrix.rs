@@ -54,8 +54,9 @@ pub(crate) struct PackedMatrix {
     pub(super) scales: Vec<f32>,
     /// 8-bit integers only: the sum of an output's weights, in units.
     pub(super) sums: Vec<f32>,
-    /// 8-bit integers only: the weights again, input by input, `[inputs, outputs]` and room for a vector behind.
-    pub(super) columns: Vec<i8>,
+    /// 8-bit integers only: the weights again in bfloat16, for activations that stand out: a weight's rounding to 8 bits
+    /// would be as much larger. Input by input, `[inputs, outputs]` and room for a tile's row behind.
+    pub(super) columns: Vec<u16>,
 }
 
 /// Activations of one block in the form that a matrix wants; memory that is used again for every block.
@@ -116,7 +117,7 @@ impl PackedMatrix {
             let units = packed.units(row);
             if kind == Kind::Int8 {
                 let column = packed.columns[output..].iter_mut().step_by(outputs);
-                column.zip(&units).for_each(|(weight, unit)| *weight = *unit as i8);
+                column.zip(row).for_each(|(weight, exact)| *weight = half::bf16::from_f32(*exact).to_bits());
             }
             let first = output / width * depth * width + output % width;
             let words = packed.words.words_mut();

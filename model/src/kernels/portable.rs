@@ -67,9 +67,9 @@ impl<const N: usize> Simd for Portable<N> {
         }
     }
     #[inline(always)]
-    unsafe fn load_bytes(self, p: *const i8) -> Self::F {
-        let bytes = unsafe { p.cast::<[i8; N]>().read_unaligned() };
-        bytes.map(f32::from)
+    unsafe fn load_bf16(self, p: *const u16) -> Self::F {
+        let halves = unsafe { p.cast::<[u16; N]>().read_unaligned() };
+        halves.map(|half| f32::from_bits(u32::from(half) << 16))
     }
     #[inline(always)]
     fn above(self, a: Self::F, b: Self::F) -> u32 {

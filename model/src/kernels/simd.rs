@@ -41,10 +41,10 @@ pub(crate) trait Simd: Copy {
     /// # Safety
     /// `LANES` bytes can be written to `p`.
     unsafe fn store_bytes(self, p: *mut u8, v: Self::I);
-    /// Signed bytes as floats.
+    /// Floats in bfloat16 as such in 32 bits.
     /// # Safety
-    /// `LANES` bytes can be read from `p`.
-    unsafe fn load_bytes(self, p: *const i8) -> Self::F;
+    /// `LANES` halves can be read from `p`.
+    unsafe fn load_bf16(self, p: *const u16) -> Self::F;
     /// Which lanes of `a` are greater than those of `b`, the first in the lowest bit.
     fn above(self, a: Self::F, b: Self::F) -> u32;
 
