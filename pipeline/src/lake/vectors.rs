@@ -28,7 +28,7 @@ use crate::{Error, Result};
 /// Vectors that may wait; what comes beyond is not kept until they are committed.
 const MOST_PENDING: usize = 64 * 1024;
 /// Vectors that are committed while a query runs: the query that finds them waiting does it.
-const MANY_PENDING: usize = MOST_PENDING / 2;
+const MANY_PENDING: usize = MOST_PENDING / 4;
 /// The run that vectors of queries are of.
 pub(crate) const QUERIES: &str = "queries";
 
