@@ -193,12 +193,14 @@ impl Kernel for Finish<'_> {
                     y[v] = s.add(y[v], bias[v]);
                 }
             }
-            for v in 0..VECTORS {
+            if matches!(block.activation, Activation::Gelu) {
+                y = math::gelu(s, y);
+            }
+            for (v, y) in y.into_iter().enumerate() {
                 let y = match block.activation {
-                    Activation::None => y[v],
-                    Activation::Gelu => math::gelu(s, y[v]),
-                    Activation::GeluTanh => math::gelu_tanh(s, y[v]),
-                    Activation::Relu => s.max(y[v], s.splat(0.0)),
+                    Activation::None | Activation::Gelu => y,
+                    Activation::GeluTanh => math::gelu_tanh(s, y),
+                    Activation::Relu => s.max(y, s.splat(0.0)),
                 };
                 let p = block.out.wrapping_add(row * m.outputs + column + v * S::LANES);
                 // SAFETY: the block has the row, which has `lanes` outputs from there on.

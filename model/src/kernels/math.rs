@@ -23,9 +23,10 @@ pub(super) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
 /// `x · Φ(x)` with the exact (erf) Φ; absolute error below 2e-6.
 ///
 /// `Φ(x) − ½ = x · P(x²)` by a Chebyshev fit of degree 12 for |x| ≤ 5, beyond which Φ is 0 or 1 to 3e-7. No division and
-/// no exponential: it runs on every output of a layer's wide half.
+/// no exponential: it runs on every output of a layer's wide half. Several vectors at once load each coefficient once and
+/// do not wait for each other.
 #[inline(always)]
-pub(super) fn gelu<S: Simd>(s: S, x: S::F) -> S::F {
+pub(super) fn gelu<S: Simd, const N: usize>(s: S, mut x: [S::F; N]) -> [S::F; N] {
     const END: f32 = 5.0;
     /// Of the powers of `2 x² / END² − 1`, the highest first.
     const P: [f32; 13] = [
@@ -43,15 +44,23 @@ pub(super) fn gelu<S: Simd>(s: S, x: S::F) -> S::F {
         -0.070_296_73,
         0.141_363_78,
     ];
-    let above = s.max(x, s.splat(-END));
-    let near = s.min(above, s.splat(END));
-    let u = s.fma(s.mul(near, near), s.splat(2.0 / (END * END)), s.splat(-1.0));
-    let mut p = s.splat(P[0]);
-    for c in &P[1..] {
-        p = s.fma(p, u, s.splat(*c));
+    let (mut u, mut p) = (x, [s.splat(P[0]); N]);
+    for (x, u) in x.iter_mut().zip(&mut u) {
+        // Far below, x itself would make much of what is left of Φ.
+        *x = s.max(*x, s.splat(-END));
+        let near = s.min(*x, s.splat(END));
+        *u = s.fma(s.mul(near, near), s.splat(2.0 / (END * END)), s.splat(-1.0));
     }
-    // Far below, x itself would make much of what is left of Φ.
-    s.mul(above, s.fma(near, p, s.splat(0.5)))
+    for c in &P[1..] {
+        let c = s.splat(*c);
+        for (p, u) in p.iter_mut().zip(&u) {
+            *p = s.fma(*p, *u, c);
+        }
+    }
+    for (x, p) in x.iter_mut().zip(&p) {
+        *x = s.mul(*x, s.fma(s.min(*x, s.splat(END)), *p, s.splat(0.5)));
+    }
+    x
 }
 
 /// GELU by the tanh approximation: `x · σ(2 · √(2/π) · (x + 0.044715 x³))`.
@@ -85,7 +94,7 @@ mod tests {
                     let x = s.load(chunk.as_ptr());
                     let y = match self.0 {
                         Function::Exp => exp(s, x),
-                        Function::Gelu => gelu(s, x),
+                        Function::Gelu => gelu(s, [x])[0],
                         Function::GeluTanh => gelu_tanh(s, x),
                     };
                     s.store(chunk.as_mut_ptr(), y);
