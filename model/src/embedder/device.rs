@@ -136,24 +136,24 @@ impl Device {
     }
 
     fn deliver(&self, claims: Vec<Claim>, vectors: &[f32]) {
-        let mut kept = Vec::new();
-        let store = self.store.get();
+        let mut made = Vec::with_capacity(claims.len());
         for (claim, vector) in claims.into_iter().zip(vectors.chunks_exact(self.dimension)) {
             if vector.iter().any(|v| !v.is_finite()) {
                 claim.land(Err(Error::Encoder("a vector is not finite; the weights are damaged".into())));
                 continue;
             }
-            let vector = Vector::from(vector);
-            // Cached before it lands: whoever finds the text no longer in flight finds it in the cache.
-            self.cache.insert(claim.shared_text(), vector.clone());
-            if store.is_some() {
-                kept.push((claim.shared_text(), vector.clone()));
-            }
-            claim.land(Ok(vector));
+            made.push((claim, Vector::from(vector)));
         }
-        if let Some(store) = store {
+        // Cached and stored before they land: whoever finds a text no longer in flight finds it in the cache, and who has
+        // all vectors of a query can have them committed.
+        for (claim, vector) in &made {
+            self.cache.insert(claim.shared_text(), vector.clone());
+        }
+        if let Some(store) = self.store.get() {
+            let kept: Vec<_> = made.iter().map(|(claim, vector)| (claim.shared_text(), vector.clone())).collect();
             store.put_many(&kept);
         }
+        made.into_iter().for_each(|(claim, vector)| claim.land(Ok(vector)));
     }
 }
 
