@@ -13,6 +13,8 @@ use generel_pipeline::person::PersonKey;
 pub(crate) const MODELS: &str = "GENEREL_MODELS";
 /// The library that embeds on a GPU.
 const GPU_LIBRARY: &str = "GENEREL_CUDA";
+/// What clients of the server must send.
+const TOKEN: &str = "GENEREL_TOKEN";
 /// Secret with which person identifiers are hashed.
 pub(crate) const PERSON_KEY: &str = "GENEREL_PERSON_KEY";
 
@@ -33,6 +35,11 @@ pub(crate) fn gpu_libraries() -> Vec<PathBuf> {
     let name = format!("{}generel_cuda{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
     let beside = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.join(name)));
     std::env::var_os(GPU_LIBRARY).map(PathBuf::from).into_iter().chain(beside).collect()
+}
+
+/// `$GENEREL_TOKEN`, unless it is empty.
+pub(crate) fn server_token() -> Option<String> {
+    std::env::var(TOKEN).ok().filter(|token| !token.is_empty())
 }
 
 /// Memory for vectors that queries have seen: an eighth of what this process may use, at least 256 MiB, at most 1.75 GiB

@@ -8,7 +8,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use generel_model::{Embedder, VectorStore};
 use generel_schemas::tables::{self, EMBEDDINGS};
 
-use crate::lake::{LakeVectors, QUERIES};
+use crate::lake::LakeVectors;
 use crate::{Error, Lake, Result};
 
 /// Name under which the stored vectors of all models stand, untyped.
@@ -92,11 +92,10 @@ impl Session {
 
     /// Keeps the vectors that queries have made, if they are worth it and the lake is there and can be written; how many.
     pub async fn keep_vectors(&self) -> u64 {
-        let Some(vectors) = self.vectors.as_ref().filter(|_| self.lake.is_there()) else { return 0 };
-        vectors.flush(QUERIES, WORTH_KEEPING).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "new vectors are not kept in the lake");
-            0
-        })
+        match &self.vectors {
+            Some(vectors) => vectors.keep(WORTH_KEEPING).await,
+            None => 0,
+        }
     }
 
     /// The query context.

@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::{LakeOptions, ModelOptions};
+use crate::environment;
 use crate::runner::session;
 use crate::serve::{ServeOptions, serve};
 
@@ -44,6 +45,6 @@ pub(super) struct ServeArgs {
 pub(super) async fn run(args: ServeArgs) -> Result<()> {
     let lake = args.lake.open_or_empty()?;
     let session = session(lake, args.model.choice().find()?).await?;
-    let token = std::env::var("GENEREL_TOKEN").ok().filter(|token| !token.is_empty());
+    let token = environment::server_token();
     serve(session, ServeOptions { address: args.address, token, tls: args.tls_cert.zip(args.tls_key) }).await
 }

@@ -36,7 +36,6 @@ pub use commit::{Commit, TableWriter};
 pub use marks::Mark;
 pub use upkeep::{Optimized, Version};
 pub use vectors::LakeVectors;
-pub(crate) use vectors::QUERIES;
 
 use crate::{Error, Result};
 

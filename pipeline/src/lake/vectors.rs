@@ -30,7 +30,7 @@ const MOST_PENDING: usize = 64 * 1024;
 /// Vectors that are committed while a query runs: the query that finds them waiting does it.
 const MANY_PENDING: usize = MOST_PENDING / 4;
 /// The run that vectors of queries are of.
-pub(crate) const QUERIES: &str = "queries";
+const QUERIES: &str = "queries";
 
 type TextHash = [u8; 16];
 
@@ -86,13 +86,22 @@ impl LakeVectors {
         Ok(texts.iter().map(String::as_str).filter(|text| !index.places.contains_key(&hash(text))).collect())
     }
 
-    /// Commits what waits if it is much and nobody is at it. Vectors that cannot be kept cost time, not answers.
-    async fn relieve(&self) {
-        if self.pending().len() < MANY_PENDING || self.writing.try_lock().is_err() || !self.lake.is_there() {
-            return;
+    /// Commits what queries have made, if it is at least so much and the lake is there; how many were written. Vectors that
+    /// cannot be kept cost time, not answers.
+    pub(crate) async fn keep(&self, least: usize) -> u64 {
+        if !self.lake.is_there() {
+            return 0;
         }
-        if let Err(error) = self.flush(QUERIES, MANY_PENDING).await {
+        self.flush(QUERIES, least).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "new vectors are not kept in the lake");
+            0
+        })
+    }
+
+    /// Commits what waits if it is much and nobody is at it.
+    async fn relieve(&self) {
+        if self.pending().len() >= MANY_PENDING && self.writing.try_lock().is_ok() {
+            self.keep(MANY_PENDING).await;
         }
     }
 
