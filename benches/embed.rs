@@ -2,9 +2,11 @@
 //! in turns, in one run; the share of what this CPU's registers can do; agreement with 32-bit floats; and a column of a
 //! million rows that repeats the names, as columns do.
 //!
-//! cargo bench --bench embed -- [--names FILE] [--model NAME] [--threads N] [--rounds N] [--precisions a,b] [--peers a,b,c|none] [--rows N]
+//! cargo bench --bench embed -- [--names FILE] [--count N] [--model NAME] [--threads N] [--rounds N] [--precisions a,b] [--peers a,b,c|none] [--peer-seconds N] [--rows N]
+//! cargo bench --bench embed -- --device cuda:0 --names FILE --count 500000 --precisions bf16,f32 --peers torch-cuda-bf16,torch-cuda-f16
 //!
-//! Without a file the names are 20,000 distinct ones of the bundled ontologies. Peers (benches/embed_peers.py) run in the
+//! Without a file the names are 20,000 distinct ones of the bundled ontologies. With a device, the names are sent as a
+//! query's operator sends them, and GENEREL_CUDA is the library of the device. Peers (benches/embed_peers.py) run in the
 //! Python of PEERS_PYTHON, default python3, with benches/requirements.txt installed; `candle-stock` is candle's own
 //! BertModel (benches/candle-stock). A peer that cannot run is said to be missing.
 
@@ -22,8 +24,8 @@ use generel_model::{DeviceChoice, Embedder, EmbedderOptions, ModelInfo, Precisio
 use tokio::runtime::Runtime;
 
 const NAMES: usize = 20_000;
-/// A peer starts no further pass when it has had so much time, in each turn.
-const PEER_SECONDS: &str = "60";
+/// A peer starts no further pass when it has had so many seconds, in each turn.
+const PEER_SECONDS: usize = 60;
 /// Rows of a query's batch, and batches that its operator has in flight.
 const BATCH_ROWS: usize = 8192;
 const BATCHES_IN_FLIGHT: usize = 4;
@@ -44,6 +46,9 @@ fn main() {
 struct Options {
     names: Option<PathBuf>,
     model: String,
+    count: usize,
+    peer_seconds: usize,
+    device: DeviceChoice,
     threads: usize,
     rounds: usize,
     rows: usize,
@@ -64,6 +69,9 @@ impl Options {
         Self {
             names: value("--names").map(PathBuf::from),
             model: value("--model").unwrap_or_else(|| DEFAULT_MODEL.to_string()),
+            count: number("--count", NAMES),
+            peer_seconds: number("--peer-seconds", PEER_SECONDS),
+            device: value("--device").map_or(DeviceChoice::Cpu, |d| d.parse().expect("a device")),
             threads: number("--threads", 2),
             rounds: number("--rounds", 3),
             rows: number("--rows", 1_000_000),
@@ -85,7 +93,7 @@ impl Options {
             .collect();
         // The ontologies are in the order of their codes: take names from all of them, the same ones every time.
         fastrand::Rng::with_seed(7).shuffle(&mut names);
-        names.truncate(NAMES);
+        names.truncate(self.count);
         names
     }
 }
@@ -142,14 +150,20 @@ impl Bench {
 
         let mut results: Vec<Result> = Vec::new();
         // PyTorch's vectors where it is at hand, else our own in 32-bit floats.
+        let device = &self.options.device;
         let reference = self.torch(&names_file, &folder.path().join("torch.npy")).unwrap_or_else(|problem| {
             println!("cosines are to generel f32: no reference of PyTorch ({problem})");
-            values(&self.embed(Precision::F32, DeviceChoice::Cpu, &self.names).1)
+            // A GPU has more names than a CPU gets done; min_cosine compares as many as there are.
+            let some = if matches!(device, DeviceChoice::Cpu) { self.names.len() } else { self.names.len().min(2000) };
+            values(&self.embed(Precision::F32, DeviceChoice::Cpu, &self.names[..some]).1)
         });
         let mut tokens = 0;
         for round in 0..self.options.rounds {
             for &precision in &self.options.precisions {
-                let (seconds, vectors, used) = self.embed(precision, DeviceChoice::Cpu, &self.names);
+                let (mut seconds, vectors, used) = self.embed(precision, device.clone(), &self.names);
+                if !matches!(device, DeviceChoice::Cpu) {
+                    seconds = self.query(precision, &(0..self.names.len()).collect::<Vec<_>>());
+                }
                 tokens = used;
                 let cosine = (round == 0).then(|| min_cosine(&values(&vectors), &reference, self.info.dimension));
                 note(&mut results, &format!("generel {precision}"), seconds, cosine);
@@ -173,6 +187,8 @@ impl Bench {
         let info = self.info.clone().with_precision(Some(precision));
         let threads = self.options.threads;
         let options = EmbedderOptions { device, threads, cache_bytes: 1 << 30, ..EmbedderOptions::default() };
+        let gpu_libraries = std::env::var_os("GENEREL_CUDA").map(PathBuf::from).into_iter().collect();
+        let options = EmbedderOptions { gpu_libraries, ..options };
         let embedder = Embedder::new(info, options);
         // The first texts load the weights and warm up the workers.
         let warm: StringArray = (0..64 * threads).map(|i| Some(format!("warm-up {i}"))).collect();
@@ -193,7 +209,7 @@ impl Bench {
     /// Seconds of rows through a new Embedder as a query's operator sends them: batches, some at a time, whose vectors go
     /// on to the next operator.
     fn query(&self, precision: Precision, rows: &[usize]) -> f64 {
-        let embedder = self.embedder(precision, DeviceChoice::Cpu);
+        let embedder = self.embedder(precision, self.options.device.clone());
         let batches: Vec<StringArray> = rows
             .chunks(BATCH_ROWS)
             .map(|rows| StringArray::from_iter_values(rows.iter().map(|i| &self.names[*i])))
@@ -204,13 +220,19 @@ impl Bench {
             calls.map(|vectors| vectors.expect("vectors").len()).fold(0, |sum, rows| async move { sum + rows }).await
         });
         assert_eq!(embedded, rows.len());
-        started.elapsed().as_secs_f64()
+        let seconds = started.elapsed().as_secs_f64();
+        if let (Some(place), DeviceChoice::Cuda(_)) = (embedder.place(), &self.options.device) {
+            let stats = embedder.stats();
+            let busy = stats.busy_us as f64 / 1e6 / seconds / place.workers as f64;
+            println!("{place}, {precision}: {} batches, busy {:.0} % of the time", stats.batches, 100.0 * busy);
+        }
+        seconds
     }
 
     /// The vectors of sentence-transformers.
     fn torch(&self, names: &Path, out: &Path) -> std::result::Result<Vec<f32>, String> {
-        if self.options.peers.is_empty() {
-            return Err("peers are switched off".into());
+        if !self.options.peers.iter().any(|p| p == "sentence-transformers") {
+            return Err("sentence-transformers is not among the peers".into());
         }
         let mut command = self.python("sentence-transformers", names);
         command.arg("--vectors").arg(out);
@@ -224,7 +246,12 @@ impl Bench {
     fn python(&self, peer: &str, names: &Path) -> Command {
         let mut command = Command::new(std::env::var("PEERS_PYTHON").unwrap_or_else(|_| "python3".into()));
         command.arg(repository().join("benches/embed_peers.py")).arg(peer).arg(&self.info.folder).arg(names);
-        command.args(["--threads", &self.options.threads.to_string(), "--seconds-budget", PEER_SECONDS]);
+        command.args([
+            "--threads",
+            &self.options.threads.to_string(),
+            "--seconds-budget",
+            &self.options.peer_seconds.to_string(),
+        ]);
         for variable in ["OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OMP_NUM_THREADS"] {
             command.env_remove(variable);
         }
@@ -242,7 +269,10 @@ impl Bench {
             command
         } else {
             let mut command = self.python(peer, names);
-            command.arg("--reference").arg(names.with_file_name("torch.npy"));
+            let reference = names.with_file_name("torch.npy");
+            if reference.exists() {
+                command.arg("--reference").arg(reference);
+            }
             command
         })?;
         let rate = json["strings_per_s"].as_f64().ok_or_else(|| json.to_string())?;
@@ -260,11 +290,12 @@ impl Bench {
             self.options.rounds
         );
         println!("{:<24}{:>10}{:>12}{:>11}{:>9}  turns (names/s)", "", "names/s", "tokens/s", "of peak", "cosine");
+        let on_cpu = matches!(self.options.device, DeviceChoice::Cpu);
         for result in results {
             let peak =
-                result.name.strip_prefix("generel ").and_then(|p| p.parse::<Precision>().ok()).map(|precision| {
-                    work / result.seconds / (peak_gops(precision) * 1e9 * self.options.threads as f64)
-                });
+                result.name.strip_prefix("generel ").filter(|_| on_cpu).and_then(|p| p.parse::<Precision>().ok()).map(
+                    |precision| work / result.seconds / (peak_gops(precision) * 1e9 * self.options.threads as f64),
+                );
             println!(
                 "{:<24}{:>10.0}{:>12.0}{:>11}{:>9}  {}",
                 result.name,
@@ -283,6 +314,9 @@ impl Bench {
             ("generel f32", "candle-stock"),
             ("generel bf16", "openvino-bf16"),
             ("generel int8", "onnxruntime-int8"),
+            ("generel bf16", "torch-cuda-bf16"),
+            ("generel bf16", "torch-cuda-f16"),
+            ("generel f32", "torch-cuda-f32"),
         ] {
             let find = |name: &str| results.iter().find(|r| r.name == name);
             if let (Some(a), Some(b)) = (find(ours), find(theirs)) {

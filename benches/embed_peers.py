@@ -4,13 +4,13 @@
                                   [--seconds-budget 300] [--batch N] [--cache DIR]
 
 PEER: sentence-transformers, torch-bf16, onnxruntime-f32, onnxruntime-int8, openvino-f32, openvino-bf16,
-openvino-int8. MODEL_DIR: a BERT model in the Hugging Face layout (config.json, tokenizer.json, model.safetensors).
+openvino-int8; torch-cuda-f32, torch-cuda-bf16, torch-cuda-f16 are sentence-transformers on a GPU. MODEL_DIR: a BERT model in the Hugging Face layout (config.json, tokenizer.json, model.safetensors).
 NAMES.txt: one name a line; each is NFKC-normalized and its whitespace collapsed, outside the timing.
 
 Timed is all that a user waits for: fast tokenizer, sorting by token count, padding to the longest of the batch,
 forward, pooling, L2 normalization. Not timed are export, quantization and compilation (cached in DIR, by default a
-folder under the system's temporary one) and a warm-up pass. The batch size is the fastest of 32, 64, 128 over a sample
-of the names. Passes are repeated while the seconds budget lasts, at most five; the fastest counts. Prints one JSON
+folder under the system's temporary one) and a warm-up pass. The batch size is the fastest of 32, 64, 128 (a GPU: up
+to 4096) over a sample of the names. Passes are repeated while the seconds budget lasts, at most five; the fastest counts. Prints one JSON
 line; min_cosine compares the vectors with those of --reference, in the order of NAMES.txt.
 
 Run without OPENBLAS_* and OMP_* variables in the environment. Needs benches/requirements.txt.
@@ -30,7 +30,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 BATCHES = (32, 64, 128)
+GPU_BATCHES = (128, 512, 2048, 4096)
 SAMPLE = 2000
+GPU_SAMPLE = 50_000
 PASSES = 5
 
 
@@ -268,17 +270,17 @@ def post_training_quantization(folder, cache, path):
 class SentenceTransformers:
     """The library's own encode(), which sorts by length, pads and pools itself."""
 
-    def __init__(self, folder, threads, dtype="float32"):
+    def __init__(self, folder, threads, dtype="float32", device="cpu"):
         import sentence_transformers
         import torch
 
         torch.set_num_threads(threads)
         self.model = sentence_transformers.SentenceTransformer(
-            str(folder), device="cpu", model_kwargs={"dtype": getattr(torch, dtype)}
+            str(folder), device=device, model_kwargs={"dtype": getattr(torch, dtype)}
         )
         self.version = f"{sentence_transformers.__version__} (torch {torch.__version__})"
         self.texts, self.more = Texts(folder), {}
-        if dtype == "bfloat16" and not cpu_flags() & {"avx512_bf16", "amx_bf16"}:
+        if dtype == "bfloat16" and device == "cpu" and not cpu_flags() & {"avx512_bf16", "amx_bf16"}:
             self.more["note"] = "this CPU has no bf16: torch emulates it"
 
     def embed(self, names, size):
@@ -292,6 +294,9 @@ def peer(name, folder, cache, threads):
         return SentenceTransformers(folder, threads)
     if name == "torch-bf16":
         return SentenceTransformers(folder, threads, "bfloat16")
+    if runtime == "torch-cuda":
+        dtype = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}[kind]
+        return SentenceTransformers(folder, threads, dtype, "cuda")
     if runtime == "onnxruntime" and kind in ("f32", "int8"):
         return with_onnxruntime(kind, folder, cache, threads)
     if runtime == "openvino" and kind in ("f32", "bf16", "int8"):
@@ -334,12 +339,13 @@ def main():
     model = peer(args.peer, folder, cache, args.threads)
 
     begun = time.perf_counter()
-    sample = names[:: max(1, len(names) // SAMPLE)]
-    timed(model, sample, BATCHES[0])  # warm-up, and every shape that the runtime prepares for
+    batches, sample = (GPU_BATCHES, GPU_SAMPLE) if "cuda" in args.peer else (BATCHES, SAMPLE)
+    sample = names[:: max(1, len(names) // sample)]
+    timed(model, sample, batches[0])  # warm-up, and every shape that the runtime prepares for
     if args.batch:
         size = args.batch
     else:
-        size = min(BATCHES, key=lambda size: min(timed(model, sample, size)[0] for _ in range(2)))
+        size = min(batches, key=lambda size: min(timed(model, sample, size)[0] for _ in range(2)))
     timed(model, names, size)
     seconds, vectors, passes = float("inf"), None, 0
     while passes < PASSES and (passes == 0 or time.perf_counter() - begun + seconds < args.seconds_budget):

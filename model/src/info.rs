@@ -49,14 +49,12 @@ impl ModelInfo {
     }
 
     /// The same model in another precision; `None` for the fastest that this CPU has instructions for and whose vectors
-    /// agree with 32-bit floats to a cosine of 0.9995: bfloat16 where there is AVX512-BF16, else 32-bit floats.
+    /// agree with 32-bit floats to a cosine of 0.9995: bfloat16 where the CPU gains from it, else 32-bit floats.
     ///
     /// Machines of different kinds that share a lake should name the precision, or each embeds for itself.
     pub fn with_precision(mut self, precision: Option<Precision>) -> Self {
-        self.precision = precision.unwrap_or(match Isa::detect() {
-            Isa::Avx512 { bf16: true, .. } => Precision::Bf16,
-            _ => Precision::F32,
-        });
+        let gains = Isa::detect().gains_from_bf16();
+        self.precision = precision.unwrap_or(if gains { Precision::Bf16 } else { Precision::F32 });
         self.model_id = format!("{}-{}", self.fingerprint, self.precision);
         self
     }

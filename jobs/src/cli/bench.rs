@@ -8,13 +8,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use arrow::array::StringArray;
 use clap::Args;
+use futures::{StreamExt, TryStreamExt};
 use generel_model::{Embedder, EmbedderOptions, ModelInfo, normalize, peak_gops};
 
 use super::ModelOptions;
 use crate::progress::Step;
 
 /// Most texts that are measured.
-const TEXTS: usize = 20_000;
+const TEXTS: usize = 1_000_000;
+/// Texts of one call, and calls in flight: enough for every worker to have its share.
+const TEXTS_A_CALL: usize = 2048;
+const CALLS_IN_FLIGHT: usize = 8;
 /// Texts that go before, to load the weights and wake the workers.
 const WARM_UP: usize = 256;
 
@@ -50,12 +54,17 @@ pub(super) async fn run(out: &mut impl Write, args: BenchArgs) -> Result<()> {
     let before = embedder.stats();
     let step = Step::begin(format!("embedding with {}", info.name));
     let (started, limit) = (Instant::now(), Duration::from_secs(args.seconds));
-    // Enough at once for every worker to have its share, few enough to look at the clock.
-    for some in measured.chunks(2048) {
-        embed(&embedder, some).await?;
-        if started.elapsed() > limit {
-            break;
-        }
+    let mut calls = futures::stream::iter(measured.chunks(TEXTS_A_CALL))
+        .map(|some| embed(&embedder, some))
+        .buffer_unordered(CALLS_IN_FLIGHT);
+    // When the time is up, what is in flight is dropped; what of it was done counts.
+    let all = async {
+        while calls.try_next().await?.is_some() {}
+        anyhow::Ok(())
+    };
+    match tokio::time::timeout(limit, all).await {
+        Ok(done) => done?,
+        Err(_) => drop(calls),
     }
     let seconds = started.elapsed().as_secs_f64();
     let stats = embedder.stats();

@@ -3,6 +3,8 @@
 
 #![allow(unsafe_code)]
 
+mod exit;
+
 use std::ffi::{c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
@@ -14,7 +16,12 @@ use generel_model::hosted::{ABI, HostedEncoder, HostedWorker};
 /// # Safety
 /// `message` has room for `len` bytes.
 unsafe fn reported<T>(message: *mut c_char, len: usize, call: impl FnOnce() -> Result<T, String>) -> Option<T> {
-    let result = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err("the GPU library panicked".into()));
+    let result = match exit::begin() {
+        Some(_running) => {
+            catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err("the GPU library panicked".into()))
+        }
+        None => Err("the process is ending".into()),
+    };
     let text = match result {
         Ok(value) => return Some(value),
         Err(text) => text,
@@ -54,7 +61,9 @@ pub unsafe extern "C" fn generel_encoder_open(
         let (model, device) = (slice::from_raw_parts(model, model_len), slice::from_raw_parts(device, device_len));
         reported(message, message_len, || {
             let device = std::str::from_utf8(device).map_err(|e| e.to_string())?;
-            HostedEncoder::open(model, device).map_err(|e| e.to_string())
+            let encoder = HostedEncoder::open(model, device).map_err(|e| e.to_string())?;
+            exit::register();
+            Ok(encoder)
         })
     };
     let Some(encoder) = opened else { return std::ptr::null_mut() };
@@ -77,7 +86,11 @@ pub unsafe extern "C" fn generel_encoder_worker(
     // SAFETY: the caller's promises.
     let worker = unsafe {
         let encoder = &*encoder.cast::<HostedEncoder>();
-        reported(message, message_len, || encoder.worker().map_err(|e| e.to_string()))
+        reported(message, message_len, || {
+            let worker = encoder.worker().map_err(|e| e.to_string())?;
+            exit::register();
+            Ok(worker)
+        })
     };
     worker.map_or(std::ptr::null_mut(), |worker| Box::into_raw(Box::new(worker)).cast())
 }
@@ -118,14 +131,18 @@ pub unsafe extern "C" fn generel_worker_encode(
 /// `worker` is of [`generel_encoder_worker`] and closed once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn generel_worker_close(worker: *mut c_void) {
-    // SAFETY: the caller's promise.
-    drop(unsafe { Box::from_raw(worker.cast::<HostedWorker>()) });
+    if let Some(_running) = exit::begin() {
+        // SAFETY: the caller's promise.
+        drop(unsafe { Box::from_raw(worker.cast::<HostedWorker>()) });
+    }
 }
 
 /// # Safety
 /// `encoder` is of [`generel_encoder_open`], its workers are closed, and it is closed once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn generel_encoder_close(encoder: *mut c_void) {
-    // SAFETY: the caller's promise.
-    drop(unsafe { Box::from_raw(encoder.cast::<HostedEncoder>()) });
+    if let Some(_running) = exit::begin() {
+        // SAFETY: the caller's promise.
+        drop(unsafe { Box::from_raw(encoder.cast::<HostedEncoder>()) });
+    }
 }

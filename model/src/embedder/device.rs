@@ -86,7 +86,11 @@ impl Device {
         let workers = encoder.workers().max(1);
         let budget = self.batch_tokens.unwrap_or(encoder.batch_tokens());
         self.counters.device(budget);
-        let _ = self.place.set(encoder.place());
+        let place = encoder.place();
+        // What arrives is shared among the workers where it does not fill a batch for each; but a GPU, unlike our own
+        // kernels, takes as long for a part of a batch as for a whole one.
+        let least = if place.instructions.is_some() { LEAST_TOKENS } else { budget };
+        let _ = self.place.set(place);
         // Room for one batch a worker: the next is prepared while the device works, and no more than that.
         let (batches, ready) = crossbeam_channel::bounded::<Batch>(workers);
         for i in 0..workers {
@@ -102,8 +106,7 @@ impl Device {
             items.retain(|item| !item.claim.is_abandoned());
             items.sort_by_key(|item| item.tokens.len());
             let lengths: Vec<usize> = items.iter().map(|i| i.tokens.len()).collect();
-            // What has arrived is shared among the workers where it does not fill a batch for each.
-            let share = lengths.iter().sum::<usize>().div_ceil(workers).max(LEAST_TOKENS);
+            let share = lengths.iter().sum::<usize>().div_ceil(workers).max(least);
             let mut items = items.into_iter();
             for run in cut(&lengths, budget.min(share)) {
                 let own: Vec<Item> = items.by_ref().take(run.len()).filter(|i| !i.claim.is_abandoned()).collect();

@@ -1,8 +1,11 @@
 //! The candle backend: the same encoder on any candle device, over packed sequences.
 //!
 //! Linear layers are one matrix product over all tokens of a batch. Attention spreads sequences of about one length (the
-//! Embedder sorts them) out to a padded block, and gathers the tokens again: a handful of kernel launches whatever the
-//! number of sequences.
+//! Embedder sorts them) out to padded blocks, and gathers the tokens again: a handful of kernel launches whatever the
+//! number of sequences. On a GPU, whose library chooses another algorithm for another number of rows, every batch is
+//! filled up to the same number of rows, so that a text's vector does not depend on the texts beside it.
+
+use std::ops::Range;
 
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops::{layer_norm, softmax};
@@ -15,8 +18,9 @@ use crate::kernels::{Activation, Norm, Precision, RelativeBias};
 use crate::pack::PackedBatch;
 use crate::{Error, ModelInfo, Result};
 
-/// Tokens of a batch: enough to fill a large GPU.
-const BATCH_TOKENS: usize = 32 * 1024;
+/// Tokens of a batch, and rows of its activations: enough to fill a large GPU, few enough for a single text to be soon
+/// done.
+const BATCH_TOKENS: usize = 8 * 1024;
 /// Scores of attention below which padding may take up: 512 MiB of 16-bit floats.
 const MOST_SCORES: usize = 256 << 20;
 /// Workers of a GPU: while one computes, the other's vectors are on their way back.
@@ -82,7 +86,7 @@ struct Model {
     token_type: Tensor,
     norm: DeviceNorm,
     layers: Vec<Layer>,
-    /// `[heads, longest, longest]`.
+    /// `[heads, block, block]`, a block of the longest sequence.
     bias: Option<Tensor>,
     dtype: DType,
     device: Device,
@@ -149,16 +153,16 @@ impl Upload<'_> {
         })
     }
 
-    /// Bias of head, query and key, as a block.
+    /// Bias of head, query and key, as a block; 0 beyond the longest sequence, where all is padding.
     fn bias(&self, bias: &RelativeBias, heads: usize) -> candle_core::Result<Tensor> {
-        let n = bias.longest;
-        let mut values = Vec::with_capacity(heads * n * n);
-        for head in bias.values.chunks_exact(2 * n - 1) {
-            for query in 0..n {
-                values.extend_from_slice(&head[n - 1 - query..2 * n - 1 - query]);
+        let (n, block) = (bias.longest, block_length(bias.longest));
+        let mut values = vec![0f32; heads * block * block];
+        for (head, values) in bias.values.chunks_exact(2 * n - 1).zip(values.chunks_exact_mut(block * block)) {
+            for (query, row) in values.chunks_exact_mut(block).take(n).enumerate() {
+                row[..n].copy_from_slice(&head[n - 1 - query..2 * n - 1 - query]);
             }
         }
-        self.tensor(&values, &[heads, n, n])
+        self.tensor(&values, &[heads, block, block])
     }
 }
 
@@ -190,16 +194,19 @@ impl Model {
     }
 
     fn forward(&self, batch: &PackedBatch) -> candle_core::Result<Tensor> {
-        let tokens = batch.tokens();
-        let ids = Tensor::from_slice(&batch.ids, tokens, &self.device)?;
-        let positions: Vec<u32> = batch.ranges().flat_map(|r| 0..r.len() as u32).collect();
-        let positions = Tensor::from_vec(positions, tokens, &self.device)?;
+        let blocks = Blocks::new(batch, self)?;
+        let rows = blocks.rows;
+        let mut ids = batch.ids.clone();
+        ids.resize(rows, 0);
+        let mut positions: Vec<u32> = batch.ranges().flat_map(|r| 0..r.len() as u32).collect();
+        positions.resize(rows, 0);
+        let ids = Tensor::from_vec(ids, rows, &self.device)?;
+        let positions = Tensor::from_vec(positions, rows, &self.device)?;
         let mut x = (self.words.index_select(&ids, 0)? + self.positions.index_select(&positions, 0)?)?
             .broadcast_add(&self.token_type)?;
         x = self.norm.forward(&x)?;
-        let padding = Padding::new(batch, self)?;
         for layer in &self.layers {
-            let context = self.attend(&layer.qkv.forward(&x)?, &padding)?;
+            let context = self.attend(&layer.qkv.forward(&x)?, &blocks)?;
             x = layer.norm.forward(&(layer.output.forward(&context)? + x)?)?;
             let wide = layer.up.forward(&x)?;
             let wide = match self.config.activation {
@@ -210,38 +217,47 @@ impl Model {
             };
             x = layer.out_norm.forward(&(layer.down.forward(&wide)? + &x)?)?;
         }
-        self.pool(&x, &padding)
+        self.pool(&x, &blocks)
     }
 
-    /// `[tokens, 3 · hidden]` → `[tokens, hidden]`. Queries are scaled already.
-    fn attend(&self, qkv: &Tensor, padding: &Padding) -> candle_core::Result<Tensor> {
-        let Padding { sequences, longest, .. } = *padding;
+    /// `[rows, 3 · hidden]` → `[rows, hidden]`. Queries are scaled already.
+    fn attend(&self, qkv: &Tensor, blocks: &Blocks) -> candle_core::Result<Tensor> {
         let (heads, size, hidden) = (self.config.heads, self.config.head_size(), self.config.hidden);
-        // [sequences, longest, 3, heads, size] → [3, sequences, heads, longest, size]
-        let block = qkv
-            .index_select(&padding.spread, 0)?
-            .reshape((sequences, longest, 3, heads, size))?
-            .permute((2, 0, 3, 1, 4))?
-            .contiguous()?;
-        let (q, k, v) = (block.get(0)?, block.get(1)?, block.get(2)?);
-        let mut scores = q.matmul(&k.t()?)?.broadcast_add(&padding.mask)?;
-        if let Some(bias) = &self.bias {
-            scores = scores.broadcast_add(&bias.narrow(1, 0, longest)?.narrow(2, 0, longest)?)?;
+        let spread = qkv.index_select(&blocks.spread, 0)?;
+        let mut contexts = Vec::with_capacity(blocks.all.len());
+        for block in &blocks.all {
+            let &Block { first, sequences, longest, .. } = block;
+            // [sequences, longest, 3, heads, size] → [3, sequences, heads, longest, size]
+            let of_block = spread
+                .narrow(0, first, sequences * longest)?
+                .reshape((sequences, longest, 3, heads, size))?
+                .permute((2, 0, 3, 1, 4))?
+                .contiguous()?;
+            let (q, k, v) = (of_block.get(0)?, of_block.get(1)?, of_block.get(2)?);
+            let mut scores = q.matmul(&k.t()?)?.broadcast_add(&block.mask)?;
+            if let Some(bias) = &self.bias {
+                scores = scores.broadcast_add(&bias.narrow(1, 0, longest)?.narrow(2, 0, longest)?)?;
+            }
+            let context = softmax(&scores, D::Minus1)?.matmul(&v)?;
+            contexts.push(context.transpose(1, 2)?.reshape((sequences * longest, hidden))?);
         }
-        let context = softmax(&scores, D::Minus1)?.matmul(&v)?;
-        let context = context.transpose(1, 2)?.reshape((sequences * longest, hidden))?;
-        context.index_select(&padding.gather, 0)
+        Tensor::cat(&contexts, 0)?.index_select(&blocks.gather, 0)
     }
 
-    /// `[tokens, hidden]` → `[sequences, hidden]`, each row of length 1, in 32-bit floats.
-    fn pool(&self, x: &Tensor, padding: &Padding) -> candle_core::Result<Tensor> {
+    /// `[rows, hidden]` → `[sequences, hidden]`, each row of length 1, in 32-bit floats.
+    fn pool(&self, x: &Tensor, blocks: &Blocks) -> candle_core::Result<Tensor> {
         let x = x.to_dtype(DType::F32)?;
         let pooled = match self.pooling {
-            Pooling::Cls => x.index_select(&padding.firsts, 0)?,
+            Pooling::Cls => x.index_select(&blocks.firsts, 0)?,
             Pooling::Mean => {
-                let block = x.index_select(&padding.spread, 0)?;
-                let block = block.reshape((padding.sequences, padding.longest, self.config.hidden))?;
-                padding.shares.matmul(&block)?.squeeze(1)?
+                let spread = x.index_select(&blocks.spread, 0)?;
+                let mut means = Vec::with_capacity(blocks.all.len());
+                for &Block { first, sequences, longest, ref shares, .. } in &blocks.all {
+                    let block = spread.narrow(0, first, sequences * longest)?;
+                    let block = block.reshape((sequences, longest, self.config.hidden))?;
+                    means.push(shares.matmul(&block)?.squeeze(1)?);
+                }
+                Tensor::cat(&means, 0)?
             }
         };
         let length = pooled.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.maximum(1e-12f32)?;
@@ -249,79 +265,102 @@ impl Model {
     }
 }
 
-/// The way from packed tokens to a block of sequences of one length, and back.
-struct Padding {
-    sequences: usize,
-    longest: usize,
-    /// For each place of the block, the token: the sequence's first where it has no more.
+/// The way from packed tokens to blocks of sequences of one length, for attention, and back.
+struct Blocks {
+    /// Rows of activations: the tokens, and on a GPU rows of padding behind them.
+    rows: usize,
+    all: Vec<Block>,
+    /// For each place of the blocks, the token: the sequence's first where it has no more.
     spread: Tensor,
-    /// For each token, its place in the block.
+    /// For each row, its place in the blocks.
     gather: Tensor,
     /// For each sequence, its first token.
     firsts: Tensor,
+}
+
+/// Sequences of about one length, one after the other.
+struct Block {
+    /// Its first place among those of all blocks.
+    first: usize,
+    sequences: usize,
+    longest: usize,
     /// `[sequences, 1, 1, longest]`: what is added to scores, so that padding has no weight.
     mask: Tensor,
     /// `[sequences, 1, longest]`: each token's share of the mean.
     shares: Tensor,
 }
 
-impl Padding {
+impl Blocks {
     fn new(batch: &PackedBatch, model: &Model) -> candle_core::Result<Self> {
-        let (sequences, device) = (batch.len(), &model.device);
-        let longest = batch.ranges().map(|r| r.len()).max().unwrap_or(0);
-        let (mut spread, mut gather) = (Vec::with_capacity(sequences * longest), Vec::with_capacity(batch.tokens()));
-        let (mut mask, mut shares) = (vec![0f32; sequences * longest], vec![0f32; sequences * longest]);
-        for (i, range) in batch.ranges().enumerate() {
-            for place in 0..longest {
-                let at = i * longest + place;
-                if place < range.len() {
-                    spread.push((range.start + place) as u32);
-                    gather.push(at as u32);
-                    shares[at] = 1.0 / range.len() as f32;
-                } else {
-                    spread.push(range.start as u32);
-                    // Far below any score, and within the range of 16-bit floats.
-                    mask[at] = -3e4;
+        let device = &model.device;
+        let lengths: Vec<usize> = batch.ranges().map(|r| r.len()).collect();
+        let (mut spread, mut gather) = (Vec::new(), Vec::with_capacity(batch.tokens()));
+        let mut all = Vec::new();
+        let mut ranges = batch.ranges();
+        for run in runs(&lengths, model.config.heads) {
+            let (first, sequences, longest) = (spread.len(), run.len(), block_length(lengths[run.start]));
+            let (mut mask, mut shares) = (vec![0f32; sequences * longest], vec![0f32; sequences * longest]);
+            for (i, range) in ranges.by_ref().take(sequences).enumerate() {
+                for place in 0..longest {
+                    let at = i * longest + place;
+                    if place < range.len() {
+                        spread.push((range.start + place) as u32);
+                        gather.push((first + at) as u32);
+                        shares[at] = 1.0 / range.len() as f32;
+                    } else {
+                        spread.push(range.start as u32);
+                        // Far below any score, and within the range of 16-bit floats.
+                        mask[at] = -3e4;
+                    }
                 }
             }
+            let mask = Tensor::from_vec(mask, (sequences, 1, 1, longest), device)?.to_dtype(model.dtype)?;
+            let shares = Tensor::from_vec(shares, (sequences, 1, longest), device)?;
+            all.push(Block { first, sequences, longest, mask, shares });
         }
+        let rows = if device.is_cpu() { batch.tokens() } else { batch.tokens().next_multiple_of(BATCH_TOKENS) };
+        gather.resize(rows, 0);
         let firsts: Vec<u32> = batch.ranges().map(|r| r.start as u32).collect();
-        let places = sequences * longest;
+        let places = spread.len();
         Ok(Self {
-            sequences,
-            longest,
+            rows,
+            all,
             spread: Tensor::from_vec(spread, places, device)?,
-            gather: Tensor::from_vec(gather, batch.tokens(), device)?,
-            firsts: Tensor::from_vec(firsts, sequences, device)?,
-            mask: Tensor::from_vec(mask, (sequences, 1, 1, longest), device)?.to_dtype(model.dtype)?,
-            shares: Tensor::from_vec(shares, (sequences, 1, longest), device)?,
+            gather: Tensor::from_vec(gather, rows, device)?,
+            firsts: Tensor::from_vec(firsts, batch.len(), device)?,
         })
     }
+}
+
+/// Places that a sequence of this length takes in a block: by its own length alone, so that its scores are computed in
+/// one way whatever is beside it; and at most half as many again, so that little is computed in vain.
+fn block_length(tokens: usize) -> usize {
+    let whole = tokens.next_power_of_two().max(8);
+    if tokens <= whole / 4 * 3 && whole > 8 { whole / 4 * 3 } else { whole }
+}
+
+/// Runs of sequences that make up a block each. They come sorted by length, so there are few.
+fn runs(lengths: &[usize], heads: usize) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for (i, length) in lengths.iter().enumerate() {
+        let longest = block_length(*length);
+        match runs.last_mut() {
+            Some(run)
+                if block_length(lengths[run.start]) == longest
+                    && (run.len() + 1) * longest * longest * heads <= MOST_SCORES =>
+            {
+                run.end = i + 1;
+            }
+            _ => runs.push(i..i + 1),
+        }
+    }
+    runs
 }
 
 impl Worker for Model {
     fn encode(&mut self, batch: &PackedBatch, out: &mut Vec<f32>) -> Result<()> {
         out.clear();
-        // Sequences come sorted by length, so that a run has little padding; a run is as long as its scores allow.
-        let lengths: Vec<usize> = batch.ranges().map(|r| r.len()).collect();
-        let mut start = 0;
-        while start < lengths.len() {
-            let mut end = start;
-            let mut longest = 0;
-            while end < lengths.len() {
-                let wider = longest.max(lengths[end]);
-                // A block may be a quarter larger than its tokens.
-                let (places, tokens) = ((end + 1 - start) * wider, lengths[start..=end].iter().sum::<usize>());
-                let scores = places * wider * self.config.heads;
-                if end > start && (4 * places > 5 * tokens + 1024 || scores > MOST_SCORES) {
-                    break;
-                }
-                (longest, end) = (wider, end + 1);
-            }
-            let part = PackedBatch::new(batch.ranges().skip(start).take(end - start).map(|r| &batch.ids[r]));
-            out.extend(self.forward(&part)?.flatten_all()?.to_vec1::<f32>()?);
-            start = end;
-        }
+        out.extend(self.forward(batch)?.flatten_all()?.to_vec1::<f32>()?);
         Ok(())
     }
 }
@@ -335,5 +374,26 @@ impl Linear {
 impl DeviceNorm {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         layer_norm(x, &self.weight, &self.bias, self.epsilon)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_at_most_half_as_long_again() {
+        for tokens in 1..=512 {
+            let block = block_length(tokens);
+            assert!(block >= tokens && (block <= 8 || 2 * block < 3 * tokens + 2), "{tokens} tokens in {block} places");
+        }
+    }
+
+    #[test]
+    fn runs_hold_sequences_of_one_block_length() {
+        let lengths = [1, 8, 9, 12, 13, 16, 16, 200];
+        assert_eq!(runs(&lengths, 12), [0..2, 2..4, 4..7, 7..8]);
+        // As many as their scores have room for.
+        assert!(runs(&[512; 300], 12).iter().all(|r| r.len() * 512 * 512 * 12 <= MOST_SCORES));
     }
 }

@@ -46,14 +46,15 @@ pub(super) unsafe fn run_bf16<F: Format<Avx512<Bf16>>, K: KernelOf<F>>(kernel: K
     kernel.run(Avx512(PhantomData))
 }
 
-/// A row as pairs of bfloat16, rounded ties to even.
+/// A row as pairs of bfloat16, rounded ties to even, and zeros behind.
 ///
 /// # Safety
 /// The CPU has AVX-512 F, BW, DQ, VL and BF16, and FMA.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")]
 pub(super) unsafe fn to_pairs(x: &[f32], words: &mut [u32]) {
-    assert_eq!(words.len(), x.len().div_ceil(2), "a word holds two numbers");
-    for (x, words) in x.chunks(32).zip(words.chunks_mut(16)) {
+    assert!(words.len() >= x.len().div_ceil(2), "a word holds two numbers");
+    for (at, words) in words.chunks_mut(16).enumerate() {
+        let x = &x[x.len().min(32 * at)..x.len().min(32 * (at + 1))];
         let part = |from: usize| {
             let n = x.len().saturating_sub(from).min(16);
             // SAFETY: `n` floats are left from there; none are read where `n` is 0.

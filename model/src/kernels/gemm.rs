@@ -85,10 +85,56 @@ impl<F> KernelOf<F> for Multiply<'_> {
                         2 | 3 => product::<S, F, 2>(s, a, b, m.depth, &mut tile),
                         _ => product::<S, F, 1>(s, a, b, m.depth, &mut tile),
                     };
-                    m.isa.run(Finish { block: &self, tile: &tile, row, rows, column: panel * m.width });
+                    let tile = tile.0.as_ptr().cast();
+                    m.isa.run(Finish { block: &self, tile, row, rows, column: panel * m.width });
                     rows
                 };
                 row += rows;
+            }
+        }
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+impl Multiply<'_> {
+    /// The product by AMX.
+    ///
+    /// # Safety
+    /// The CPU has AMX; the matrix has been packed, and the operand has room, for whole tiles.
+    pub(super) unsafe fn by_tiles(&self) {
+        use super::amx::{BLOCK, Step, Tiles, multiply_pairs, multiply_quads};
+        #[repr(align(64))]
+        struct Block(MaybeUninit<[f32; BLOCK * BLOCK]>);
+
+        let m = self.matrix;
+        debug_assert_eq!(m.width, BLOCK);
+        let mut block = Block(MaybeUninit::uninit());
+        let weights = m.words.words();
+        let words = m.depth * m.width;
+        let share = words.div_ceil(self.rows.div_ceil(BLOCK));
+        // SAFETY: the caller's; a block has 32 rows of 32, `a` as many rows as are left rounded up to whole tiles.
+        unsafe {
+            let tiles = Tiles::configure();
+            for panel in 0..m.outputs.div_ceil(m.width) {
+                let b = weights[panel * words..][..words].as_ptr();
+                let mut next = b.wrapping_add(words);
+                for row in (0..self.rows).step_by(BLOCK) {
+                    for line in (0..share).step_by(LINE_WORDS) {
+                        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(
+                            next.wrapping_add(line).cast(),
+                        );
+                    }
+                    next = next.wrapping_add(share.next_multiple_of(LINE_WORDS));
+                    let rows = BLOCK.min(self.rows - row);
+                    let tile = block.0.as_mut_ptr().cast::<f32>();
+                    let step = Step { a: self.words.add(row * m.depth), b, depth: m.depth, out: tile };
+                    if m.is_integer() {
+                        multiply_quads(&tiles, step, rows);
+                    } else {
+                        multiply_pairs(&tiles, step, rows);
+                    }
+                    m.isa.run(Finish { block: self, tile, row, rows, column: panel * m.width });
+                }
             }
         }
     }
@@ -138,7 +184,7 @@ unsafe fn product<S: Simd, F: Format<S>, const ROWS: usize>(
 struct Finish<'a> {
     block: &'a Multiply<'a>,
     /// Holds `rows` rows, which are the block's from `row` on.
-    tile: &'a Tile,
+    tile: *const f32,
     row: usize,
     rows: usize,
     /// The tile's first output.
@@ -172,7 +218,7 @@ impl Kernel for Finish<'_> {
             let mut y = bias;
             for (v, y) in y.iter_mut().enumerate() {
                 // SAFETY: the tile holds the row.
-                *y = unsafe { s.load(tile.0.as_ptr().cast::<f32>().add((r * VECTORS + v) * S::LANES)) };
+                *y = unsafe { s.load(tile.add((r * VECTORS + v) * S::LANES)) };
             }
             if m.is_integer() {
                 let (scale, zero) = (s.splat(operand.scales[row]), s.splat(-operand.zeros[row]));

@@ -7,6 +7,10 @@ use super::{Aligned, Isa, rows};
 /// Rows of activations that are prepared and multiplied together: what they become stays in the second-level cache.
 const BLOCK_ROWS: usize = 252;
 
+/// Rows of an AMX block, and words of its depth at a time.
+const TILE_ROWS: usize = 32;
+const TILE_WORDS: usize = 16;
+
 /// Bytes of the largest vector of bytes.
 const LARGEST_VECTOR: usize = 16;
 
@@ -41,6 +45,8 @@ enum Kind {
 pub(crate) struct PackedMatrix {
     pub(super) isa: Isa,
     kind: Kind,
+    /// Whether AMX multiplies: the depth is a multiple of [`TILE_WORDS`], and so are the rows that operands have room for.
+    tiles: bool,
     pub(super) outputs: usize,
     inputs: usize,
     /// Words along the inner dimension.
@@ -88,7 +94,7 @@ impl PackedMatrix {
         let kind = match (precision, isa) {
             (Precision::F32, _) => Kind::Float,
             #[cfg(target_arch = "x86_64")]
-            (Precision::Bf16, Isa::Avx512 { bf16: true, .. }) => Kind::Bf16,
+            (Precision::Bf16, Isa::Avx512 { bf16: true, .. } | Isa::Avx512 { amx: true, .. }) => Kind::Bf16,
             (Precision::Bf16, _) => Kind::RoundedFloat,
             (Precision::Int8, _) => Kind::Int8,
         };
@@ -99,10 +105,15 @@ impl PackedMatrix {
         };
         let width = VECTORS * isa.lanes();
         let numbers = kind.numbers();
-        let depth = inputs.div_ceil(numbers);
+        let mut depth = inputs.div_ceil(numbers);
+        let tiles = numbers > 1 && matches!(isa, Isa::Avx512 { amx: true, .. });
+        if tiles {
+            depth = depth.next_multiple_of(TILE_WORDS);
+        }
         let mut packed = Self {
             isa,
             kind,
+            tiles,
             outputs,
             inputs,
             depth,
@@ -154,6 +165,12 @@ impl PackedMatrix {
             operand.prepare(self, x, rows);
             let words = if self.kind == Kind::Float { x.as_ptr().cast() } else { operand.words.words().as_ptr() };
             let multiply = Multiply { matrix: self, words, rows, operand, activation, out: out.as_mut_ptr() };
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            if self.tiles {
+                // SAFETY: AMX was detected, and this matrix packed for it.
+                unsafe { multiply.by_tiles() };
+                continue;
+            }
             match (self.kind, self.isa) {
                 (Kind::Float | Kind::RoundedFloat, isa) => isa.run(multiply),
                 #[cfg(target_arch = "x86_64")]
@@ -220,7 +237,8 @@ impl Operand {
         if matrix.kind == Kind::Float {
             return;
         }
-        self.words.reserve(rows * matrix.depth);
+        // Room for whole tiles; what is in the rows beyond is multiplied and thrown away.
+        self.words.reserve(rows.next_multiple_of(TILE_ROWS) * matrix.depth);
         let words = self.words.words_mut();
         match matrix.kind {
             Kind::Float => {}

@@ -28,6 +28,15 @@ impl Steps {
     fn timed(self, isa: Isa, precision: Precision) -> f64 {
         let started = Instant::now();
         let numbers = match (precision, isa) {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            // SAFETY: AMX was detected.
+            (Precision::Bf16 | Precision::Int8, Isa::Avx512 { amx: true, .. }) => unsafe {
+                let integers = precision == Precision::Int8;
+                let tiles = super::amx::Tiles::configure();
+                super::amx::products(&tiles, integers, STEPS);
+                let products = 4 * super::amx::SIDE.pow(3) * if integers { 4 } else { 2 };
+                return (2 * products * STEPS) as f64 / started.elapsed().as_secs_f64();
+            },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the instruction sets were detected.
             (Precision::Bf16, Isa::Avx512 { bf16: true, .. }) => unsafe {
