@@ -162,6 +162,9 @@ impl Bench {
             for &precision in &self.options.precisions {
                 let (mut seconds, vectors, used) = self.embed(precision, device.clone(), &self.names);
                 if !matches!(device, DeviceChoice::Cpu) {
+                    if round == 0 {
+                        self.alone(precision, &vectors);
+                    }
                     seconds = self.query(precision, &(0..self.names.len()).collect::<Vec<_>>());
                 }
                 tokens = used;
@@ -204,6 +207,18 @@ impl Bench {
         let started = Instant::now();
         let vectors = self.runtime.block_on(embedder.embed(&column)).expect("vectors");
         (started.elapsed().as_secs_f64(), vectors, embedder.stats().tokens - before.tokens)
+    }
+
+    /// Says how many of some texts have the same vector, to the bit, when each is embedded alone.
+    fn alone(&self, precision: Precision, together: &FixedSizeListArray) {
+        let embedder = self.embedder(precision, self.options.device.clone());
+        let some: Vec<usize> = (0..self.names.len()).step_by((self.names.len() / 50).max(1)).collect();
+        let same = some.iter().filter(|i| {
+            let alone = self.runtime.block_on(embedder.embed_one(&self.names[**i])).expect("a vector");
+            let own = together.value(**i);
+            alone.is_some_and(|alone| alone == own.as_primitive::<Float32Type>().values()[..])
+        });
+        println!("{precision}: {} of {} texts alone have the same vector, to the bit", same.count(), some.len());
     }
 
     /// Seconds of rows through a new Embedder as a query's operator sends them: batches, some at a time, whose vectors go

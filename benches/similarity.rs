@@ -1,89 +1,250 @@
-//! Exact top-k of every query against every row, beside the ceiling: the same matrix product by `gemm` without any
-//! selection, measured in the same run on one thread.
+//! The k nearest of many rows for many queries, exactly, by each first pass, beside what people use for it and the
+//! machine's measured peak, in turns, in one run. Every result is compared with the others'.
 //!
-//! cargo bench --profile dev -p generel-model --bench similarity -- [QUERIES [ROWS]]
+//! cargo bench --profile dev -p generel-model --bench similarity -- [--queries N] [--rows N] [--k K] [--threads N]
+//!     [--rounds N] [--passes f32,bf16,int8] [--peers a,b|none] [--growth] [--names FILE]
+//!
+//! Vectors are random directions, or with --names embeddings of a file's lines (as many as there are). Peers
+//! (benches/similarity_peers.py) run in the Python of PEERS_PYTHON, default python3: faiss, faiss-avx512 (the same with
+//! OPENBLAS_CORETYPE told), usearch, torch-bf16, hnsw. --growth measures sizes over three decades instead.
 
-use std::hint::black_box;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use generel_model::search::{SearchOptions, normalize_rows, top_k};
+use arrow::array::{AsArray, StringArray};
+use arrow::datatypes::Float32Type;
+use generel_model::search::{Corpus, FirstPass, Neighbor, SearchOptions};
+use generel_model::store::{DEFAULT_MODEL, ModelStore};
+use generel_model::{Embedder, EmbedderOptions, Precision, peak_gops};
 
 const DIMENSION: usize = 384;
-const K: usize = 5;
+/// Queries that a thread takes at a time.
+const PIECE: usize = 2048;
+const PEERS: &str = "faiss,usearch";
 
 fn main() {
-    let sizes: Vec<usize> = std::env::args().skip(1).filter_map(|a| a.parse().ok()).collect();
-    let (queries, rows) = (sizes.first().copied().unwrap_or(2_000), sizes.get(1).copied().unwrap_or(20_000));
-    let (left, right) = (vectors(queries, 1), vectors(rows, 2));
-    let flop = 2.0 * queries as f64 * rows as f64 * DIMENSION as f64;
-    let product = seconds(|| {
-        black_box(product(&left, &right));
-    });
-    let search = seconds(|| {
-        let options = SearchOptions { k: K, min_score: -1.0 };
-        black_box(top_k(&left, &right, DIMENSION, None, options).expect("neighbors"));
-    });
-    println!("{queries} x {rows}, {DIMENSION} dimensions, top {K}, one thread");
-    println!("top_k       {search:>8.3} s {:>8.1} GFLOP/s", flop / search / 1e9);
-    println!("gemm alone  {product:>8.3} s {:>8.1} GFLOP/s", flop / product / 1e9);
-    println!("ratio       {:>8.2}", product / search);
-}
-
-/// The best of three runs.
-fn seconds(mut work: impl FnMut()) -> f64 {
-    (0..3)
-        .map(|_| {
-            let started = Instant::now();
-            work();
-            started.elapsed().as_secs_f64()
-        })
-        .fold(f64::MAX, f64::min)
-}
-
-fn vectors(rows: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed;
-    let mut all: Vec<f32> = (0..rows * DIMENSION)
-        .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
-        })
-        .collect();
-    normalize_rows(&mut all, DIMENSION);
-    all
-}
-
-/// The product in blocks of the search's size, each block overwritten.
-#[allow(unsafe_code)]
-fn product(left: &[f32], right: &[f32]) -> f32 {
-    let mut scores = vec![0f32; 128 * 1024];
-    for queries in left.chunks(128 * DIMENSION) {
-        for rows in right.chunks(1024 * DIMENSION) {
-            let (n, m) = (queries.len() / DIMENSION, rows.len() / DIMENSION);
-            // SAFETY: the buffers have the sizes that the dimensions and strides imply.
-            unsafe {
-                gemm::gemm(
-                    n,
-                    m,
-                    DIMENSION,
-                    scores.as_mut_ptr(),
-                    1,
-                    m as isize,
-                    false,
-                    queries.as_ptr(),
-                    1,
-                    DIMENSION as isize,
-                    rows.as_ptr(),
-                    DIMENSION as isize,
-                    1,
-                    0.0,
-                    1.0,
-                    false,
-                    false,
-                    false,
-                    gemm::Parallelism::None,
-                );
+    let options = Options::parse();
+    if options.growth {
+        return growth(&options);
+    }
+    let (queries, rows) = options.vectors();
+    let work = 2.0 * (queries.len() / DIMENSION) as f64 * rows.len() as f64 / 1e9;
+    let peak = peak_gops(Precision::F32) * options.threads as f64;
+    println!(
+        "{} queries, {} rows, {DIMENSION} dimensions, top {}, {} threads; f32 peak {peak:.0} GFLOP/s",
+        queries.len() / DIMENSION,
+        rows.len() / DIMENSION,
+        options.k,
+        options.threads
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = [folder.path().join("queries.npy"), folder.path().join("rows.npy"), folder.path().join("found.npy")];
+    write_npy(&files[0], "<f4", DIMENSION, queries.iter().flat_map(|v| v.to_le_bytes()));
+    write_npy(&files[1], "<f4", DIMENSION, rows.iter().flat_map(|v| v.to_le_bytes()));
+    let mut turns: Vec<(String, Vec<f64>, String)> = Vec::new();
+    let mut reference: Option<Vec<Vec<Neighbor>>> = None;
+    for _ in 0..options.rounds {
+        for pass in &options.passes {
+            let before = resident();
+            let (seconds, found, name) = ours(&queries, rows.clone(), *pass, &options);
+            // The rows' copy is the input; what else there was at the highest is ours.
+            let above = (resident().1 - before.0) as f64 / 1e6 - rows.len() as f64 * 4.0 / 1e6;
+            let name = format!("generel {name}");
+            let same = reference.get_or_insert_with(|| {
+                let indices = found.iter().flat_map(|f| f.iter().map(|n| i64::from(n.index)));
+                write_npy(&files[2], "<i8", options.k, indices.flat_map(i64::to_le_bytes));
+                found.clone()
+            }) == &found;
+            let note =
+                format!("{}, {above:.0} MB above the inputs at most", if same { "same result" } else { "DIFFERS" });
+            turn(&mut turns, name, seconds, note);
+        }
+        for peer in &options.peers {
+            match run_peer(peer, &files, &options) {
+                Ok(json) => {
+                    turn(&mut turns, peer.clone(), json["seconds"].as_f64().unwrap_or(f64::NAN), json.to_string())
+                }
+                Err(problem) => println!("{peer}: missing ({problem})"),
             }
         }
     }
-    scores[0]
+    println!("{:<16}{:>10}{:>12}{:>14}  turns (s)", "", "seconds", "GFLOP/s", "of f32 peak");
+    let best = |all: &[f64]| all.iter().copied().fold(f64::MAX, f64::min);
+    for (name, all, note) in &turns {
+        let rate = work / best(all);
+        let all: Vec<String> = all.iter().map(|s| format!("{s:.2}")).collect();
+        println!(
+            "{name:<16}{:>10.2}{rate:>12.0}{:>12.0} %  {}  {note}",
+            work / rate,
+            100.0 * rate / peak,
+            all.join(" ")
+        );
+    }
+    for (theirs, their_turns, _) in turns.iter().filter(|t| !t.0.starts_with("generel")) {
+        for (name, all, _) in turns.iter().filter(|t| t.0.starts_with("generel")) {
+            println!("{name} / {theirs}: {:.2} times as fast", best(their_turns) / best(all));
+        }
+    }
+}
+
+fn turn(turns: &mut Vec<(String, Vec<f64>, String)>, name: String, seconds: f64, note: String) {
+    match turns.iter_mut().find(|t| t.0 == name) {
+        Some(turn) => turn.1.push(seconds),
+        None => turns.push((name, vec![seconds], note)),
+    }
+}
+
+/// Time against the product of the sizes.
+fn growth(options: &Options) {
+    println!("{:>10} x {:>8}{:>12}{:>18}", "queries", "rows", "seconds", "10⁹ pairs/s");
+    for (n, m) in [(1_000, 10_000), (3_000, 30_000), (10_000, 100_000), (30_000, 300_000)] {
+        let (queries, rows) = (random(n, 1), random(m, 2));
+        let pass = options.passes.last().copied().unwrap_or_default();
+        let best = (0..options.rounds).map(|_| ours(&queries, rows.clone(), pass, options).0).fold(f64::MAX, f64::min);
+        println!("{n:>10} x {m:>8}{best:>12.3}{:>18.2}", n as f64 * m as f64 / best / 1e9);
+    }
+}
+
+struct Options {
+    queries: usize,
+    rows: usize,
+    k: usize,
+    threads: usize,
+    rounds: usize,
+    passes: Vec<FirstPass>,
+    peers: Vec<String>,
+    growth: bool,
+    names: Option<PathBuf>,
+}
+
+impl Options {
+    fn parse() -> Self {
+        let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+        let value = |flag: &str| {
+            let at = arguments.iter().position(|a| a == flag)?;
+            arguments.get(at + 1).cloned()
+        };
+        let number = |flag: &str, default: usize| value(flag).map_or(default, |v| v.parse().expect("a number"));
+        let peers = value("--peers").unwrap_or_else(|| PEERS.into());
+        let passes = value("--passes").unwrap_or_else(|| "f32,int8".into());
+        Self {
+            queries: number("--queries", 20_000),
+            rows: number("--rows", 100_000),
+            k: number("--k", 5),
+            threads: number("--threads", 2),
+            rounds: number("--rounds", 2),
+            passes: passes.split(',').map(pass).collect(),
+            peers: peers.split(',').filter(|p| *p != "none").map(str::to_string).collect(),
+            growth: arguments.iter().any(|a| a == "--growth"),
+            names: value("--names").map(PathBuf::from),
+        }
+    }
+
+    /// Queries and rows.
+    fn vectors(&self) -> (Vec<f32>, Vec<f32>) {
+        let Some(path) = &self.names else { return (random(self.queries, 1), random(self.rows, 2)) };
+        let text = std::fs::read_to_string(path).expect("names");
+        let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default().join(".cache/generel/models");
+        let info =
+            ModelStore::new(home).pull(DEFAULT_MODEL).expect("the model").0.with_precision(Some(Precision::Int8));
+        let embedder = Embedder::new(info, EmbedderOptions::default());
+        let names: Vec<&str> = text.lines().take(self.queries + self.rows).collect();
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let embedded = runtime.block_on(embedder.embed(&StringArray::from(names.clone()))).expect("vectors");
+        let all = embedded.values().as_primitive::<Float32Type>().values();
+        let queries = self.queries.min(names.len() / 2) * DIMENSION;
+        (all[..queries].to_vec(), all[queries..].to_vec())
+    }
+}
+
+fn pass(name: &str) -> FirstPass {
+    match name {
+        "f32" => FirstPass::F32,
+        "bf16" => FirstPass::Bf16,
+        "int8" => FirstPass::Int8,
+        "auto" => FirstPass::Auto,
+        other => panic!("no first pass '{other}'"),
+    }
+}
+
+/// Seconds of a search with everything that it needs, packing included.
+fn ours(queries: &[f32], rows: Vec<f32>, pass: FirstPass, options: &Options) -> (f64, Vec<Vec<Neighbor>>, String) {
+    let started = Instant::now();
+    let corpus = Corpus::new(rows, DIMENSION, None, pass).expect("rows");
+    let search = SearchOptions { k: Some(options.k), ties: false, min_score: -1.0 };
+    let pieces: Vec<&[f32]> = queries.chunks(PIECE * DIMENSION).collect();
+    let next = AtomicUsize::new(0);
+    let mut found: Vec<(usize, Vec<Vec<Neighbor>>)> = std::thread::scope(|scope| {
+        let work = || {
+            let mut own = Vec::new();
+            while let Some((at, piece)) =
+                Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, pieces.get(i)?)))
+            {
+                own.push((at, corpus.search(piece, search).expect("neighbors")));
+            }
+            own
+        };
+        let threads: Vec<_> = (0..options.threads).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().flat_map(|t| t.join().expect("a thread")).collect()
+    });
+    found.sort_by_key(|(at, _)| *at);
+    let seconds = started.elapsed().as_secs_f64();
+    (seconds, found.into_iter().flat_map(|(_, f)| f).collect(), corpus.first_pass().to_string())
+}
+
+/// Bytes of memory in use, and the most since the process began or the mark was reset.
+fn resident() -> (u64, u64) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let of = |key: &str| {
+        let line = status.lines().find(|l| l.starts_with(key))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()
+    };
+    // Writing 5 here resets the mark.
+    let both = (1024 * of("VmRSS:").unwrap_or(0), 1024 * of("VmHWM:").unwrap_or(0));
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+    both
+}
+
+fn random(rows: usize, seed: u64) -> Vec<f32> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut all = Vec::with_capacity(rows * DIMENSION);
+    for _ in 0..rows {
+        let start = all.len();
+        // Sums of uniform numbers: nearly normal, so that directions are uniform.
+        all.extend((0..DIMENSION).map(|_| (0..4).map(|_| rng.f32() - 0.5).sum::<f32>()));
+        let row = &mut all[start..];
+        let length = row.iter().map(|v| v * v).sum::<f32>().sqrt();
+        row.iter_mut().for_each(|v| *v /= length);
+    }
+    all
+}
+
+/// NumPy's format 1.0.
+fn write_npy(path: &Path, kind: &str, columns: usize, bytes: impl Iterator<Item = u8>) {
+    let bytes: Vec<u8> = bytes.collect();
+    let rows = bytes.len() / columns / kind[2..].parse::<usize>().expect("a type");
+    let mut header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+    header.extend(std::iter::repeat_n(' ', 127 - (10 + header.len()) % 64 % 128));
+    let mut file = std::fs::File::create(path).expect("a file");
+    let length = u16::try_from(header.len() + 1).expect("a short header").to_le_bytes();
+    file.write_all(b"\x93NUMPY\x01\x00").and_then(|()| file.write_all(&length)).expect("a file");
+    writeln!(file, "{header}").and_then(|()| file.write_all(&bytes)).expect("a file");
+}
+
+fn run_peer(peer: &str, files: &[PathBuf; 3], options: &Options) -> Result<serde_json::Value, String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/similarity_peers.py");
+    let mut command = Command::new(std::env::var("PEERS_PYTHON").unwrap_or_else(|_| "python3".into()));
+    command.arg(script).arg(peer).args(files).args(["--k", &options.k.to_string()]);
+    command.args(["--threads", &options.threads.to_string()]).env_remove("OPENBLAS_CORETYPE");
+    if peer == "faiss-avx512" {
+        command.env("OPENBLAS_CORETYPE", "SKYLAKEX");
+    }
+    let output = command.output().map_err(|e| e.to_string())?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let last = text.lines().rev().find(|l| l.starts_with('{'));
+    last.and_then(|l| serde_json::from_str(l).ok())
+        .ok_or_else(|| String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or("no output").to_string())
 }

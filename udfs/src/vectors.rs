@@ -69,19 +69,9 @@ pub(crate) fn cosine(left: &FixedSizeListArray, right: &FixedSizeListArray) -> R
     let dimension = (left.value_length() as usize).max(1);
     let (a, b) = (values(left)?, values(right)?);
     let rows = a.chunks_exact(dimension).zip(b.chunks_exact(dimension)).enumerate();
-    Ok(rows.map(|(i, (a, b))| if left.is_null(i) || right.is_null(i) { None } else { cosine_of(a, b) }).collect())
-}
-
-fn cosine_of(a: &[f32], b: &[f32]) -> Option<f32> {
-    let (mut dot, mut aa, mut bb) = (0f64, 0f64, 0f64);
-    for (x, y) in a.iter().zip(b) {
-        let (x, y) = (f64::from(*x), f64::from(*y));
-        dot += x * y;
-        aa += x * x;
-        bb += y * y;
-    }
-    let length = (aa * bb).sqrt();
-    (length > 0.0 && length.is_finite()).then(|| (dot / length).clamp(-1.0, 1.0) as f32)
+    Ok(rows
+        .map(|(i, (a, b))| if left.is_null(i) || right.is_null(i) { None } else { generel_model::search::cosine(a, b) })
+        .collect())
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //!
 //! Linear layers are one matrix product over all tokens of a batch. Attention spreads sequences of about one length (the
 //! Embedder sorts them) out to padded blocks, and gathers the tokens again: a handful of kernel launches whatever the
-//! number of sequences. On a GPU, whose library chooses another algorithm for another number of rows, every batch is
-//! filled up to the same number of rows, so that a text's vector does not depend on the texts beside it.
+//! number of sequences. On a GPU, whose library chooses another algorithm for another shape, every batch and every block
+//! is filled up to one shape, so that a text's vector does not depend on the texts beside it.
 
 use std::ops::Range;
 
@@ -21,8 +21,6 @@ use crate::{Error, ModelInfo, Result};
 /// Tokens of a batch, and rows of its activations: enough to fill a large GPU, few enough for a single text to be soon
 /// done.
 const BATCH_TOKENS: usize = 8 * 1024;
-/// Scores of attention below which padding may take up: 512 MiB of 16-bit floats.
-const MOST_SCORES: usize = 256 << 20;
 /// Workers of a GPU: while one computes, the other's vectors are on their way back.
 const GPU_WORKERS: usize = 2;
 
@@ -53,7 +51,43 @@ fn open(device: &str) -> Result<Device> {
             _ => return Err(Error::Encoder(format!("no device '{other}'"))),
         },
     };
-    opened.map_err(|e| Error::Encoder(format!("device {device} cannot be opened: {e}")))
+    let opened = opened.map_err(|e| Error::Encoder(format!("device {device} cannot be opened: {e}")))?;
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(device) = &opened {
+        cuda::set_up(device);
+    }
+    Ok(opened)
+}
+
+#[cfg(feature = "cuda")]
+#[allow(unsafe_code)]
+mod cuda {
+    use candle_core::CudaDevice;
+    use candle_core::cuda_backend::cudarc::driver::sys;
+
+    /// Memory that the driver may keep for us between two batches, in bytes.
+    const KEPT: u64 = 4 << 30;
+
+    /// What takes longer than the kernels themselves otherwise: two events for every buffer, to order streams that share
+    /// it (ours share none), and a driver that gives all memory back whenever a stream has been waited for.
+    pub(super) fn set_up(device: &CudaDevice) {
+        // SAFETY: a worker's buffers are made and used on its own stream alone.
+        unsafe { device.disable_event_tracking() };
+        let stream = device.cuda_stream();
+        let ordinal = stream.context().cu_device();
+        let mut pool = std::ptr::null_mut();
+        let mut kept = KEPT;
+        let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        // SAFETY: both point to what the driver writes and reads; where it refuses, it keeps nothing, as before.
+        let refused = unsafe {
+            let found = sys::cuDeviceGetDefaultMemPool(&raw mut pool, ordinal);
+            found != sys::CUresult::CUDA_SUCCESS
+                || sys::cuMemPoolSetAttribute(pool, threshold, (&raw mut kept).cast()) != sys::CUresult::CUDA_SUCCESS
+        };
+        if refused {
+            tracing::debug!("the driver keeps no memory between batches");
+        }
+    }
 }
 
 impl Encoder for CandleEncoder {
@@ -257,7 +291,7 @@ impl Model {
                     let block = block.reshape((sequences, longest, self.config.hidden))?;
                     means.push(shares.matmul(&block)?.squeeze(1)?);
                 }
-                Tensor::cat(&means, 0)?
+                Tensor::cat(&means, 0)?.index_select(&blocks.of_sequences, 0)?
             }
         };
         let length = pooled.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.maximum(1e-12f32)?;
@@ -276,6 +310,8 @@ struct Blocks {
     gather: Tensor,
     /// For each sequence, its first token.
     firsts: Tensor,
+    /// For each sequence, its place among those of all blocks.
+    of_sequences: Tensor,
 }
 
 /// Sequences of about one length, one after the other.
@@ -295,12 +331,13 @@ impl Blocks {
         let device = &model.device;
         let lengths: Vec<usize> = batch.ranges().map(|r| r.len()).collect();
         let (mut spread, mut gather) = (Vec::new(), Vec::with_capacity(batch.tokens()));
-        let mut all = Vec::new();
+        let (mut all, mut of_sequences, mut places_of_sequences) = (Vec::new(), Vec::with_capacity(batch.len()), 0);
         let mut ranges = batch.ranges();
-        for run in runs(&lengths, model.config.heads) {
-            let (first, sequences, longest) = (spread.len(), run.len(), block_length(lengths[run.start]));
+        for run in runs(&lengths) {
+            let (first, longest) = (spread.len(), block_length(lengths[run.start]));
+            let sequences = if device.is_cpu() { run.len() } else { most_sequences(longest) };
             let (mut mask, mut shares) = (vec![0f32; sequences * longest], vec![0f32; sequences * longest]);
-            for (i, range) in ranges.by_ref().take(sequences).enumerate() {
+            for (i, range) in ranges.by_ref().take(run.len()).enumerate() {
                 for place in 0..longest {
                     let at = i * longest + place;
                     if place < range.len() {
@@ -314,6 +351,9 @@ impl Blocks {
                     }
                 }
             }
+            spread.resize(first + sequences * longest, 0);
+            of_sequences.extend((places_of_sequences..places_of_sequences + run.len()).map(|i| i as u32));
+            places_of_sequences += sequences;
             let mask = Tensor::from_vec(mask, (sequences, 1, 1, longest), device)?.to_dtype(model.dtype)?;
             let shares = Tensor::from_vec(shares, (sequences, 1, longest), device)?;
             all.push(Block { first, sequences, longest, mask, shares });
@@ -328,6 +368,7 @@ impl Blocks {
             spread: Tensor::from_vec(spread, places, device)?,
             gather: Tensor::from_vec(gather, rows, device)?,
             firsts: Tensor::from_vec(firsts, batch.len(), device)?,
+            of_sequences: Tensor::from_vec(of_sequences, batch.len(), device)?,
         })
     }
 }
@@ -339,16 +380,18 @@ fn block_length(tokens: usize) -> usize {
     if tokens <= whole / 4 * 3 && whole > 8 { whole / 4 * 3 } else { whole }
 }
 
+/// Sequences of a block, at most: as many as have a batch's places.
+fn most_sequences(longest: usize) -> usize {
+    (BATCH_TOKENS / longest).max(1)
+}
+
 /// Runs of sequences that make up a block each. They come sorted by length, so there are few.
-fn runs(lengths: &[usize], heads: usize) -> Vec<Range<usize>> {
+fn runs(lengths: &[usize]) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     for (i, length) in lengths.iter().enumerate() {
         let longest = block_length(*length);
         match runs.last_mut() {
-            Some(run)
-                if block_length(lengths[run.start]) == longest
-                    && (run.len() + 1) * longest * longest * heads <= MOST_SCORES =>
-            {
+            Some(run) if block_length(lengths[run.start]) == longest && run.len() < most_sequences(longest) => {
                 run.end = i + 1;
             }
             _ => runs.push(i..i + 1),
@@ -392,8 +435,7 @@ mod tests {
     #[test]
     fn runs_hold_sequences_of_one_block_length() {
         let lengths = [1, 8, 9, 12, 13, 16, 16, 200];
-        assert_eq!(runs(&lengths, 12), [0..2, 2..4, 4..7, 7..8]);
-        // As many as their scores have room for.
-        assert!(runs(&[512; 300], 12).iter().all(|r| r.len() * 512 * 512 * 12 <= MOST_SCORES));
+        assert_eq!(runs(&lengths), [0..2, 2..4, 4..7, 7..8]);
+        assert!(runs(&[512; 300]).iter().all(|r| r.len() * 512 <= BATCH_TOKENS));
     }
 }

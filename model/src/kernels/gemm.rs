@@ -5,6 +5,7 @@
 //! that a row's result does not depend on the rows beside it, to the bit.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use super::format::{Float, Format};
 use super::matrix::{Activation, Operand, PackedMatrix};
@@ -29,19 +30,27 @@ pub(super) trait KernelOf<F> {
         F: Format<S>;
 }
 
-/// The product of one block.
-pub(super) struct Multiply<'a> {
+/// What is done with each tile of a product.
+pub(super) trait Epilogue {
+    /// `tile` holds the sums of products of the block's `rows` rows from `row` on, with the outputs from `column` on: as
+    /// floats, `[rows, VECTORS · LANES]`.
+    ///
+    /// # Safety
+    /// It does.
+    unsafe fn tile(&mut self, tile: *const f32, row: usize, rows: usize, column: usize);
+}
+
+/// The product of one block of rows with some panels of a matrix.
+pub(super) struct Multiply<'a, E> {
     pub(super) matrix: &'a PackedMatrix,
     /// `[rows, depth]`: of the operand, or the floats themselves.
     pub(super) words: *const u32,
     pub(super) rows: usize,
-    pub(super) operand: &'a Operand,
-    pub(super) activation: Activation,
-    /// `[rows, outputs]`, the block's alone.
-    pub(super) out: *mut f32,
+    pub(super) panels: Range<usize>,
+    pub(super) epilogue: E,
 }
 
-impl Kernel for Multiply<'_> {
+impl<E: Epilogue> Kernel for Multiply<'_, E> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
@@ -49,10 +58,10 @@ impl Kernel for Multiply<'_> {
     }
 }
 
-impl<F> KernelOf<F> for Multiply<'_> {
+impl<F, E: Epilogue> KernelOf<F> for Multiply<'_, E> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, s: S)
+    fn run<S: Simd>(mut self, s: S)
     where
         F: Format<S>,
     {
@@ -62,7 +71,7 @@ impl<F> KernelOf<F> for Multiply<'_> {
         let words = m.depth * m.width;
         // Weights come from memory: while a panel is multiplied, the next one is fetched, some lines a tile.
         let share = words.div_ceil(self.rows.div_ceil(S::TILE_ROWS));
-        for panel in 0..m.outputs.div_ceil(m.width) {
+        for panel in self.panels.clone() {
             let b = weights[panel * words..][..words].as_ptr();
             let mut next = b.wrapping_add(words);
             let mut row = 0;
@@ -85,8 +94,7 @@ impl<F> KernelOf<F> for Multiply<'_> {
                         2 | 3 => product::<S, F, 2>(s, a, b, m.depth, &mut tile),
                         _ => product::<S, F, 1>(s, a, b, m.depth, &mut tile),
                     };
-                    let tile = tile.0.as_ptr().cast();
-                    m.isa.run(Finish { block: &self, tile, row, rows, column: panel * m.width });
+                    self.epilogue.tile(tile.0.as_ptr().cast(), row, rows, panel * m.width);
                     rows
                 };
                 row += rows;
@@ -96,12 +104,12 @@ impl<F> KernelOf<F> for Multiply<'_> {
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-impl Multiply<'_> {
+impl<E: Epilogue> Multiply<'_, E> {
     /// The product by AMX.
     ///
     /// # Safety
     /// The CPU has AMX; the matrix has been packed, and the operand has room, for whole tiles.
-    pub(super) unsafe fn by_tiles(&self) {
+    pub(super) unsafe fn by_tiles(mut self) {
         use super::amx::{BLOCK, Step, Tiles, multiply_pairs, multiply_quads};
         #[repr(align(64))]
         struct Block(MaybeUninit<[f32; BLOCK * BLOCK]>);
@@ -115,7 +123,7 @@ impl Multiply<'_> {
         // SAFETY: the caller's; a block has 32 rows of 32, `a` as many rows as are left rounded up to whole tiles.
         unsafe {
             let tiles = Tiles::configure();
-            for panel in 0..m.outputs.div_ceil(m.width) {
+            for panel in self.panels.clone() {
                 let b = weights[panel * words..][..words].as_ptr();
                 let mut next = b.wrapping_add(words);
                 for row in (0..self.rows).step_by(BLOCK) {
@@ -133,7 +141,7 @@ impl Multiply<'_> {
                     } else {
                         multiply_pairs(&tiles, step, rows);
                     }
-                    m.isa.run(Finish { block: self, tile, row, rows, column: panel * m.width });
+                    self.epilogue.tile(tile, row, rows, panel * m.width);
                 }
             }
         }
@@ -179,19 +187,31 @@ unsafe fn product<S: Simd, F: Format<S>, const ROWS: usize>(
     ROWS
 }
 
-/// Scales, adds the bias, activates and writes a tile. A function of its own, so that its constants do not take registers
-/// from the product's loop.
-struct Finish<'a> {
-    block: &'a Multiply<'a>,
-    /// Holds `rows` rows, which are the block's from `row` on.
+/// Scales, adds the bias, activates and writes: what a linear layer does with its tiles.
+pub(super) struct Activate<'a> {
+    pub(super) matrix: &'a PackedMatrix,
+    pub(super) operand: &'a Operand,
+    pub(super) activation: Activation,
+    /// `[rows, outputs]`, the block's alone.
+    pub(super) out: *mut f32,
+}
+
+impl Epilogue for Activate<'_> {
+    unsafe fn tile(&mut self, tile: *const f32, row: usize, rows: usize, column: usize) {
+        self.matrix.isa.run(ActivateTile { block: self, tile, row, rows, column });
+    }
+}
+
+/// A function of its own, so that its constants do not take registers from the product's loop.
+struct ActivateTile<'a> {
+    block: &'a Activate<'a>,
     tile: *const f32,
     row: usize,
     rows: usize,
-    /// The tile's first output.
     column: usize,
 }
 
-impl Kernel for Finish<'_> {
+impl Kernel for ActivateTile<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {

@@ -1,7 +1,9 @@
 //! Linear layers: weights packed once, at load, and applied to rows of activations, `act(x · Wᵀ + b)`.
 
+use std::ops::Range;
+
 use super::format::Precision;
-use super::gemm::{KernelOf, Multiply, VECTORS};
+use super::gemm::{Activate, Epilogue, KernelOf, Multiply, VECTORS};
 use super::{Aligned, Isa, rows};
 
 /// Rows of activations that are prepared and multiplied together: what they become stays in the second-level cache.
@@ -29,7 +31,7 @@ pub(crate) enum Activation {
 
 /// How the words of a packed matrix are made and read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Float,
     /// Floats rounded to bfloat16: for CPUs without instructions for them.
     RoundedFloat,
@@ -44,11 +46,11 @@ enum Kind {
 #[derive(Debug)]
 pub(crate) struct PackedMatrix {
     pub(super) isa: Isa,
-    kind: Kind,
+    pub(super) kind: Kind,
     /// Whether AMX multiplies: the depth is a multiple of [`TILE_WORDS`], and so are the rows that operands have room for.
     tiles: bool,
     pub(super) outputs: usize,
-    inputs: usize,
+    pub(super) inputs: usize,
     /// Words along the inner dimension.
     pub(super) depth: usize,
     /// Outputs of a panel.
@@ -68,11 +70,12 @@ pub(crate) struct PackedMatrix {
 /// Activations of one block in the form that a matrix wants; memory that is used again for every block.
 #[derive(Debug, Default)]
 pub(crate) struct Operand {
-    words: Aligned,
+    pub(super) words: Aligned,
     /// 8-bit integers only: the value of one unit, and which integer is 0.0, for each row.
     pub(super) scales: Vec<f32>,
     pub(super) zeros: Vec<f32>,
-    /// 8-bit integers only: what stands out of each row, [`rows::OUTLIERS`] places a row.
+    /// 8-bit integers only: what stands out of each row, [`rows::OUTLIERS`] places a row; none for a matrix without
+    /// columns.
     pub(super) outliers: Vec<rows::Outlier>,
     /// A row without what stands out of it.
     rest: Vec<f32>,
@@ -98,6 +101,49 @@ impl PackedMatrix {
             (Precision::Bf16, _) => Kind::RoundedFloat,
             (Precision::Int8, _) => Kind::Int8,
         };
+        let mut packed = Self::empty(isa, kind, outputs, inputs);
+        packed.bias = bias.to_vec();
+        if kind == Kind::Int8 {
+            packed.columns = vec![0; inputs * outputs + VECTORS * LARGEST_VECTOR];
+        }
+        for (output, row) in weights.chunks_exact(inputs.max(1)).enumerate() {
+            if kind == Kind::Int8 {
+                let column = packed.columns[output..].iter_mut().step_by(outputs);
+                column.zip(row).for_each(|(weight, exact)| *weight = half::bf16::from_f32(*exact).to_bits());
+            }
+            let units = packed.units(row);
+            packed.set(output, &units);
+        }
+        packed
+    }
+
+    /// Rows to be compared with others, `[rows, inputs]`, in the precision nearest to the one asked for that this CPU
+    /// gains from; and the length of what rounding took from them, at most: of any row, `|row − packed row|`.
+    pub(crate) fn of_rows(isa: Isa, precision: Precision, rows: &[f32], inputs: usize) -> (Self, f32) {
+        let kind = match (precision, isa) {
+            #[cfg(target_arch = "x86_64")]
+            (Precision::Bf16, _) if isa.gains_from_bf16() => Kind::Bf16,
+            (Precision::F32 | Precision::Bf16, _) => Kind::Float,
+            (Precision::Int8, _) => Kind::Int8,
+        };
+        let mut packed = Self::empty(isa, kind, rows.len() / inputs, inputs);
+        let mut lost = 0f32;
+        for (output, row) in rows.chunks_exact(inputs).enumerate() {
+            let units = packed.units(row);
+            packed.set(output, &units);
+            let of_row = match kind {
+                Kind::Int8 => rows::distance(row, &units, packed.scales[output]),
+                #[cfg(target_arch = "x86_64")]
+                Kind::Bf16 => isa.run(rows::LostInBf16(row)),
+                Kind::Float | Kind::RoundedFloat => 0.0,
+            };
+            // A NaN has been lost whole, and is no neighbor of anything.
+            lost = lost.max(of_row);
+        }
+        (packed, lost)
+    }
+
+    fn empty(isa: Isa, kind: Kind, outputs: usize, inputs: usize) -> Self {
         // 8-bit integers without AVX512-VNNI are multiplied by AVX2.
         let isa = match (kind, isa) {
             (Kind::Int8, Isa::Avx512 { vnni: false, .. }) => Isa::Avx2 { vnni: false },
@@ -110,7 +156,7 @@ impl PackedMatrix {
         if tiles {
             depth = depth.next_multiple_of(TILE_WORDS);
         }
-        let mut packed = Self {
+        Self {
             isa,
             kind,
             tiles,
@@ -119,24 +165,21 @@ impl PackedMatrix {
             depth,
             width,
             words: Aligned::zeroed(outputs.div_ceil(width) * depth * width),
-            bias: bias.to_vec(),
+            bias: Vec::new(),
             scales: Vec::new(),
             sums: Vec::new(),
-            columns: if kind == Kind::Int8 { vec![0; inputs * outputs + VECTORS * LARGEST_VECTOR] } else { Vec::new() },
-        };
-        for (output, row) in weights.chunks_exact(inputs.max(1)).enumerate() {
-            let units = packed.units(row);
-            if kind == Kind::Int8 {
-                let column = packed.columns[output..].iter_mut().step_by(outputs);
-                column.zip(row).for_each(|(weight, exact)| *weight = half::bf16::from_f32(*exact).to_bits());
-            }
-            let first = output / width * depth * width + output % width;
-            let words = packed.words.words_mut();
-            for (word, numbers) in units.chunks(numbers).enumerate() {
-                words[first + word * width] = kind.word(numbers);
-            }
+            columns: Vec::new(),
         }
-        packed
+    }
+
+    /// Puts an output's weights into the panels.
+    fn set(&mut self, output: usize, units: &[f32]) {
+        let (width, numbers) = (self.width, self.kind.numbers());
+        let first = output / width * self.depth * width + output % width;
+        let words = &mut self.words.words_mut()[first..];
+        for (word, numbers) in words.iter_mut().step_by(width).zip(units.chunks(numbers)) {
+            *word = self.kind.word(numbers);
+        }
     }
 
     /// A row of weights in units of its scale (8-bit integers), else as it is.
@@ -146,7 +189,7 @@ impl PackedMatrix {
         }
         let largest = row.iter().fold(0f32, |m, w| m.max(w.abs()));
         let scale = if largest > 0.0 { largest / rows::LARGEST_WEIGHT } else { 1.0 };
-        let units: Vec<f32> = row.iter().map(|w| (w / scale).round_ties_even()).collect();
+        let units: Vec<f32> = row.iter().map(|w| rows::round(w / scale)).collect();
         self.scales.push(scale);
         self.sums.push(units.iter().sum());
         units
@@ -164,40 +207,49 @@ impl PackedMatrix {
             let rows = x.len() / self.inputs;
             operand.prepare(self, x, rows);
             let words = if self.kind == Kind::Float { x.as_ptr().cast() } else { operand.words.words().as_ptr() };
-            let multiply = Multiply { matrix: self, words, rows, operand, activation, out: out.as_mut_ptr() };
-            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-            if self.tiles {
-                // SAFETY: AMX was detected, and this matrix packed for it.
-                unsafe { multiply.by_tiles() };
-                continue;
+            let epilogue = Activate { matrix: self, operand, activation, out: out.as_mut_ptr() };
+            self.multiply(words, rows, 0..self.panels(), epilogue);
+        }
+    }
+
+    /// Panels of outputs.
+    pub(super) fn panels(&self) -> usize {
+        self.outputs.div_ceil(self.width)
+    }
+
+    /// Products of rows of words, as this matrix wants them, with some panels. `words` must be `[rows, depth]`, and have
+    /// room for whole tiles.
+    pub(super) fn multiply<E: Epilogue>(&self, words: *const u32, rows: usize, panels: Range<usize>, epilogue: E) {
+        let multiply = Multiply { matrix: self, words, rows, panels, epilogue };
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if self.tiles {
+            // SAFETY: AMX was detected, and this matrix packed for it.
+            return unsafe { multiply.by_tiles() };
+        }
+        match (self.kind, self.isa) {
+            (Kind::Float | Kind::RoundedFloat, isa) => isa.run(multiply),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the instruction set was detected, and this kind chosen for it.
+            (Kind::Bf16, _) => unsafe { super::avx512::run_bf16::<super::avx512::Pairs, _>(multiply) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            (Kind::Int8, Isa::Avx512 { .. }) => unsafe { super::avx512::run_vnni::<super::avx512::Quads, _>(multiply) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            (Kind::Int8, Isa::Avx2 { vnni: true }) => unsafe {
+                super::avx2::run_vnni::<super::avx2::Quads, _>(multiply)
+            },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            (Kind::Int8, Isa::Avx2 { vnni: false }) => unsafe {
+                super::avx2::run_as::<super::avx2::Quads, _>(multiply)
+            },
+            #[cfg(test)]
+            (Kind::Int8, Isa::Wide) => {
+                KernelOf::<super::portable::Quads>::run(multiply, super::portable::Portable::<16>);
             }
-            match (self.kind, self.isa) {
-                (Kind::Float | Kind::RoundedFloat, isa) => isa.run(multiply),
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: the instruction set was detected, and this kind chosen for it.
-                (Kind::Bf16, _) => unsafe { super::avx512::run_bf16::<super::avx512::Pairs, _>(multiply) },
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: as above.
-                (Kind::Int8, Isa::Avx512 { .. }) => unsafe {
-                    super::avx512::run_vnni::<super::avx512::Quads, _>(multiply)
-                },
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: as above.
-                (Kind::Int8, Isa::Avx2 { vnni: true }) => unsafe {
-                    super::avx2::run_vnni::<super::avx2::Quads, _>(multiply)
-                },
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: as above.
-                (Kind::Int8, Isa::Avx2 { vnni: false }) => unsafe {
-                    super::avx2::run_as::<super::avx2::Quads, _>(multiply)
-                },
-                #[cfg(test)]
-                (Kind::Int8, Isa::Wide) => {
-                    KernelOf::<super::portable::Quads>::run(multiply, super::portable::Portable::<16>);
-                }
-                (Kind::Int8, _) => {
-                    KernelOf::<super::portable::Quads>::run(multiply, super::portable::Portable::<8>);
-                }
+            (Kind::Int8, _) => {
+                KernelOf::<super::portable::Quads>::run(multiply, super::portable::Portable::<8>);
             }
         }
     }
@@ -233,7 +285,8 @@ impl Kind {
 }
 
 impl Operand {
-    fn prepare(&mut self, matrix: &PackedMatrix, x: &[f32], rows: usize) {
+    /// Rows in the form that a matrix wants; for [`Kind::Float`] that is the rows themselves.
+    pub(super) fn prepare(&mut self, matrix: &PackedMatrix, x: &[f32], rows: usize) {
         if matrix.kind == Kind::Float {
             return;
         }
@@ -253,7 +306,8 @@ impl Operand {
             Kind::Int8 => {
                 self.scales.resize(rows, 0.0);
                 self.zeros.resize(rows, 0.0);
-                self.outliers.resize(rows * rows::OUTLIERS, rows::Outlier::default());
+                let outliers = if matrix.columns.is_empty() { 0 } else { rows::OUTLIERS };
+                self.outliers.resize(rows * outliers, rows::Outlier::default());
                 self.rest.resize(matrix.inputs, 0.0);
                 matrix.isa.run(rows::Quantize {
                     x,

@@ -74,7 +74,7 @@ pub(super) struct Quantize<'a> {
     pub(super) words: &'a mut [u32],
     pub(super) scales: &'a mut [f32],
     pub(super) zeros: &'a mut [f32],
-    /// `[rows, OUTLIERS]`.
+    /// `[rows, OUTLIERS]`, or empty: then nothing stands out.
     pub(super) outliers: &'a mut [Outlier],
     /// Room for a row.
     pub(super) rest: &'a mut [f32],
@@ -84,21 +84,23 @@ impl Kernel for Quantize<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let numbers = self.scales.iter_mut().zip(self.zeros).zip(self.outliers.chunks_exact_mut(OUTLIERS));
-        let outputs = self.words.chunks_exact_mut(self.depth).zip(numbers);
-        for (x, (words, ((scale, zero), outliers))) in self.x.chunks_exact(self.inputs).zip(outputs) {
+        let mut outliers = self.outliers.chunks_exact_mut(OUTLIERS);
+        let outputs = self.words.chunks_exact_mut(self.depth).zip(self.scales.iter_mut().zip(self.zeros));
+        for (x, (words, (scale, zero))) in self.x.chunks_exact(self.inputs).zip(outputs) {
             let (mut range, squares) = measure(s, x);
             let limit = STANDS_OUT * (squares / x.len() as f32).sqrt();
-            outliers.fill(Outlier::default());
             let mut row = x;
-            if range.1.max(-range.0) > limit {
-                find_outliers(s, x, limit, outliers);
-                self.rest.copy_from_slice(x);
-                for outlier in outliers.iter().filter(|o| o.value != 0.0) {
-                    self.rest[outlier.input as usize] = 0.0;
+            if let Some(outliers) = outliers.next() {
+                outliers.fill(Outlier::default());
+                if range.1.max(-range.0) > limit {
+                    find_outliers(s, x, limit, outliers);
+                    self.rest.copy_from_slice(x);
+                    for outlier in outliers.iter().filter(|o| o.value != 0.0) {
+                        self.rest[outlier.input as usize] = 0.0;
+                    }
+                    row = self.rest;
+                    range = measure(s, row).0;
                 }
-                row = self.rest;
-                range = measure(s, row).0;
             }
             let (least, most) = range;
             let unit = if most > least { (most - least) / LARGEST_ACTIVATION } else { 1.0 };
@@ -161,6 +163,68 @@ fn write_integers<S: Simd>(s: S, x: &[f32], unit: f32, zero: f32, words: &mut [u
             }
         }
     });
+}
+
+/// To the nearest integer, ties to even, for less than 2²² either way. As additions, which vectorize everywhere.
+pub(super) fn round(x: f32) -> f32 {
+    const SHIFT: f32 = 12_582_912.0;
+    (x + SHIFT) - SHIFT
+}
+
+/// Length of the difference of a row and its units.
+pub(super) fn distance(row: &[f32], units: &[f32], unit: f32) -> f32 {
+    let mut squares = [0f32; 8];
+    for (row, units) in row.chunks(8).zip(units.chunks(8)) {
+        for ((sum, x), n) in squares.iter_mut().zip(row).zip(units) {
+            *sum += (x - n * unit) * (x - n * unit);
+        }
+    }
+    squares.iter().sum::<f32>().sqrt()
+}
+
+/// Length of what a row loses when it is rounded to bfloat16.
+pub(super) struct LostInBf16<'a>(pub(super) &'a [f32]);
+
+impl Kernel for LostInBf16<'_> {
+    type Output = f32;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        let mut squares = s.splat(0.0);
+        vectors::<S>(self.0.len(), |at, n| {
+            // SAFETY: `at + n` is at most the row's length.
+            let x = unsafe { load(s, self.0.as_ptr().add(at), n) };
+            let lost = s.sub(x, s.round_bf16(x));
+            squares = s.fma(lost, lost, squares);
+        });
+        s.sum(squares).sqrt()
+    }
+}
+
+/// Length of what a row loses as the integers that [`Quantize`] makes of it.
+pub(super) struct LostInIntegers<'a> {
+    pub(super) x: &'a [f32],
+    pub(super) unit: f32,
+    pub(super) zero: f32,
+}
+
+impl Kernel for LostInIntegers<'_> {
+    type Output = f32;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        const SHIFT: f32 = 12_582_912.0;
+        let (inverse, unit) = (s.splat(1.0 / self.unit), s.splat(self.unit));
+        let (zero, shift) = (s.splat(self.zero), s.splat(SHIFT));
+        let mut squares = s.splat(0.0);
+        vectors::<S>(self.x.len(), |at, n| {
+            // SAFETY: `at + n` is at most the row's length. Lanes beyond are 0, and lose nothing.
+            let x = unsafe { load(s, self.x.as_ptr().add(at), n) };
+            let y = s.min(s.max(s.fma(x, inverse, zero), s.splat(0.0)), s.splat(LARGEST_ACTIVATION));
+            let y = s.sub(s.sub(s.add(y, shift), shift), zero);
+            let lost = s.sub(x, s.mul(y, unit));
+            squares = s.fma(lost, lost, squares);
+        });
+        s.sum(squares).sqrt()
+    }
 }
 
 /// Scale and shift of a layer normalization.

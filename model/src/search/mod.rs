@@ -1,7 +1,8 @@
 //! Similarity search on slices: shared by the join operator and the stream consumer.
 
-mod exact;
-mod matmul;
+mod corpus;
+mod cosine;
 mod topk;
 
-pub use exact::{Neighbor, SearchOptions, normalize_rows, top_k};
+pub use corpus::{Corpus, FirstPass, Neighbor, SearchOptions};
+pub use cosine::cosine;

@@ -1,46 +1,76 @@
-//! The k best of a stream of scores.
+//! The best of a stream of scores.
+
+use std::collections::HashSet;
 
 use super::Neighbor;
 
-/// Keeps the k best neighbors, best first; ties go to the smaller index. With groups, only the best of each group.
+/// Keeps the k best neighbors, or all; ties go to the smaller index. With groups, only the best of each group.
 #[derive(Debug, Clone)]
 pub(super) struct TopK {
-    k: usize,
+    k: Option<usize>,
+    /// Whether what ties with the k-th is kept too.
+    ties: bool,
     /// A score must reach this to be looked at; rises once k are held.
-    pub(super) floor: f32,
+    floor: f32,
+    /// Neighbors with their groups: best first where there is a k.
     best: Vec<(Neighbor, u32)>,
+    grouped: bool,
 }
 
 impl TopK {
-    pub(super) fn new(k: usize, min_score: f32) -> Self {
-        Self { k, floor: min_score, best: Vec::with_capacity(k.min(64)) }
+    /// The `k` best (`None`: all) of at least a score, and with `ties` all that tie with the last.
+    pub(super) fn new(k: Option<usize>, ties: bool, min_score: f32) -> Self {
+        Self { k, ties, floor: min_score, best: Vec::new(), grouped: false }
+    }
+
+    /// What a score must reach to be looked at.
+    pub(super) fn floor(&self) -> f32 {
+        self.floor
     }
 
     /// Offers a neighbor. `index` must not fall from call to call: that is what makes ties deterministic.
     /// A NaN score is never kept.
     pub(super) fn offer(&mut self, index: u32, score: f32, group: Option<u32>) {
-        let full = self.best.len() == self.k;
-        // Once full, an equal score with a larger index loses.
-        if score.is_nan() || score < self.floor || (full && score <= self.floor) {
+        if score.is_nan() || score < self.floor {
             return;
         }
-        let group = group.unwrap_or(index);
-        if let Some(at) = self.best.iter().position(|(_, g)| *g == group) {
+        let neighbor = Neighbor { index, score };
+        self.grouped = group.is_some();
+        let Some(k) = self.k else { return self.best.push((neighbor, group.unwrap_or(index))) };
+        let full = self.best.len() >= k;
+        // Once full, an equal score with a larger index loses.
+        if full && !self.ties && score <= self.floor {
+            return;
+        }
+        let held = group.and_then(|group| self.best.iter().position(|(_, g)| *g == group));
+        if let Some(at) = held {
             if self.best[at].0.score >= score {
                 return;
             }
             self.best.remove(at);
-        } else if full {
+        } else if full && !self.ties {
             self.best.pop();
         }
         let at = self.best.partition_point(|(n, _)| n.score >= score);
-        self.best.insert(at, (Neighbor { index, score }, group));
-        if self.best.len() == self.k {
-            self.floor = self.best[self.k - 1].0.score;
+        self.best.insert(at, (neighbor, group.unwrap_or(index)));
+        if self.best.len() >= k {
+            self.floor = self.best[k - 1].0.score;
+            while self.best.last().is_some_and(|(n, _)| n.score < self.floor) {
+                self.best.pop();
+            }
         }
     }
 
-    pub(super) fn into_sorted(self) -> Vec<Neighbor> {
+    /// Best first.
+    pub(super) fn into_sorted(mut self) -> Vec<Neighbor> {
+        if self.k.is_none() {
+            // Stable: offered in the order of their indices, ties stay in it.
+            self.best.sort_by(|(a, _), (b, _)| b.score.total_cmp(&a.score));
+            if self.grouped {
+                let mut seen = HashSet::new();
+                self.best.retain(|(_, group)| seen.insert(*group));
+            }
+        }
         self.best.into_iter().map(|(n, _)| n).collect()
     }
 }

@@ -11,18 +11,17 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt;
 use futures::stream::{self, TryStreamExt};
-use generel_model::search::normalize_rows;
+use generel_model::search::{Corpus, FirstPass};
 
+use crate::error::execution;
 use crate::vectors::values;
 
 /// The build side in memory.
 pub(super) struct BuildSide {
     /// Its rows without the vector column.
     pub(super) rows: RecordBatch,
-    /// Its vectors, row-major, each of length 1; rows of NULL vectors are left out of both.
-    pub(super) vectors: Vec<f32>,
-    /// With a group column: which group each row is of.
-    pub(super) groups: Option<Vec<u32>>,
+    /// Its vectors; rows of NULL vectors are left out of both.
+    pub(super) corpus: Corpus,
     _reservation: MemoryReservation,
 }
 
@@ -60,14 +59,15 @@ impl BuildSide {
     }
 
     fn of(all: RecordBatch, vector: usize, group: Option<usize>, reservation: MemoryReservation) -> Result<Self> {
-        let (kept, mut vectors) = present_vectors(&all, vector)?;
+        let (kept, vectors) = present_vectors(&all, vector)?;
         let dimension = all.column(vector).as_fixed_size_list().value_length() as usize;
-        normalize_rows(&mut vectors, dimension);
         let all = if kept.len() == all.num_rows() { all } else { arrow::compute::take_record_batch(&all, &kept)? };
         let groups = group.map(|g| group_numbers(&all, g)).transpose()?;
         let rows = without_column(&all, vector)?;
-        reservation.try_resize(rows.get_array_memory_size() + vectors.len() * size_of::<f32>())?;
-        Ok(Self { rows, vectors, groups, _reservation: reservation })
+        // The matrix, and at most as much again packed for the search.
+        reservation.try_resize(rows.get_array_memory_size() + 2 * vectors.len() * size_of::<f32>())?;
+        let corpus = Corpus::new(vectors, dimension, groups, FirstPass::Auto).map_err(execution)?;
+        Ok(Self { rows, corpus, _reservation: reservation })
     }
 }
 

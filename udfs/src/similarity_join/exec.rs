@@ -1,7 +1,7 @@
 //! `SimilarityJoinExec`: for each row of the left (probe) side the k most similar rows of the right (build) side.
 //!
-//! The build side is gathered once; the probe side streams through, partition by partition. Scores come from blocked
-//! matrix products with the selection fused in (`generel_model::search`), so no score matrix is ever held. Rows whose
+//! The build side is gathered once; the probe side streams through, partition by partition. `generel_model::search`
+//! finds the matches by blocked matrix products with the selection fused in, so no score matrix is ever held. Rows whose
 //! vector is NULL or has no direction match nothing. Ties go to the earlier row of the build side.
 
 use std::fmt;
@@ -23,15 +23,15 @@ use datafusion::physical_plan::{
     ReplaceChildrenOptions,
 };
 use futures::{StreamExt, TryStreamExt, stream};
-use generel_model::search::{Neighbor, SearchOptions, normalize_rows, top_k};
+use generel_model::search::{Neighbor, SearchOptions};
 use generel_schemas::vector::{VectorType, compatible};
 use tokio::sync::OnceCell;
 
 use super::build::{BuildSide, present_vectors, without_column};
 use crate::error::{execution, plan};
 
-/// Probe rows searched at a time: one task of a few tens of milliseconds on a large build side.
-const PROBE_ROWS: usize = 256;
+/// Probe rows searched at a time: one task of a second at most on a build side of a hundred thousand rows.
+const PROBE_ROWS: usize = 2048;
 
 /// What to join and how.
 #[derive(Debug, Clone, PartialEq)]
@@ -268,23 +268,14 @@ async fn search(
 ) -> Result<RecordBatch> {
     let searched = tokio::task::spawn_blocking(move || {
         let _timer = baseline.elapsed_compute().timer();
-        let (kept, mut queries) = present_vectors(&probe, options.left_vector)?;
-        let dimension = vector_dimension(&probe, options.left_vector)?;
-        normalize_rows(&mut queries, dimension);
-        let search = SearchOptions { k: options.k, min_score: options.min_score };
-        let found = top_k(&queries, &build.vectors, dimension, build.groups.as_deref(), search).map_err(execution)?;
+        let (kept, queries) = present_vectors(&probe, options.left_vector)?;
+        let search = SearchOptions { k: Some(options.k), ties: false, min_score: options.min_score };
+        let found = build.corpus.search(&queries, search).map_err(execution)?;
         let batch = assemble(&probe, &kept, &build, &options, found, schema)?;
         baseline.record_output(batch.num_rows());
         Ok(batch)
     });
     searched.await.map_err(|e| DataFusionError::Execution(format!("the similarity search panicked: {e}")))?
-}
-
-fn vector_dimension(batch: &RecordBatch, vector: usize) -> Result<usize> {
-    match batch.schema().field(vector).data_type() {
-        DataType::FixedSizeList(_, n) => Ok(*n as usize),
-        other => internal_err!("the probe side's vector is {other}"),
-    }
 }
 
 fn assemble(

@@ -1,0 +1,168 @@
+//! The first pass of a search: products of queries with rows, of which only those above a query's floor are named.
+//!
+//! Both sides have length 1. What their rounding can change is known: for a query `q` and a row `b`, rounded to `q′` and
+//! `b′`, `|q·b − q′·b′| ≤ |q − q′|·|b| + |q′|·|b − b′|` (Cauchy and Schwarz), and the lengths of the differences are
+//! measured. A row whose product here is below a floor less that cannot be above the floor.
+
+use super::gemm::{Epilogue, VECTORS};
+use super::matrix::{Kind, Operand, PackedMatrix};
+use super::rows::{LostInBf16, LostInIntegers, load};
+use super::simd::Simd;
+use super::{Isa, Kernel, Precision};
+
+/// Queries whose products with a panel are made together: they stay in the second-level cache. Whole tiles of every
+/// instruction set.
+pub(crate) const QUERIES: usize = 192;
+
+/// What sums and products in 32-bit floats can be off by, for each component: twice 2⁻²³.
+const ROUNDING: f32 = 2.4e-7;
+
+/// Rows to be searched, packed.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    matrix: PackedMatrix,
+    /// `|b − b′|` of any row, at most.
+    lost: f32,
+}
+
+impl Rows {
+    /// Packs rows of length 1 (or 0), `[rows, dimension]`.
+    pub(crate) fn pack(isa: Isa, precision: Precision, rows: &[f32], dimension: usize) -> Self {
+        let (matrix, lost) = PackedMatrix::of_rows(isa, precision, rows, dimension);
+        Self { matrix, lost }
+    }
+
+    /// Panels that the rows stand in.
+    pub(crate) fn panels(&self) -> usize {
+        self.matrix.panels()
+    }
+}
+
+/// Queries as the rows want them.
+#[derive(Debug, Default)]
+pub(crate) struct Queries {
+    floats: Vec<f32>,
+    operand: Operand,
+    /// `|q − q′|`.
+    lost: Vec<f32>,
+    dimension: usize,
+}
+
+impl Queries {
+    /// Prepares queries of length 1 (or 0), `[queries, dimension]`, for rows packed in the same way as these.
+    pub(crate) fn prepare(floats: Vec<f32>, like: &Rows) -> Self {
+        let m = &like.matrix;
+        let mut operand = Operand::default();
+        let n = floats.len() / m.inputs;
+        operand.prepare(m, &floats, n);
+        let lost = floats.chunks_exact(m.inputs).enumerate().map(|(i, x)| match m.kind {
+            Kind::Int8 => m.isa.run(LostInIntegers { x, unit: operand.scales[i], zero: operand.zeros[i] }),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Bf16 => m.isa.run(LostInBf16(x)),
+            Kind::Float | Kind::RoundedFloat => 0.0,
+        });
+        let lost = lost.collect();
+        Self { floats, operand, lost, dimension: m.inputs }
+    }
+
+    /// How far a product of a query with any of some rows can be from the exact one.
+    pub(crate) fn slack(&self, query: usize, rows: &Rows) -> f32 {
+        let lost = self.lost[query];
+        lost + (1.0 + lost) * rows.lost + ROUNDING * (self.dimension + 16) as f32
+    }
+}
+
+/// A query and a row that may be similar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hit {
+    pub(crate) query: u32,
+    pub(crate) row: u32,
+}
+
+/// Adds all pairs of [`QUERIES`] queries at most, from `first` on, and the rows of some panels whose product is above the
+/// query's floor; those of a query in the order of the rows.
+pub(crate) fn scan(
+    queries: &Queries,
+    first: usize,
+    floors: &[f32],
+    rows: &Rows,
+    panels: std::ops::Range<usize>,
+    hits: &mut Vec<Hit>,
+) {
+    let m = &rows.matrix;
+    assert!(m.inputs == queries.dimension && floors.len() <= QUERIES, "queries that do not fit the rows");
+    assert!((first + floors.len()) * m.inputs <= queries.floats.len() && panels.end <= m.panels(), "out of range");
+    let words = match m.kind {
+        Kind::Float | Kind::RoundedFloat => queries.floats[first * m.inputs..].as_ptr().cast(),
+        _ => queries.operand.words.words()[first * m.depth..].as_ptr(),
+    };
+    let select = Select { matrix: m, operand: &queries.operand, first, floors, hits };
+    m.multiply(words, floors.len(), panels, select);
+}
+
+struct Select<'a> {
+    matrix: &'a PackedMatrix,
+    operand: &'a Operand,
+    first: usize,
+    floors: &'a [f32],
+    hits: &'a mut Vec<Hit>,
+}
+
+impl Epilogue for Select<'_> {
+    unsafe fn tile(&mut self, tile: *const f32, row: usize, rows: usize, column: usize) {
+        self.matrix.isa.run(SelectTile { block: self, tile, row, rows, column });
+    }
+}
+
+struct SelectTile<'a, 'b> {
+    block: &'a mut Select<'b>,
+    tile: *const f32,
+    row: usize,
+    rows: usize,
+    column: usize,
+}
+
+impl Kernel for SelectTile<'_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { block, tile, row: first, rows, column } = self;
+        let m = block.matrix;
+        let integer = m.is_integer();
+        let (mut units, mut totals) = ([s.splat(0.0); VECTORS], [s.splat(0.0); VECTORS]);
+        for v in 0..VECTORS {
+            let column = column + v * S::LANES;
+            let lanes = S::LANES.min(m.outputs.saturating_sub(column));
+            if integer {
+                // SAFETY: each has a value an output, so `lanes` from there on.
+                unsafe {
+                    units[v] = load(s, m.scales.as_ptr().wrapping_add(column), lanes);
+                    totals[v] = load(s, m.sums.as_ptr().wrapping_add(column), lanes);
+                }
+            }
+        }
+        let valid = u32::MAX >> (32 - (m.outputs - column).min(VECTORS * S::LANES));
+        for r in 0..rows {
+            let row = first + r;
+            let mut y = units;
+            for (v, y) in y.iter_mut().enumerate() {
+                // SAFETY: the tile holds the row.
+                *y = unsafe { s.load(tile.add((r * VECTORS + v) * S::LANES)) };
+            }
+            if integer {
+                let query = block.first + row;
+                let (scale, zero) = (s.splat(block.operand.scales[query]), s.splat(-block.operand.zeros[query]));
+                for v in 0..VECTORS {
+                    y[v] = s.mul(s.mul(s.fma(totals[v], zero, y[v]), scale), units[v]);
+                }
+            }
+            let floor = s.splat(block.floors[row]);
+            let mut above = (s.above(y[0], floor) | s.above(y[1], floor) << S::LANES) & valid;
+            while above != 0 {
+                let row_found = column + above.trailing_zeros() as usize;
+                above &= above - 1;
+                block.hits.push(Hit { query: row as u32, row: row_found as u32 });
+            }
+        }
+    }
+}

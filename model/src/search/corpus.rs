@@ -1,0 +1,376 @@
+//! Exact search: a fast first pass over all pairs, whose rounding is bounded, and the exact score of the few pairs that
+//! it cannot rule out.
+//!
+//! The first pass multiplies blocks of queries with blocks of rows in 32-bit floats, bfloat16 or 8-bit integers, and
+//! names the pairs above each query's floor (`kernels::scan`): no matrix of scores is held. Their cosines are computed
+//! exactly and raise the floor. Whatever the first pass, the result is the same, to the bit.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use super::cosine::{directions, of_squares};
+use super::topk::TopK;
+use crate::kernels::scan::{Hit, QUERIES, Queries, Rows, scan};
+use crate::kernels::{Isa, Precision, dot};
+use crate::{Error, Result};
+
+/// Rows packed together.
+const BLOCK_ROWS: usize = 4096;
+/// Packed rows are kept for the next search up to this many bytes; beyond, they are packed anew for every search.
+const KEPT_BYTES: usize = 160 << 20;
+/// Fewer queries than this are compared row by row: packing the rows would cost more.
+const LEAST_QUERIES: usize = 8;
+/// Pairs that are waiting for their exact score when it is time to raise the floors.
+const WAITING: usize = 4 * QUERIES;
+/// Panels that are multiplied between two looks at the pairs waiting.
+const PANELS: usize = 8;
+
+/// A neighbor of a query.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Neighbor {
+    /// Row of the corpus.
+    pub index: u32,
+    /// Cosine similarity, in [-1, 1]; see [`super::cosine`].
+    pub score: f32,
+}
+
+/// What to search for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SearchOptions {
+    /// Neighbors a query; `None` for all that reach the score.
+    pub k: Option<usize>,
+    /// Whether all that tie with the k-th are neighbors too.
+    pub ties: bool,
+    /// Neighbors below this cosine are not neighbors.
+    pub min_score: f32,
+}
+
+/// Numbers of the first pass. The result does not depend on them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FirstPass {
+    /// The fastest on this CPU.
+    #[default]
+    Auto,
+    /// 32-bit floats.
+    F32,
+    /// bfloat16; 32-bit floats where the CPU does not gain from it.
+    Bf16,
+    /// 8-bit integers.
+    Int8,
+}
+
+impl FirstPass {
+    fn precision(self) -> Precision {
+        match self {
+            Self::F32 => Precision::F32,
+            Self::Bf16 => Precision::Bf16,
+            Self::Int8 => Precision::Int8,
+            // With AMX the product is so fast that what counts is how few pairs it leaves.
+            Self::Auto if Isa::detect().gains_from_bf16() => Precision::Bf16,
+            Self::Auto => Precision::Int8,
+        }
+    }
+}
+
+/// Rows to be searched. Threads can share one.
+#[derive(Debug)]
+pub struct Corpus {
+    vectors: Vec<f32>,
+    dimension: usize,
+    /// `|row|²`.
+    squares: Vec<f64>,
+    /// With groups, k counts them, and each shows its best row.
+    groups: Option<Vec<u32>>,
+    precision: Precision,
+    /// The first blocks, once packed.
+    kept: Vec<OnceLock<Rows>>,
+}
+
+impl Corpus {
+    /// Rows, row-major with `dimension` columns, of any length. A row without a direction (all zero, or not finite) is
+    /// nobody's neighbor. With `groups` (one number a row), k counts groups and each group shows its best row.
+    ///
+    /// # Errors
+    /// When the dimension is 0, the vectors are no multiple of it, `groups` has another length than the rows, or there are
+    /// more than 2³² rows.
+    pub fn new(vectors: Vec<f32>, dimension: usize, groups: Option<Vec<u32>>, first_pass: FirstPass) -> Result<Self> {
+        let problem = |what: &str| Err(Error::Search(what.to_string()));
+        if dimension == 0 {
+            return problem("vectors have no dimensions");
+        }
+        if !vectors.len().is_multiple_of(dimension) {
+            return problem("the vectors have not the stated dimension");
+        }
+        let rows = vectors.len() / dimension;
+        if rows > u32::MAX as usize {
+            return problem("more than 2^32 rows to search");
+        }
+        if groups.as_ref().is_some_and(|g| g.len() != rows) {
+            return problem("there must be one group a row");
+        }
+        let precision = first_pass.precision();
+        let bytes = match precision {
+            Precision::F32 => 4,
+            Precision::Bf16 => 2,
+            Precision::Int8 => 1,
+        };
+        let blocks = rows.div_ceil(BLOCK_ROWS).min(KEPT_BYTES / (BLOCK_ROWS * dimension * bytes));
+        let squares = vectors.chunks_exact(dimension).map(|row| dot(row, row)).collect();
+        let kept = (0..blocks).map(|_| OnceLock::new()).collect();
+        Ok(Self { vectors, dimension, squares, groups, precision, kept })
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.squares.len()
+    }
+
+    /// Columns of a row.
+    pub fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    /// The row, as it was given.
+    pub fn row(&self, index: usize) -> &[f32] {
+        &self.vectors[index * self.dimension..(index + 1) * self.dimension]
+    }
+
+    /// Whether a row has a direction: one without is nobody's neighbor.
+    pub fn has_direction(&self, index: usize) -> bool {
+        of_squares(0.0, self.squares[index], self.squares[index]).is_some()
+    }
+
+    /// Name of the numbers of the first pass.
+    pub fn first_pass(&self) -> &'static str {
+        self.precision.name()
+    }
+
+    /// The nearest rows of each query, best first; ties go to the smaller row. `queries` is row-major, of any length; a
+    /// query without a direction has no neighbors. Runs on the calling thread.
+    ///
+    /// # Errors
+    /// When the queries are not of this dimension, or k is 0.
+    pub fn search(&self, queries: &[f32], options: SearchOptions) -> Result<Vec<Vec<Neighbor>>> {
+        if options.k == Some(0) {
+            return Err(Error::Search("k must be at least 1".into()));
+        }
+        if !queries.len().is_multiple_of(self.dimension) {
+            return Err(Error::Search("the queries have not the stated dimension".into()));
+        }
+        let n = queries.len() / self.dimension;
+        let mut search = Search {
+            corpus: self,
+            queries,
+            squares: queries.chunks_exact(self.dimension).map(|row| dot(row, row)).collect(),
+            best: (0..n).map(|_| TopK::new(options.k, options.ties, options.min_score)).collect(),
+        };
+        if n < LEAST_QUERIES {
+            search.row_by_row()
+        } else {
+            search.by_blocks()
+        }
+        Ok(search.best.into_iter().map(TopK::into_sorted).collect())
+    }
+
+    fn block(&self, block: usize) -> Range<usize> {
+        block * BLOCK_ROWS..((block + 1) * BLOCK_ROWS).min(self.rows())
+    }
+
+    fn pack(&self, block: usize) -> Rows {
+        let rows = self.block(block);
+        let (scaled, _) =
+            directions(&self.vectors[rows.start * self.dimension..rows.end * self.dimension], self.dimension);
+        Rows::pack(Isa::detect(), self.precision, &scaled, self.dimension)
+    }
+}
+
+/// A search under way.
+struct Search<'a> {
+    corpus: &'a Corpus,
+    queries: &'a [f32],
+    squares: Vec<f64>,
+    best: Vec<TopK>,
+}
+
+impl Search<'_> {
+    fn row_by_row(&mut self) {
+        for index in 0..self.corpus.rows() {
+            for query in 0..self.best.len() {
+                self.offer(query, index);
+            }
+        }
+    }
+
+    fn by_blocks(&mut self) {
+        let mut prepared = None;
+        let mut floors = vec![0f32; self.best.len()];
+        let mut hits = Vec::with_capacity(2 * WAITING);
+        for block in 0..self.corpus.rows().div_ceil(BLOCK_ROWS) {
+            let packed;
+            let rows = match self.corpus.kept.get(block) {
+                Some(kept) => kept.get_or_init(|| self.corpus.pack(block)),
+                None => {
+                    packed = self.corpus.pack(block);
+                    &packed
+                }
+            };
+            let queries = prepared
+                .get_or_insert_with(|| Queries::prepare(directions(self.queries, self.corpus.dimension).0, rows));
+            let pass = Pass { queries, rows, first_row: self.corpus.block(block).start };
+            for first in (0..self.best.len()).step_by(QUERIES) {
+                let some = first..self.best.len().min(first + QUERIES);
+                let floors = &mut floors[some.clone()];
+                for (query, floor) in some.clone().zip(floors.iter_mut()) {
+                    *floor = pass.floor(query, &self.best[query]);
+                }
+                let mut panel = 0;
+                while panel < rows.panels() {
+                    // While nothing is known of the queries, every pair is above their floors.
+                    let end = rows.panels().min(if block == 0 && panel < PANELS { panel + 1 } else { panel + PANELS });
+                    scan(queries, first, floors, rows, panel..end, &mut hits);
+                    if hits.len() >= WAITING {
+                        self.settle(&pass, first, floors, &mut hits);
+                    }
+                    panel = end;
+                }
+                self.settle(&pass, first, floors, &mut hits);
+            }
+        }
+    }
+
+    /// Computes the exact scores of the pairs that wait, and raises the floors.
+    fn settle(&mut self, pass: &Pass, first: usize, floors: &mut [f32], hits: &mut Vec<Hit>) {
+        for hit in hits.drain(..) {
+            let query = first + hit.query as usize;
+            self.offer(query, pass.first_row + hit.row as usize);
+            floors[hit.query as usize] = pass.floor(query, &self.best[query]);
+        }
+    }
+
+    fn offer(&mut self, query: usize, index: usize) {
+        let corpus = self.corpus;
+        let dimension = corpus.dimension;
+        let ab = dot(&self.queries[query * dimension..(query + 1) * dimension], corpus.row(index));
+        if let Some(score) = of_squares(ab, self.squares[query], corpus.squares[index]) {
+            self.best[query].offer(index as u32, score, corpus.groups.as_ref().map(|g| g[index]));
+        }
+    }
+}
+
+/// The queries against one block of rows.
+struct Pass<'a> {
+    queries: &'a Queries,
+    rows: &'a Rows,
+    first_row: usize,
+}
+
+impl Pass<'_> {
+    /// What a product of the first pass must be above for the pair to matter.
+    fn floor(&self, query: usize, best: &TopK) -> f32 {
+        best.floor() - self.queries.slack(query, self.rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cosine;
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Clusters, ties, rows without direction.
+    fn vectors(n: usize, dimension: usize, seed: u64) -> Vec<f32> {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let centers: Vec<f32> = (0..4 * dimension).map(|_| rng.f32() - 0.5).collect();
+        let mut all = Vec::with_capacity(n * dimension);
+        for _ in 0..n {
+            let center = &centers[rng.usize(..4) * dimension..][..dimension];
+            let spread = [0.0, 0.001, 0.3][rng.usize(..3)];
+            let scale = [1.0, 1.0, 0.0, 1e-3, 1e4][rng.usize(..5)];
+            let broken = rng.u8(..) < 4;
+            all.extend(center.iter().map(|c| if broken { f32::NAN } else { scale * (c + spread * (rng.f32() - 0.5)) }));
+        }
+        all
+    }
+
+    fn naive(
+        queries: &[f32],
+        rows: &[f32],
+        dimension: usize,
+        groups: Option<&[u32]>,
+        options: SearchOptions,
+    ) -> Vec<Vec<Neighbor>> {
+        let of = |query: &[f32]| {
+            let scores = rows.chunks(dimension).enumerate().filter_map(|(i, row)| {
+                let score = cosine(query, row).filter(|s| *s >= options.min_score)?;
+                Some(Neighbor { index: i as u32, score })
+            });
+            let mut all: Vec<Neighbor> = scores.collect();
+            all.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.index.cmp(&b.index)));
+            let mut seen = std::collections::HashSet::new();
+            all.retain(|n| seen.insert(groups.map_or(n.index, |g| g[n.index as usize])));
+            if let Some(k) = options.k.filter(|k| *k < all.len()) {
+                let last = all[k - 1].score;
+                let ties = all[k..].iter().take_while(|n| options.ties && n.score == last).count();
+                all.truncate(k + ties);
+            }
+            all
+        };
+        queries.chunks(dimension).map(of).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        #[test]
+        fn every_first_pass_gives_what_sorting_everything_gives(
+            n in 1usize..40, m in 0usize..300, dimension in 1usize..70, k in prop::option::of(1usize..8),
+            seed in any::<u64>(), grouped in any::<bool>(), ties in any::<bool>(), min_score in -1.0f32..1.0
+        ) {
+            let (queries, rows) = (vectors(n, dimension, seed), vectors(m, dimension, seed ^ 99));
+            let groups: Vec<u32> = (0..m as u32).map(|i| i * 7 % 50).collect();
+            let groups = grouped.then_some(groups);
+            let options = SearchOptions { k, ties, min_score };
+            let expected = naive(&queries, &rows, dimension, groups.as_deref(), options);
+            for pass in [FirstPass::F32, FirstPass::Bf16, FirstPass::Int8] {
+                let corpus = Corpus::new(rows.clone(), dimension, groups.clone(), pass).unwrap();
+                prop_assert_eq!(&corpus.search(&queries, options).unwrap(), &expected, "{:?}", pass);
+            }
+        }
+    }
+
+    #[test]
+    fn ties_go_to_the_smaller_row_across_blocks() {
+        let corpus = Corpus::new(vec![1.0; BLOCK_ROWS + 10], 1, None, FirstPass::Auto).unwrap();
+        for queries in [vec![1.0], vec![2.0; 100]] {
+            let found = corpus.search(&queries, SearchOptions { k: Some(3), ties: false, min_score: -1.0 }).unwrap();
+            assert_eq!(found[0].iter().map(|n| n.index).collect::<Vec<_>>(), [0, 1, 2]);
+        }
+    }
+
+    #[test]
+    fn many_blocks_and_many_queries() {
+        let dimension = 24;
+        let (queries, rows) = (vectors(500, dimension, 5), vectors(2 * BLOCK_ROWS + 77, dimension, 6));
+        let options = SearchOptions { k: Some(4), ties: false, min_score: 0.2 };
+        let expected = naive(&queries, &rows, dimension, None, options);
+        let mut corpus = Corpus::new(rows, dimension, None, FirstPass::Auto).unwrap();
+        assert_eq!(corpus.search(&queries, options).unwrap(), expected);
+        // As where the rows are too many for what is kept.
+        corpus.kept.clear();
+        assert_eq!(corpus.search(&queries, options).unwrap(), expected);
+    }
+
+    #[test]
+    fn empty_sides_and_what_is_refused() {
+        let options = SearchOptions { k: Some(10), ties: false, min_score: -1.0 };
+        let of = |rows: Vec<f32>| Corpus::new(rows, 2, None, FirstPass::Auto).unwrap();
+        assert_eq!(of(vec![0.0, 1.0]).search(&[1.0, 0.0], options).unwrap()[0].len(), 1);
+        assert_eq!(of(vec![]).search(&[1.0, 0.0], options).unwrap(), vec![vec![]]);
+        assert_eq!(of(vec![]).search(&vec![1.0; 40], options).unwrap(), vec![vec![]; 20]);
+        assert!(of(vec![1.0, 0.0]).search(&[], options).unwrap().is_empty());
+        assert!(of(vec![]).search(&[1.0], options).is_err());
+        assert!(of(vec![]).search(&[1.0, 1.0], SearchOptions { k: Some(0), ties: false, min_score: 0.0 }).is_err());
+        assert!(Corpus::new(vec![1.0, 2.0, 3.0], 2, None, FirstPass::Auto).is_err());
+        assert!(Corpus::new(vec![], 0, None, FirstPass::Auto).is_err());
+        assert!(Corpus::new(vec![1.0], 1, Some(vec![]), FirstPass::Auto).is_err());
+    }
+}

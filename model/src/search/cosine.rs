@@ -1,0 +1,49 @@
+//! The score of a pair: the one definition that searches, joins and `cosine_similarity` share, to the bit.
+
+use crate::kernels::dot;
+
+/// Cosine similarity of two vectors of one length, in [-1, 1]: computed in 64-bit floats, in the same order whatever the
+/// CPU, and rounded once. `None` where one has no direction: its length is 0 or not finite.
+pub fn cosine(a: &[f32], b: &[f32]) -> Option<f32> {
+    of_squares(dot(a, b), dot(a, a), dot(b, b))
+}
+
+/// The same from `a·b`, `a·a` and `b·b`.
+#[inline]
+pub(super) fn of_squares(ab: f64, aa: f64, bb: f64) -> Option<f32> {
+    let length = (aa * bb).sqrt();
+    (length > 0.0 && length.is_finite()).then(|| (ab / length).clamp(-1.0, 1.0) as f32)
+}
+
+/// Vectors scaled to length 1, row by row, and the square of each row's own length; a row without a direction becomes 0.
+pub(super) fn directions(vectors: &[f32], dimension: usize) -> (Vec<f32>, Vec<f64>) {
+    let mut scaled = Vec::with_capacity(vectors.len());
+    let squares = vectors.chunks_exact(dimension).map(|row| {
+        let square = dot(row, row);
+        if of_squares(0.0, square, square).is_some() {
+            let inverse = (1.0 / square.sqrt()) as f32;
+            scaled.extend(row.iter().map(|v| v * inverse));
+        } else {
+            scaled.resize(scaled.len() + dimension, 0.0);
+        }
+        square
+    });
+    let squares = squares.collect();
+    (scaled, squares)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_without_direction_have_no_cosine() {
+        assert_eq!(cosine(&[1.0, 0.0], &[0.0, 2.0]), Some(0.0));
+        assert_eq!(cosine(&[3.0, 4.0], &[6.0, 8.0]), Some(1.0));
+        assert_eq!(cosine(&[0.0, 0.0], &[1.0, 1.0]), None);
+        assert_eq!(cosine(&[f32::NAN, 0.0], &[1.0, 1.0]), None);
+        assert_eq!(cosine(&[f32::INFINITY, 0.0], &[1.0, 1.0]), None);
+        // What squares to nothing in 32 bits still has a direction.
+        assert_eq!(cosine(&[1e-30, 0.0], &[1e30, 0.0]), Some(1.0));
+    }
+}
