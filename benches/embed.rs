@@ -160,7 +160,7 @@ impl Bench {
         let mut tokens = 0;
         for round in 0..self.options.rounds {
             for &precision in &self.options.precisions {
-                let (mut seconds, vectors, used) = self.embed(precision, device.clone(), &self.names);
+                let (mut seconds, vectors, used) = self.embed(precision, *device, &self.names);
                 if !matches!(device, DeviceChoice::Cpu) {
                     if round == 0 {
                         self.alone(precision, &vectors);
@@ -211,7 +211,7 @@ impl Bench {
 
     /// Says how many of some texts have the same vector, to the bit, when each is embedded alone.
     fn alone(&self, precision: Precision, together: &FixedSizeListArray) {
-        let embedder = self.embedder(precision, self.options.device.clone());
+        let embedder = self.embedder(precision, self.options.device);
         let some: Vec<usize> = (0..self.names.len()).step_by((self.names.len() / 50).max(1)).collect();
         let same = some.iter().filter(|i| {
             let alone = self.runtime.block_on(embedder.embed_one(&self.names[**i])).expect("a vector");
@@ -224,7 +224,7 @@ impl Bench {
     /// Seconds of rows through a new Embedder as a query's operator sends them: batches, some at a time, whose vectors go
     /// on to the next operator.
     fn query(&self, precision: Precision, rows: &[usize]) -> f64 {
-        let embedder = self.embedder(precision, self.options.device.clone());
+        let embedder = self.embedder(precision, self.options.device);
         let batches: Vec<StringArray> = rows
             .chunks(BATCH_ROWS)
             .map(|rows| StringArray::from_iter_values(rows.iter().map(|i| &self.names[*i])))

@@ -365,7 +365,7 @@ mod tests {
         let of = |rows: Vec<f32>| Corpus::new(rows, 2, None, FirstPass::Auto).unwrap();
         assert_eq!(of(vec![0.0, 1.0]).search(&[1.0, 0.0], options).unwrap()[0].len(), 1);
         assert_eq!(of(vec![]).search(&[1.0, 0.0], options).unwrap(), vec![vec![]]);
-        assert_eq!(of(vec![]).search(&vec![1.0; 40], options).unwrap(), vec![vec![]; 20]);
+        assert_eq!(of(vec![]).search(&[1.0; 40], options).unwrap(), vec![vec![]; 20]);
         assert!(of(vec![1.0, 0.0]).search(&[], options).unwrap().is_empty());
         assert!(of(vec![]).search(&[1.0], options).is_err());
         assert!(of(vec![]).search(&[1.0, 1.0], SearchOptions { k: Some(0), ties: false, min_score: 0.0 }).is_err());
