@@ -5,11 +5,13 @@
 //! number of sequences. On a GPU, whose library chooses another algorithm for another shape, every batch and every block
 //! is filled up to one shape, so that a text's vector does not depend on the texts beside it.
 
-use std::ops::Range;
+mod blocks;
+mod cuda;
 
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops::{layer_norm, softmax};
 
+use self::blocks::{Block, Blocks, block_length};
 use super::weights::{self, LayerWeights, Weights};
 use super::{Encoder, Place, Worker};
 use crate::config::Config;
@@ -57,37 +59,6 @@ fn open(device: &str) -> Result<Device> {
         cuda::set_up(device);
     }
     Ok(opened)
-}
-
-#[cfg(feature = "cuda")]
-#[allow(unsafe_code)]
-mod cuda {
-    use candle_core::CudaDevice;
-    use candle_core::cuda_backend::cudarc::driver::sys;
-
-    /// Memory that the driver may keep for us between two batches, in bytes.
-    const KEPT: u64 = 4 << 30;
-
-    /// What takes longer than the kernels themselves otherwise: two events for every buffer, to order streams that share
-    /// it (ours share none), and a driver that gives all memory back whenever a stream has been waited for.
-    pub(super) fn set_up(device: &CudaDevice) {
-        // SAFETY: a worker's buffers are made and used on its own stream alone.
-        unsafe { device.disable_event_tracking() };
-        let stream = device.cuda_stream();
-        let ordinal = stream.context().cu_device();
-        let mut pool = std::ptr::null_mut();
-        let mut kept = KEPT;
-        let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-        // SAFETY: both point to what the driver writes and reads; where it refuses, it keeps nothing, as before.
-        let refused = unsafe {
-            let found = sys::cuDeviceGetDefaultMemPool(&raw mut pool, ordinal);
-            found != sys::CUresult::CUDA_SUCCESS
-                || sys::cuMemPoolSetAttribute(pool, threshold, (&raw mut kept).cast()) != sys::CUresult::CUDA_SUCCESS
-        };
-        if refused {
-            tracing::debug!("the driver keeps no memory between batches");
-        }
-    }
 }
 
 impl Encoder for CandleEncoder {
@@ -228,7 +199,7 @@ impl Model {
     }
 
     fn forward(&self, batch: &PackedBatch) -> candle_core::Result<Tensor> {
-        let blocks = Blocks::new(batch, self)?;
+        let blocks = Blocks::new(batch, &self.device, self.dtype)?;
         let rows = blocks.rows;
         let mut ids = batch.ids.clone();
         ids.resize(rows, 0);
@@ -299,107 +270,6 @@ impl Model {
     }
 }
 
-/// The way from packed tokens to blocks of sequences of one length, for attention, and back.
-struct Blocks {
-    /// Rows of activations: the tokens, and on a GPU rows of padding behind them.
-    rows: usize,
-    all: Vec<Block>,
-    /// For each place of the blocks, the token: the sequence's first where it has no more.
-    spread: Tensor,
-    /// For each row, its place in the blocks.
-    gather: Tensor,
-    /// For each sequence, its first token.
-    firsts: Tensor,
-    /// For each sequence, its place among those of all blocks.
-    of_sequences: Tensor,
-}
-
-/// Sequences of about one length, one after the other.
-struct Block {
-    /// Its first place among those of all blocks.
-    first: usize,
-    sequences: usize,
-    longest: usize,
-    /// `[sequences, 1, 1, longest]`: what is added to scores, so that padding has no weight.
-    mask: Tensor,
-    /// `[sequences, 1, longest]`: each token's share of the mean.
-    shares: Tensor,
-}
-
-impl Blocks {
-    fn new(batch: &PackedBatch, model: &Model) -> candle_core::Result<Self> {
-        let device = &model.device;
-        let lengths: Vec<usize> = batch.ranges().map(|r| r.len()).collect();
-        let (mut spread, mut gather) = (Vec::new(), Vec::with_capacity(batch.tokens()));
-        let (mut all, mut of_sequences, mut places_of_sequences) = (Vec::new(), Vec::with_capacity(batch.len()), 0);
-        let mut ranges = batch.ranges();
-        for run in runs(&lengths) {
-            let (first, longest) = (spread.len(), block_length(lengths[run.start]));
-            let sequences = if device.is_cpu() { run.len() } else { most_sequences(longest) };
-            let (mut mask, mut shares) = (vec![0f32; sequences * longest], vec![0f32; sequences * longest]);
-            for (i, range) in ranges.by_ref().take(run.len()).enumerate() {
-                for place in 0..longest {
-                    let at = i * longest + place;
-                    if place < range.len() {
-                        spread.push((range.start + place) as u32);
-                        gather.push((first + at) as u32);
-                        shares[at] = 1.0 / range.len() as f32;
-                    } else {
-                        spread.push(range.start as u32);
-                        // Far below any score, and within the range of 16-bit floats.
-                        mask[at] = -3e4;
-                    }
-                }
-            }
-            spread.resize(first + sequences * longest, 0);
-            of_sequences.extend((places_of_sequences..places_of_sequences + run.len()).map(|i| i as u32));
-            places_of_sequences += sequences;
-            let mask = Tensor::from_vec(mask, (sequences, 1, 1, longest), device)?.to_dtype(model.dtype)?;
-            let shares = Tensor::from_vec(shares, (sequences, 1, longest), device)?;
-            all.push(Block { first, sequences, longest, mask, shares });
-        }
-        let rows = if device.is_cpu() { batch.tokens() } else { batch.tokens().next_multiple_of(BATCH_TOKENS) };
-        gather.resize(rows, 0);
-        let firsts: Vec<u32> = batch.ranges().map(|r| r.start as u32).collect();
-        let places = spread.len();
-        Ok(Self {
-            rows,
-            all,
-            spread: Tensor::from_vec(spread, places, device)?,
-            gather: Tensor::from_vec(gather, rows, device)?,
-            firsts: Tensor::from_vec(firsts, batch.len(), device)?,
-            of_sequences: Tensor::from_vec(of_sequences, batch.len(), device)?,
-        })
-    }
-}
-
-/// Places that a sequence of this length takes in a block: by its own length alone, so that its scores are computed in
-/// one way whatever is beside it; and at most half as many again, so that little is computed in vain.
-fn block_length(tokens: usize) -> usize {
-    let whole = tokens.next_power_of_two().max(8);
-    if tokens <= whole / 4 * 3 && whole > 8 { whole / 4 * 3 } else { whole }
-}
-
-/// Sequences of a block, at most: as many as have a batch's places.
-fn most_sequences(longest: usize) -> usize {
-    (BATCH_TOKENS / longest).max(1)
-}
-
-/// Runs of sequences that make up a block each. They come sorted by length, so there are few.
-fn runs(lengths: &[usize]) -> Vec<Range<usize>> {
-    let mut runs: Vec<Range<usize>> = Vec::new();
-    for (i, length) in lengths.iter().enumerate() {
-        let longest = block_length(*length);
-        match runs.last_mut() {
-            Some(run) if block_length(lengths[run.start]) == longest && run.len() < most_sequences(longest) => {
-                run.end = i + 1;
-            }
-            _ => runs.push(i..i + 1),
-        }
-    }
-    runs
-}
-
 impl Worker for Model {
     fn encode(&mut self, batch: &PackedBatch, out: &mut Vec<f32>) -> Result<()> {
         out.clear();
@@ -417,25 +287,5 @@ impl Linear {
 impl DeviceNorm {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         layer_norm(x, &self.weight, &self.bias, self.epsilon)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_block_is_at_most_half_as_long_again() {
-        for tokens in 1..=512 {
-            let block = block_length(tokens);
-            assert!(block >= tokens && (block <= 8 || 2 * block < 3 * tokens + 2), "{tokens} tokens in {block} places");
-        }
-    }
-
-    #[test]
-    fn runs_hold_sequences_of_one_block_length() {
-        let lengths = [1, 8, 9, 12, 13, 16, 16, 200];
-        assert_eq!(runs(&lengths), [0..2, 2..4, 4..7, 7..8]);
-        assert!(runs(&[512; 300]).iter().all(|r| r.len() * 512 <= BATCH_TOKENS));
     }
 }
