@@ -10,6 +10,8 @@
 //! Python of PEERS_PYTHON, default python3, with benches/requirements.txt installed; `candle-stock` is candle's own
 //! BertModel (benches/candle-stock). A peer that cannot run is said to be missing.
 
+mod support;
+
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -22,6 +24,8 @@ use futures::StreamExt;
 use generel_model::store::{DEFAULT_MODEL, ModelStore};
 use generel_model::{DeviceChoice, Embedder, EmbedderOptions, ModelInfo, Precision, peak_gops};
 use tokio::runtime::Runtime;
+
+use support::{Arguments, models, python, repository, run};
 
 const NAMES: usize = 20_000;
 /// A peer starts no further pass when it has had so many seconds, in each turn.
@@ -58,25 +62,19 @@ struct Options {
 
 impl Options {
     fn parse() -> Self {
-        let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
-        let value = |flag: &str| {
-            let at = arguments.iter().position(|a| a == flag)?;
-            arguments.get(at + 1).cloned()
-        };
-        let number = |flag: &str, default: usize| value(flag).map_or(default, |v| v.parse().expect("a number"));
-        let peers = value("--peers").unwrap_or_else(|| PEERS.join(","));
-        let precisions = value("--precisions").unwrap_or_else(|| "f32,bf16,int8".into());
+        let arguments = Arguments::read();
+        let precisions = arguments.list("--precisions", "f32,bf16,int8");
         Self {
-            names: value("--names").map(PathBuf::from),
-            model: value("--model").unwrap_or_else(|| DEFAULT_MODEL.to_string()),
-            count: number("--count", NAMES),
-            peer_seconds: number("--peer-seconds", PEER_SECONDS),
-            device: value("--device").map_or(DeviceChoice::Cpu, |d| d.parse().expect("a device")),
-            threads: number("--threads", 2),
-            rounds: number("--rounds", 3),
-            rows: number("--rows", 1_000_000),
-            peers: peers.split(',').filter(|p| *p != "none").map(str::to_string).collect(),
-            precisions: precisions.split(',').map(|p| p.parse().expect("a precision")).collect(),
+            names: arguments.value("--names").map(PathBuf::from),
+            model: arguments.value("--model").unwrap_or_else(|| DEFAULT_MODEL.to_string()),
+            count: arguments.number("--count", NAMES),
+            peer_seconds: arguments.number("--peer-seconds", PEER_SECONDS),
+            device: arguments.value("--device").map_or(DeviceChoice::Cpu, |d| d.parse().expect("a device")),
+            threads: arguments.number("--threads", 2),
+            rounds: arguments.number("--rounds", 3),
+            rows: arguments.number("--rows", 1_000_000),
+            peers: arguments.list("--peers", &PEERS.join(",")),
+            precisions: precisions.iter().map(|p| p.parse().expect("a precision")).collect(),
         }
     }
 
@@ -96,17 +94,6 @@ impl Options {
         names.truncate(self.count);
         names
     }
-}
-
-fn models() -> PathBuf {
-    std::env::var_os("GENEREL_MODELS").map(PathBuf::from).unwrap_or_else(|| {
-        let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-        std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from).join("generel/models")
-    })
-}
-
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// Names and synonyms of the bundled ontologies.
@@ -150,18 +137,17 @@ impl Bench {
 
         let mut results: Vec<Result> = Vec::new();
         // PyTorch's vectors where it is at hand, else our own in 32-bit floats.
-        let device = &self.options.device;
         let reference = self.torch(&names_file, &folder.path().join("torch.npy")).unwrap_or_else(|problem| {
             println!("cosines are to generel f32: no reference of PyTorch ({problem})");
             // A GPU has more names than a CPU gets done; min_cosine compares as many as there are.
-            let some = if matches!(device, DeviceChoice::Cpu) { self.names.len() } else { self.names.len().min(2000) };
+            let some = if self.on_cpu() { self.names.len() } else { self.names.len().min(2000) };
             values(&self.embed(Precision::F32, DeviceChoice::Cpu, &self.names[..some]).1)
         });
         let mut tokens = 0;
         for round in 0..self.options.rounds {
             for &precision in &self.options.precisions {
-                let (mut seconds, vectors, used) = self.embed(precision, *device, &self.names);
-                if !matches!(device, DeviceChoice::Cpu) {
+                let (mut seconds, vectors, used) = self.embed(precision, self.options.device, &self.names);
+                if !self.on_cpu() {
                     if round == 0 {
                         self.alone(precision, &vectors);
                     }
@@ -185,13 +171,17 @@ impl Bench {
         }
     }
 
+    fn on_cpu(&self) -> bool {
+        self.options.device == DeviceChoice::Cpu
+    }
+
     /// A new Embedder that is warm.
     fn embedder(&self, precision: Precision, device: DeviceChoice) -> Embedder {
         let info = self.info.clone().with_precision(Some(precision));
         let threads = self.options.threads;
-        let options = EmbedderOptions { device, threads, cache_bytes: 1 << 30, ..EmbedderOptions::default() };
         let gpu_libraries = std::env::var_os("GENEREL_CUDA").map(PathBuf::from).into_iter().collect();
-        let options = EmbedderOptions { gpu_libraries, ..options };
+        let cache_bytes = 1 << 30;
+        let options = EmbedderOptions { device, threads, cache_bytes, gpu_libraries, ..EmbedderOptions::default() };
         let embedder = Embedder::new(info, options);
         // The first texts load the weights and warm up the workers.
         let warm: StringArray = (0..64 * threads).map(|i| Some(format!("warm-up {i}"))).collect();
@@ -259,17 +249,14 @@ impl Bench {
     }
 
     fn python(&self, peer: &str, names: &Path) -> Command {
-        let mut command = Command::new(std::env::var("PEERS_PYTHON").unwrap_or_else(|_| "python3".into()));
-        command.arg(repository().join("benches/embed_peers.py")).arg(peer).arg(&self.info.folder).arg(names);
+        let mut command = python("embed_peers.py");
+        command.arg(peer).arg(&self.info.folder).arg(names);
         command.args([
             "--threads",
             &self.options.threads.to_string(),
             "--seconds-budget",
             &self.options.peer_seconds.to_string(),
         ]);
-        for variable in ["OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OMP_NUM_THREADS"] {
-            command.env_remove(variable);
-        }
         command
     }
 
@@ -305,12 +292,13 @@ impl Bench {
             self.options.rounds
         );
         println!("{:<24}{:>10}{:>12}{:>11}{:>9}  turns (names/s)", "", "names/s", "tokens/s", "of peak", "cosine");
-        let on_cpu = matches!(self.options.device, DeviceChoice::Cpu);
         for result in results {
-            let peak =
-                result.name.strip_prefix("generel ").filter(|_| on_cpu).and_then(|p| p.parse::<Precision>().ok()).map(
-                    |precision| work / result.seconds / (peak_gops(precision) * 1e9 * self.options.threads as f64),
-                );
+            let peak = result
+                .name
+                .strip_prefix("generel ")
+                .filter(|_| self.on_cpu())
+                .and_then(|p| p.parse::<Precision>().ok())
+                .map(|precision| work / result.seconds / (peak_gops(precision) * 1e9 * self.options.threads as f64));
             println!(
                 "{:<24}{:>10.0}{:>12.0}{:>11}{:>9}  {}",
                 result.name,
@@ -381,17 +369,6 @@ fn note(results: &mut Vec<Result>, name: &str, seconds: f64, cosine: Option<f64>
         }
         None => results.push(Result { name: name.to_string(), seconds, all: vec![seconds], min_cosine: cosine }),
     }
-}
-
-/// Runs a peer; the line of JSON that it ends with.
-fn run(mut command: Command) -> std::result::Result<serde_json::Value, String> {
-    let output = command.output().map_err(|e| e.to_string())?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let last = text.lines().rev().find(|l| l.starts_with('{'));
-    last.and_then(|l| serde_json::from_str(l).ok()).ok_or_else(|| {
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        said.lines().last().unwrap_or("no output").to_string()
-    })
 }
 
 fn values(vectors: &FixedSizeListArray) -> Vec<f32> {

@@ -4,14 +4,15 @@
                                   [--seconds-budget 300] [--batch N] [--cache DIR]
 
 PEER: sentence-transformers, torch-bf16, onnxruntime-f32, onnxruntime-int8, openvino-f32, openvino-bf16,
-openvino-int8; torch-cuda-f32, torch-cuda-bf16, torch-cuda-f16 are sentence-transformers on a GPU. MODEL_DIR: a BERT model in the Hugging Face layout (config.json, tokenizer.json, model.safetensors).
+openvino-int8; torch-cuda-f32, torch-cuda-bf16, torch-cuda-f16 are sentence-transformers on a GPU. MODEL_DIR: a BERT
+model in the Hugging Face layout (config.json, tokenizer.json, model.safetensors).
 NAMES.txt: one name a line; each is NFKC-normalized and its whitespace collapsed, outside the timing.
 
 Timed is all that a user waits for: fast tokenizer, sorting by token count, padding to the longest of the batch,
 forward, pooling, L2 normalization. Not timed are export, quantization and compilation (cached in DIR, by default a
 folder under the system's temporary one) and a warm-up pass. The batch size is the fastest of 32, 64, 128 (a GPU: up
-to 4096) over a sample of the names. Passes are repeated while the seconds budget lasts, at most five; the fastest counts. Prints one JSON
-line; min_cosine compares the vectors with those of --reference, in the order of NAMES.txt.
+to 4096) over a sample of the names. Passes are repeated while the seconds budget lasts, at most five; the fastest
+counts. Prints one JSON line; min_cosine compares the vectors with those of --reference, in the order of NAMES.txt.
 
 Run without OPENBLAS_* and OMP_* variables in the environment. Needs benches/requirements.txt.
 """

@@ -8,17 +8,20 @@
 //! (benches/similarity_peers.py) run in the Python of PEERS_PYTHON, default python3: faiss, faiss-avx512 (the same with
 //! OPENBLAS_CORETYPE told), usearch, torch-bf16, hnsw. --growth measures sizes over three decades instead.
 
+mod support;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use arrow::array::{AsArray, StringArray};
 use arrow::datatypes::Float32Type;
-use generel_model::search::{Corpus, FirstPass, Neighbor, SearchOptions};
+use generel_model::search::{Corpus, Neighbor, SearchOptions};
 use generel_model::store::{DEFAULT_MODEL, ModelStore};
 use generel_model::{Embedder, EmbedderOptions, Precision, peak_gops};
+
+use support::{Arguments, models, python, run};
 
 const DIMENSION: usize = 384;
 /// Queries that a thread takes at a time.
@@ -114,7 +117,7 @@ struct Options {
     k: usize,
     threads: usize,
     rounds: usize,
-    passes: Vec<FirstPass>,
+    passes: Vec<Option<Precision>>,
     peers: Vec<String>,
     growth: bool,
     names: Option<PathBuf>,
@@ -122,24 +125,18 @@ struct Options {
 
 impl Options {
     fn parse() -> Self {
-        let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
-        let value = |flag: &str| {
-            let at = arguments.iter().position(|a| a == flag)?;
-            arguments.get(at + 1).cloned()
-        };
-        let number = |flag: &str, default: usize| value(flag).map_or(default, |v| v.parse().expect("a number"));
-        let peers = value("--peers").unwrap_or_else(|| PEERS.into());
-        let passes = value("--passes").unwrap_or_else(|| "f32,int8".into());
+        let arguments = Arguments::read();
+        let passes = arguments.list("--passes", "f32,int8");
         Self {
-            queries: number("--queries", 20_000),
-            rows: number("--rows", 100_000),
-            k: number("--k", 5),
-            threads: number("--threads", 2),
-            rounds: number("--rounds", 2),
-            passes: passes.split(',').map(pass).collect(),
-            peers: peers.split(',').filter(|p| *p != "none").map(str::to_string).collect(),
-            growth: arguments.iter().any(|a| a == "--growth"),
-            names: value("--names").map(PathBuf::from),
+            queries: arguments.number("--queries", 20_000),
+            rows: arguments.number("--rows", 100_000),
+            k: arguments.number("--k", 5),
+            threads: arguments.number("--threads", 2),
+            rounds: arguments.number("--rounds", 2),
+            passes: passes.iter().map(|p| (p != "auto").then(|| p.parse().expect("a precision"))).collect(),
+            peers: arguments.list("--peers", PEERS),
+            growth: arguments.has("--growth"),
+            names: arguments.value("--names").map(PathBuf::from),
         }
     }
 
@@ -147,9 +144,8 @@ impl Options {
     fn vectors(&self) -> (Vec<f32>, Vec<f32>) {
         let Some(path) = &self.names else { return (random(self.queries, 1), random(self.rows, 2)) };
         let text = std::fs::read_to_string(path).expect("names");
-        let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default().join(".cache/generel/models");
         let info =
-            ModelStore::new(home).pull(DEFAULT_MODEL).expect("the model").0.with_precision(Some(Precision::Int8));
+            ModelStore::new(models()).pull(DEFAULT_MODEL).expect("the model").0.with_precision(Some(Precision::Int8));
         let embedder = Embedder::new(info, EmbedderOptions::default());
         let names: Vec<&str> = text.lines().take(self.queries + self.rows).collect();
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -160,18 +156,13 @@ impl Options {
     }
 }
 
-fn pass(name: &str) -> FirstPass {
-    match name {
-        "f32" => FirstPass::F32,
-        "bf16" => FirstPass::Bf16,
-        "int8" => FirstPass::Int8,
-        "auto" => FirstPass::Auto,
-        other => panic!("no first pass '{other}'"),
-    }
-}
-
 /// Seconds of a search with everything that it needs, packing included.
-fn ours(queries: &[f32], rows: Vec<f32>, pass: FirstPass, options: &Options) -> (f64, Vec<Vec<Neighbor>>, String) {
+fn ours(
+    queries: &[f32],
+    rows: Vec<f32>,
+    pass: Option<Precision>,
+    options: &Options,
+) -> (f64, Vec<Vec<Neighbor>>, String) {
     let started = Instant::now();
     let corpus = Corpus::new(rows, DIMENSION, None, pass).expect("rows");
     let search = SearchOptions { k: Some(options.k), ties: false, min_score: -1.0 };
@@ -235,16 +226,10 @@ fn write_npy(path: &Path, kind: &str, columns: usize, bytes: impl Iterator<Item 
 }
 
 fn run_peer(peer: &str, files: &[PathBuf; 3], options: &Options) -> Result<serde_json::Value, String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/similarity_peers.py");
-    let mut command = Command::new(std::env::var("PEERS_PYTHON").unwrap_or_else(|_| "python3".into()));
-    command.arg(script).arg(peer).args(files).args(["--k", &options.k.to_string()]);
-    command.args(["--threads", &options.threads.to_string()]).env_remove("OPENBLAS_CORETYPE");
+    let mut command = python("similarity_peers.py");
+    command.arg(peer).args(files).args(["--k", &options.k.to_string(), "--threads", &options.threads.to_string()]);
     if peer == "faiss-avx512" {
         command.env("OPENBLAS_CORETYPE", "SKYLAKEX");
     }
-    let output = command.output().map_err(|e| e.to_string())?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let last = text.lines().rev().find(|l| l.starts_with('{'));
-    last.and_then(|l| serde_json::from_str(l).ok())
-        .ok_or_else(|| String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or("no output").to_string())
+    run(command)
 }

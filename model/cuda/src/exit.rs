@@ -6,13 +6,10 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 /// True when the process is ending; read-locked by every call that touches the device.
 static ENDING: RwLock<bool> = RwLock::new(false);
 
-/// A call on the device that the process's end waits for.
-pub(crate) struct Call(#[allow(dead_code)] RwLockReadGuard<'static, bool>);
-
-/// Begins a call on the device; `None` when the process is ending, and nothing of CUDA may be called any more.
-pub(crate) fn begin() -> Option<Call> {
+/// Begins a call on the device, which the process's end waits for while the guard is held; `None` when the process is ending, and nothing of CUDA may be called any more.
+pub(crate) fn begin() -> Option<RwLockReadGuard<'static, bool>> {
     let ending = ENDING.read().unwrap_or_else(PoisonError::into_inner);
-    (!*ending).then_some(Call(ending))
+    (!*ending).then_some(ending)
 }
 
 /// Has the process wait at its end for calls that run, and refuse later ones. Handlers run from the last registered to

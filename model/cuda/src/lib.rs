@@ -37,6 +37,17 @@ unsafe fn reported<T>(message: *mut c_char, len: usize, call: impl FnOnce() -> R
     None
 }
 
+/// Drops what a handle stands for, unless the process is ending.
+///
+/// # Safety
+/// `handle` was made of a box of `T`, and is closed once.
+unsafe fn close<T>(handle: *mut c_void) {
+    if let Some(_running) = exit::begin() {
+        // SAFETY: the caller's promise.
+        drop(unsafe { Box::from_raw(handle.cast::<T>()) });
+    }
+}
+
 /// Version of these functions.
 #[unsafe(no_mangle)]
 pub extern "C" fn generel_abi() -> u32 {
@@ -131,18 +142,14 @@ pub unsafe extern "C" fn generel_worker_encode(
 /// `worker` is of [`generel_encoder_worker`] and closed once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn generel_worker_close(worker: *mut c_void) {
-    if let Some(_running) = exit::begin() {
-        // SAFETY: the caller's promise.
-        drop(unsafe { Box::from_raw(worker.cast::<HostedWorker>()) });
-    }
+    // SAFETY: the caller's promise.
+    unsafe { close::<HostedWorker>(worker) };
 }
 
 /// # Safety
 /// `encoder` is of [`generel_encoder_open`], its workers are closed, and it is closed once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn generel_encoder_close(encoder: *mut c_void) {
-    if let Some(_running) = exit::begin() {
-        // SAFETY: the caller's promise.
-        drop(unsafe { Box::from_raw(encoder.cast::<HostedEncoder>()) });
-    }
+    // SAFETY: the caller's promise.
+    unsafe { close::<HostedEncoder>(encoder) };
 }

@@ -12,37 +12,31 @@ use std::arch::x86_64::*;
 use std::sync::OnceLock;
 
 /// Rows of a tile, and words of a tile's row.
-pub(super) const SIDE: usize = 16;
+pub(super) const SIDE: usize = super::matrix::TILE_WORDS;
 /// Rows and columns of the block that a step makes: two tiles each.
-pub(super) const BLOCK: usize = 2 * SIDE;
+pub(super) const BLOCK: usize = super::matrix::TILE_ROWS;
 
-/// Which instructions this CPU has and this process may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Amx {
-    pub(super) bf16: bool,
-    pub(super) int8: bool,
-}
-
-/// Finds out, and asks the kernel for the tiles: they are 8 KiB of state a thread, which it only keeps for those who ask.
-pub(super) fn detect() -> Option<Amx> {
-    static FOUND: OnceLock<Option<Amx>> = OnceLock::new();
+/// Whether this CPU has AMX with both kinds of numbers, as all with AMX have had so far, and this process may use it. Asks
+/// the operating system for the tiles: they are 8 KiB of state a thread, which it only keeps for those who ask.
+pub(super) fn detect() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
     *FOUND.get_or_init(|| {
         const TILE_DATA: libc::c_long = 18;
         const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
         /// Bits of XCR0: tile configuration and tile data.
         const TILES: u64 = 0b11 << 17;
         if !std::arch::is_x86_feature_detected!("xsave") || __cpuid(0).eax < 7 {
-            return None;
+            return false;
         }
         let features = __cpuid_count(7, 0).edx;
         let has = |bit: u32| features >> bit & 1 == 1;
+        // Tiles, bfloat16, 8-bit integers.
         // SAFETY: the CPU has XSAVE, and the operating system uses it.
-        if !has(24) || unsafe { xcr0() } & TILES != TILES {
-            return None;
+        if ![24, 22, 25].into_iter().all(has) || unsafe { xcr0() } & TILES != TILES {
+            return false;
         }
         // SAFETY: a system call with numbers for arguments.
-        let refused = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA) };
-        (refused == 0).then_some(Amx { bf16: has(22), int8: has(25) })
+        unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA) == 0 }
     })
 }
 

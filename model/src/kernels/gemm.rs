@@ -30,14 +30,21 @@ pub(super) trait KernelOf<F> {
         F: Format<S>;
 }
 
+/// Sums of products of the block's `rows` rows from `row` on with the outputs from `column` on.
+#[derive(Clone, Copy)]
+pub(super) struct Tile {
+    /// Floats, `[rows, VECTORS · LANES]`.
+    pub(super) sums: *const f32,
+    pub(super) row: usize,
+    pub(super) rows: usize,
+    pub(super) column: usize,
+}
+
 /// What is done with each tile of a product.
 pub(super) trait Epilogue {
-    /// `tile` holds the sums of products of the block's `rows` rows from `row` on, with the outputs from `column` on: as
-    /// floats, `[rows, VECTORS · LANES]`.
-    ///
     /// # Safety
-    /// It does.
-    unsafe fn tile(&mut self, tile: *const f32, row: usize, rows: usize, column: usize);
+    /// The tile holds what it says.
+    unsafe fn tile(&mut self, tile: Tile);
 }
 
 /// The product of one block of rows with some panels of a matrix.
@@ -69,23 +76,18 @@ impl<F, E: Epilogue> KernelOf<F> for Multiply<'_, E> {
         debug_assert_eq!(m.width, VECTORS * S::LANES);
         let weights = m.words.words();
         let words = m.depth * m.width;
-        // Weights come from memory: while a panel is multiplied, the next one is fetched, some lines a tile.
-        let share = words.div_ceil(self.rows.div_ceil(S::TILE_ROWS));
         for panel in self.panels.clone() {
             let b = weights[panel * words..][..words].as_ptr();
-            let mut next = b.wrapping_add(words);
+            let mut ahead = Ahead::new(b, words, self.rows.div_ceil(S::TILE_ROWS));
             let mut row = 0;
             while row < self.rows {
                 let left = self.rows - row;
-                for line in (0..share).step_by(LINE_WORDS) {
-                    s.prefetch(next.wrapping_add(line));
-                }
-                next = next.wrapping_add(share.next_multiple_of(LINE_WORDS));
+                ahead.fetch(|line| s.prefetch(line));
                 // SAFETY: `words` has `rows · depth` words, of which the tile's rows are left from `row`; `b` has a
                 // panel's words.
                 let rows = unsafe {
                     let a = self.words.add(row * m.depth);
-                    let mut tile = Tile(MaybeUninit::uninit());
+                    let mut tile = Sums(MaybeUninit::uninit());
                     let rows = match S::TILE_ROWS.min(left) {
                         12.. => product::<S, F, 12>(s, a, b, m.depth, &mut tile),
                         8..12 => product::<S, F, 8>(s, a, b, m.depth, &mut tile),
@@ -94,7 +96,7 @@ impl<F, E: Epilogue> KernelOf<F> for Multiply<'_, E> {
                         2 | 3 => product::<S, F, 2>(s, a, b, m.depth, &mut tile),
                         _ => product::<S, F, 1>(s, a, b, m.depth, &mut tile),
                     };
-                    self.epilogue.tile(tile.0.as_ptr().cast(), row, rows, panel * m.width);
+                    self.epilogue.tile(Tile { sums: tile.0.as_ptr().cast(), row, rows, column: panel * m.width });
                     rows
                 };
                 row += rows;
@@ -110,6 +112,8 @@ impl<E: Epilogue> Multiply<'_, E> {
     /// # Safety
     /// The CPU has AMX; the matrix has been packed, and the operand has room, for whole tiles.
     pub(super) unsafe fn by_tiles(mut self) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+
         use super::amx::{BLOCK, Step, Tiles, multiply_pairs, multiply_quads};
         #[repr(align(64))]
         struct Block(MaybeUninit<[f32; BLOCK * BLOCK]>);
@@ -119,29 +123,23 @@ impl<E: Epilogue> Multiply<'_, E> {
         let mut block = Block(MaybeUninit::uninit());
         let weights = m.words.words();
         let words = m.depth * m.width;
-        let share = words.div_ceil(self.rows.div_ceil(BLOCK));
         // SAFETY: the caller's; a block has 32 rows of 32, `a` as many rows as are left rounded up to whole tiles.
         unsafe {
             let tiles = Tiles::configure();
             for panel in self.panels.clone() {
                 let b = weights[panel * words..][..words].as_ptr();
-                let mut next = b.wrapping_add(words);
+                let mut ahead = Ahead::new(b, words, self.rows.div_ceil(BLOCK));
                 for row in (0..self.rows).step_by(BLOCK) {
-                    for line in (0..share).step_by(LINE_WORDS) {
-                        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(
-                            next.wrapping_add(line).cast(),
-                        );
-                    }
-                    next = next.wrapping_add(share.next_multiple_of(LINE_WORDS));
+                    ahead.fetch(|line| _mm_prefetch::<_MM_HINT_T1>(line.cast()));
                     let rows = BLOCK.min(self.rows - row);
-                    let tile = block.0.as_mut_ptr().cast::<f32>();
-                    let step = Step { a: self.words.add(row * m.depth), b, depth: m.depth, out: tile };
+                    let sums = block.0.as_mut_ptr().cast::<f32>();
+                    let step = Step { a: self.words.add(row * m.depth), b, depth: m.depth, out: sums };
                     if m.is_integer() {
                         multiply_quads(&tiles, step, rows);
                     } else {
                         multiply_pairs(&tiles, step, rows);
                     }
-                    self.epilogue.tile(tile, row, rows, panel * m.width);
+                    self.epilogue.tile(Tile { sums, row, rows, column: panel * m.width });
                 }
             }
         }
@@ -149,7 +147,85 @@ impl<E: Epilogue> Multiply<'_, E> {
 }
 
 #[repr(align(64))]
-struct Tile(MaybeUninit<[f32; LARGEST_TILE]>);
+struct Sums(MaybeUninit<[f32; LARGEST_TILE]>);
+
+/// Weights come from memory: while a panel is multiplied, the next one is fetched, some lines a tile.
+struct Ahead {
+    next: *const u32,
+    /// Words a tile.
+    share: usize,
+}
+
+impl Ahead {
+    /// Behind a panel of so many words, which so many tiles are multiplied with.
+    #[inline(always)]
+    fn new(panel: *const u32, words: usize, tiles: usize) -> Self {
+        Self { next: panel.wrapping_add(words), share: words.div_ceil(tiles) }
+    }
+
+    /// A tile's share.
+    #[inline(always)]
+    fn fetch(&mut self, prefetch: impl Fn(*const u32)) {
+        for line in (0..self.share).step_by(LINE_WORDS) {
+            prefetch(self.next.wrapping_add(line));
+        }
+        self.next = self.next.wrapping_add(self.share.next_multiple_of(LINE_WORDS));
+    }
+}
+
+/// A tile's columns: how many there are, and what the integers of words that hold such are worth.
+pub(super) struct Columns<S: Simd> {
+    /// Lanes of each vector that are outputs.
+    pub(super) lanes: [usize; VECTORS],
+    pub(super) units: [S::F; VECTORS],
+    totals: [S::F; VECTORS],
+}
+
+impl<S: Simd> Columns<S> {
+    #[inline(always)]
+    pub(super) fn of(s: S, m: &PackedMatrix, first: usize) -> Self {
+        let nothing = [s.splat(0.0); VECTORS];
+        let mut columns = Self { lanes: [0; VECTORS], units: nothing, totals: nothing };
+        for v in 0..VECTORS {
+            let column = first + v * S::LANES;
+            let lanes = S::LANES.min(m.outputs.saturating_sub(column));
+            columns.lanes[v] = lanes;
+            if m.is_integer() {
+                // SAFETY: each has a value an output, so `lanes` from there on.
+                unsafe {
+                    columns.units[v] = load(s, m.scales.as_ptr().wrapping_add(column), lanes);
+                    columns.totals[v] = load(s, m.sums.as_ptr().wrapping_add(column), lanes);
+                }
+            }
+        }
+        columns
+    }
+
+    /// Sums of integers as what they stand for, but for the units of the columns.
+    #[inline(always)]
+    pub(super) fn exact(&self, s: S, mut sums: [S::F; VECTORS], operand: &Operand, row: usize) -> [S::F; VECTORS] {
+        let (scale, zero) = (s.splat(operand.scales[row]), s.splat(-operand.zeros[row]));
+        for (sum, total) in sums.iter_mut().zip(self.totals) {
+            *sum = s.mul(s.fma(total, zero, *sum), scale);
+        }
+        sums
+    }
+}
+
+impl Tile {
+    /// A row's sums.
+    ///
+    /// # Safety
+    /// The tile is of this instruction set and holds so many rows.
+    #[inline(always)]
+    pub(super) unsafe fn load<S: Simd>(&self, s: S, row: usize) -> [S::F; VECTORS] {
+        // SAFETY: the caller's.
+        unsafe {
+            let first = self.sums.add(row * VECTORS * S::LANES);
+            [s.load(first), s.load(first.add(S::LANES))]
+        }
+    }
+}
 
 /// Sums of products of `ROWS` rows of activations with a panel: `ROWS × VECTORS` vectors.
 ///
@@ -161,7 +237,7 @@ unsafe fn product<S: Simd, F: Format<S>, const ROWS: usize>(
     a: *const u32,
     b: *const u32,
     depth: usize,
-    tile: &mut Tile,
+    tile: &mut Sums,
 ) -> usize {
     let mut sums = [[F::zero(s); VECTORS]; ROWS];
     for k in 0..depth {
@@ -197,54 +273,38 @@ pub(super) struct Activate<'a> {
 }
 
 impl Epilogue for Activate<'_> {
-    unsafe fn tile(&mut self, tile: *const f32, row: usize, rows: usize, column: usize) {
-        self.matrix.isa.run(ActivateTile { block: self, tile, row, rows, column });
+    unsafe fn tile(&mut self, tile: Tile) {
+        self.matrix.isa.run(ActivateTile { block: self, tile });
     }
 }
 
 /// A function of its own, so that its constants do not take registers from the product's loop.
 struct ActivateTile<'a> {
     block: &'a Activate<'a>,
-    tile: *const f32,
-    row: usize,
-    rows: usize,
-    column: usize,
+    tile: Tile,
 }
 
 impl Kernel for ActivateTile<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { block, tile, row: first, rows, column } = self;
-        let (m, operand) = (block.matrix, block.operand);
-        // Lanes of each vector that are outputs.
-        let mut lanes = [0; VECTORS];
+        let Self { block, tile } = self;
+        let (m, operand, column) = (block.matrix, block.operand, tile.column);
+        let columns = Columns::of(s, m, column);
+        let lanes = columns.lanes;
         let mut bias = [s.splat(0.0); VECTORS];
-        let (mut units, mut totals) = (bias, bias);
-        for v in 0..VECTORS {
-            let column = column + v * S::LANES;
-            lanes[v] = S::LANES.min(m.outputs.saturating_sub(column));
-            // SAFETY: each has a value an output, so `lanes` from there on.
-            unsafe {
-                bias[v] = load(s, m.bias.as_ptr().wrapping_add(column), lanes[v]);
-                if m.is_integer() {
-                    units[v] = load(s, m.scales.as_ptr().wrapping_add(column), lanes[v]);
-                    totals[v] = load(s, m.sums.as_ptr().wrapping_add(column), lanes[v]);
-                }
-            }
+        for (v, bias) in bias.iter_mut().enumerate() {
+            // SAFETY: there is a value an output, so `lanes` from there on.
+            *bias = unsafe { load(s, m.bias.as_ptr().wrapping_add(column + v * S::LANES), lanes[v]) };
         }
-        for r in 0..rows {
-            let row = first + r;
-            let mut y = bias;
-            for (v, y) in y.iter_mut().enumerate() {
-                // SAFETY: the tile holds the row.
-                *y = unsafe { s.load(tile.add((r * VECTORS + v) * S::LANES)) };
-            }
+        for r in 0..tile.rows {
+            let row = tile.row + r;
+            // SAFETY: the tile holds the row.
+            let mut y = unsafe { tile.load(s, r) };
             if m.is_integer() {
-                let (scale, zero) = (s.splat(operand.scales[row]), s.splat(-operand.zeros[row]));
+                let exact = columns.exact(s, y, operand, row);
                 for v in 0..VECTORS {
-                    let exact = s.mul(s.fma(totals[v], zero, y[v]), scale);
-                    y[v] = s.fma(exact, units[v], bias[v]);
+                    y[v] = s.fma(exact[v], columns.units[v], bias[v]);
                 }
                 for outlier in operand.outliers[row * OUTLIERS..][..OUTLIERS].iter().take_while(|o| o.value != 0.0) {
                     let value = s.splat(outlier.value);

@@ -10,8 +10,8 @@ use super::{Aligned, Isa, rows};
 const BLOCK_ROWS: usize = 252;
 
 /// Rows of an AMX block, and words of its depth at a time.
-const TILE_ROWS: usize = 32;
-const TILE_WORDS: usize = 16;
+pub(super) const TILE_ROWS: usize = 32;
+pub(super) const TILE_WORDS: usize = 16;
 
 /// Bytes of the largest vector of bytes.
 const LARGEST_VECTOR: usize = 16;
@@ -70,7 +70,7 @@ pub(crate) struct PackedMatrix {
 /// Activations of one block in the form that a matrix wants; memory that is used again for every block.
 #[derive(Debug, Default)]
 pub(crate) struct Operand {
-    pub(super) words: Aligned,
+    words: Aligned,
     /// 8-bit integers only: the value of one unit, and which integer is 0.0, for each row.
     pub(super) scales: Vec<f32>,
     pub(super) zeros: Vec<f32>,
@@ -206,7 +206,7 @@ impl PackedMatrix {
         for (x, out) in blocks {
             let rows = x.len() / self.inputs;
             operand.prepare(self, x, rows);
-            let words = if self.kind == Kind::Float { x.as_ptr().cast() } else { operand.words.words().as_ptr() };
+            let words = operand.words(self, x, 0);
             let epilogue = Activate { matrix: self, operand, activation, out: out.as_mut_ptr() };
             self.multiply(words, rows, 0..self.panels(), epilogue);
         }
@@ -285,6 +285,14 @@ impl Kind {
 }
 
 impl Operand {
+    /// The words that were prepared of rows `x`, from one of them on.
+    pub(super) fn words(&self, matrix: &PackedMatrix, x: &[f32], row: usize) -> *const u32 {
+        match matrix.kind {
+            Kind::Float => x[row * matrix.inputs..].as_ptr().cast(),
+            _ => self.words.words()[row * matrix.depth..].as_ptr(),
+        }
+    }
+
     /// Rows in the form that a matrix wants; for [`Kind::Float`] that is the rows themselves.
     pub(super) fn prepare(&mut self, matrix: &PackedMatrix, x: &[f32], rows: usize) {
         if matrix.kind == Kind::Float {

@@ -144,6 +144,12 @@ fn find_outliers<S: Simd>(s: S, x: &[f32], limit: f32, outliers: &mut [Outlier])
     });
 }
 
+/// `x / unit + zero`, within the range of activations; not rounded yet.
+#[inline(always)]
+fn in_units<S: Simd>(s: S, x: S::F, inverse: S::F, zero: S::F) -> S::F {
+    s.min(s.max(s.fma(x, inverse, zero), s.splat(0.0)), s.splat(LARGEST_ACTIVATION))
+}
+
 /// `round(x / unit) + zero` of a row, a byte each.
 #[inline(always)]
 fn write_integers<S: Simd>(s: S, x: &[f32], unit: f32, zero: f32, words: &mut [u32]) {
@@ -152,8 +158,7 @@ fn write_integers<S: Simd>(s: S, x: &[f32], unit: f32, zero: f32, words: &mut [u
     vectors::<S>(x.len(), |at, n| {
         // SAFETY: `at + n` is at most the row's length, and a row of words has as many bytes.
         unsafe {
-            let y = s.fma(load(s, x.as_ptr().add(at), n), inverse, shift);
-            let y = s.to_ints(s.min(s.max(y, s.splat(0.0)), s.splat(LARGEST_ACTIVATION)));
+            let y = s.to_ints(in_units(s, load(s, x.as_ptr().add(at), n), inverse, shift));
             if n == S::LANES {
                 s.store_bytes(out.add(at), y);
             } else {
@@ -165,10 +170,12 @@ fn write_integers<S: Simd>(s: S, x: &[f32], unit: f32, zero: f32, words: &mut [u
     });
 }
 
-/// To the nearest integer, ties to even, for less than 2²² either way. As additions, which vectorize everywhere.
+/// Added and taken off again, it rounds to the nearest integer, ties to even, what is less than 2²² either way.
+const ROUNDS: f32 = 12_582_912.0;
+
+/// To the nearest integer, ties to even. As additions, which vectorize everywhere.
 pub(super) fn round(x: f32) -> f32 {
-    const SHIFT: f32 = 12_582_912.0;
-    (x + SHIFT) - SHIFT
+    (x + ROUNDS) - ROUNDS
 }
 
 /// Length of the difference of a row and its units.
@@ -211,14 +218,13 @@ impl Kernel for LostInIntegers<'_> {
     type Output = f32;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f32 {
-        const SHIFT: f32 = 12_582_912.0;
         let (inverse, unit) = (s.splat(1.0 / self.unit), s.splat(self.unit));
-        let (zero, shift) = (s.splat(self.zero), s.splat(SHIFT));
+        let (zero, shift) = (s.splat(self.zero), s.splat(ROUNDS));
         let mut squares = s.splat(0.0);
         vectors::<S>(self.x.len(), |at, n| {
             // SAFETY: `at + n` is at most the row's length. Lanes beyond are 0, and lose nothing.
             let x = unsafe { load(s, self.x.as_ptr().add(at), n) };
-            let y = s.min(s.max(s.fma(x, inverse, zero), s.splat(0.0)), s.splat(LARGEST_ACTIVATION));
+            let y = in_units(s, x, inverse, zero);
             let y = s.sub(s.sub(s.add(y, shift), shift), zero);
             let lost = s.sub(x, s.mul(y, unit));
             squares = s.fma(lost, lost, squares);

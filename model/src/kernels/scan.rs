@@ -4,9 +4,9 @@
 //! `b′`, `|q·b − q′·b′| ≤ |q − q′|·|b| + |q′|·|b − b′|` (Cauchy and Schwarz), and the lengths of the differences are
 //! measured. A row whose product here is below a floor less that cannot be above the floor.
 
-use super::gemm::{Epilogue, VECTORS};
+use super::gemm::{Columns, Epilogue, Tile, VECTORS};
 use super::matrix::{Kind, Operand, PackedMatrix};
-use super::rows::{LostInBf16, LostInIntegers, load};
+use super::rows::{LostInBf16, LostInIntegers};
 use super::simd::Simd;
 use super::{Isa, Kernel, Precision};
 
@@ -39,7 +39,7 @@ impl Rows {
 }
 
 /// Queries as the rows want them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Queries {
     floats: Vec<f32>,
     operand: Operand,
@@ -92,10 +92,7 @@ pub(crate) fn scan(
     let m = &rows.matrix;
     assert!(m.inputs == queries.dimension && floors.len() <= QUERIES, "queries that do not fit the rows");
     assert!((first + floors.len()) * m.inputs <= queries.floats.len() && panels.end <= m.panels(), "out of range");
-    let words = match m.kind {
-        Kind::Float | Kind::RoundedFloat => queries.floats[first * m.inputs..].as_ptr().cast(),
-        _ => queries.operand.words.words()[first * m.depth..].as_ptr(),
-    };
+    let words = queries.operand.words(m, &queries.floats, first);
     let select = Select { matrix: m, operand: &queries.operand, first, floors, hits };
     m.multiply(words, floors.len(), panels, select);
 }
@@ -109,51 +106,32 @@ struct Select<'a> {
 }
 
 impl Epilogue for Select<'_> {
-    unsafe fn tile(&mut self, tile: *const f32, row: usize, rows: usize, column: usize) {
-        self.matrix.isa.run(SelectTile { block: self, tile, row, rows, column });
+    unsafe fn tile(&mut self, tile: Tile) {
+        self.matrix.isa.run(SelectTile { block: self, tile });
     }
 }
 
 struct SelectTile<'a, 'b> {
     block: &'a mut Select<'b>,
-    tile: *const f32,
-    row: usize,
-    rows: usize,
-    column: usize,
+    tile: Tile,
 }
 
 impl Kernel for SelectTile<'_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { block, tile, row: first, rows, column } = self;
-        let m = block.matrix;
-        let integer = m.is_integer();
-        let (mut units, mut totals) = ([s.splat(0.0); VECTORS], [s.splat(0.0); VECTORS]);
-        for v in 0..VECTORS {
-            let column = column + v * S::LANES;
-            let lanes = S::LANES.min(m.outputs.saturating_sub(column));
-            if integer {
-                // SAFETY: each has a value an output, so `lanes` from there on.
-                unsafe {
-                    units[v] = load(s, m.scales.as_ptr().wrapping_add(column), lanes);
-                    totals[v] = load(s, m.sums.as_ptr().wrapping_add(column), lanes);
-                }
-            }
-        }
+        let Self { block, tile } = self;
+        let (m, column) = (block.matrix, tile.column);
+        let columns = Columns::of(s, m, column);
         let valid = u32::MAX >> (32 - (m.outputs - column).min(VECTORS * S::LANES));
-        for r in 0..rows {
-            let row = first + r;
-            let mut y = units;
-            for (v, y) in y.iter_mut().enumerate() {
-                // SAFETY: the tile holds the row.
-                *y = unsafe { s.load(tile.add((r * VECTORS + v) * S::LANES)) };
-            }
-            if integer {
-                let query = block.first + row;
-                let (scale, zero) = (s.splat(block.operand.scales[query]), s.splat(-block.operand.zeros[query]));
-                for v in 0..VECTORS {
-                    y[v] = s.mul(s.mul(s.fma(totals[v], zero, y[v]), scale), units[v]);
+        for r in 0..tile.rows {
+            let row = tile.row + r;
+            // SAFETY: the tile holds the row.
+            let mut y = unsafe { tile.load(s, r) };
+            if m.is_integer() {
+                y = columns.exact(s, y, block.operand, block.first + row);
+                for (y, unit) in y.iter_mut().zip(columns.units) {
+                    *y = s.mul(*y, unit);
                 }
             }
             let floor = s.splat(block.floors[row]);

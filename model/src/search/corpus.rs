@@ -45,33 +45,6 @@ pub struct SearchOptions {
     pub min_score: f32,
 }
 
-/// Numbers of the first pass. The result does not depend on them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum FirstPass {
-    /// The fastest on this CPU.
-    #[default]
-    Auto,
-    /// 32-bit floats.
-    F32,
-    /// bfloat16; 32-bit floats where the CPU does not gain from it.
-    Bf16,
-    /// 8-bit integers.
-    Int8,
-}
-
-impl FirstPass {
-    fn precision(self) -> Precision {
-        match self {
-            Self::F32 => Precision::F32,
-            Self::Bf16 => Precision::Bf16,
-            Self::Int8 => Precision::Int8,
-            // With AMX the product is so fast that what counts is how few pairs it leaves.
-            Self::Auto if Isa::detect().gains_from_bf16() => Precision::Bf16,
-            Self::Auto => Precision::Int8,
-        }
-    }
-}
-
 /// Rows to be searched. Threads can share one.
 #[derive(Debug)]
 pub struct Corpus {
@@ -89,11 +62,18 @@ pub struct Corpus {
 impl Corpus {
     /// Rows, row-major with `dimension` columns, of any length. A row without a direction (all zero, or not finite) is
     /// nobody's neighbor. With `groups` (one number a row), k counts groups and each group shows its best row.
+    /// `first_pass` is the precision of the first pass, `None` for the fastest; the result does not depend on it, and
+    /// where the CPU does not gain from bfloat16 it is 32-bit floats instead.
     ///
     /// # Errors
     /// When the dimension is 0, the vectors are no multiple of it, `groups` has another length than the rows, or there are
     /// more than 2³² rows.
-    pub fn new(vectors: Vec<f32>, dimension: usize, groups: Option<Vec<u32>>, first_pass: FirstPass) -> Result<Self> {
+    pub fn new(
+        vectors: Vec<f32>,
+        dimension: usize,
+        groups: Option<Vec<u32>>,
+        first_pass: Option<Precision>,
+    ) -> Result<Self> {
         let problem = |what: &str| Err(Error::Search(what.to_string()));
         if dimension == 0 {
             return problem("vectors have no dimensions");
@@ -108,7 +88,9 @@ impl Corpus {
         if groups.as_ref().is_some_and(|g| g.len() != rows) {
             return problem("there must be one group a row");
         }
-        let precision = first_pass.precision();
+        // With AMX the product is so fast that what counts is how few pairs it leaves.
+        let gains = Isa::detect().gains_from_bf16();
+        let precision = first_pass.unwrap_or(if gains { Precision::Bf16 } else { Precision::Int8 });
         let bytes = match precision {
             Precision::F32 => 4,
             Precision::Bf16 => 2,
@@ -120,29 +102,18 @@ impl Corpus {
         Ok(Self { vectors, dimension, squares, groups, precision, kept })
     }
 
-    /// Number of rows.
-    pub fn rows(&self) -> usize {
+    fn rows(&self) -> usize {
         self.squares.len()
     }
 
-    /// Columns of a row.
-    pub fn dimension(&self) -> usize {
-        self.dimension
-    }
-
     /// The row, as it was given.
-    pub fn row(&self, index: usize) -> &[f32] {
+    fn row(&self, index: usize) -> &[f32] {
         &self.vectors[index * self.dimension..(index + 1) * self.dimension]
     }
 
-    /// Whether a row has a direction: one without is nobody's neighbor.
-    pub fn has_direction(&self, index: usize) -> bool {
-        of_squares(0.0, self.squares[index], self.squares[index]).is_some()
-    }
-
-    /// Name of the numbers of the first pass.
-    pub fn first_pass(&self) -> &'static str {
-        self.precision.name()
+    /// The precision of the first pass.
+    pub fn first_pass(&self) -> Precision {
+        self.precision
     }
 
     /// The nearest rows of each query, best first; ties go to the smaller row. `queries` is row-major, of any length; a
@@ -178,8 +149,8 @@ impl Corpus {
 
     fn pack(&self, block: usize) -> Rows {
         let rows = self.block(block);
-        let (scaled, _) =
-            directions(&self.vectors[rows.start * self.dimension..rows.end * self.dimension], self.dimension);
+        let vectors = &self.vectors[rows.start * self.dimension..rows.end * self.dimension];
+        let scaled = directions(vectors, &self.squares[rows], self.dimension);
         Rows::pack(Isa::detect(), self.precision, &scaled, self.dimension)
     }
 }
@@ -214,8 +185,9 @@ impl Search<'_> {
                     &packed
                 }
             };
-            let queries = prepared
-                .get_or_insert_with(|| Queries::prepare(directions(self.queries, self.corpus.dimension).0, rows));
+            let queries = prepared.get_or_insert_with(|| {
+                Queries::prepare(directions(self.queries, &self.squares, self.corpus.dimension), rows)
+            });
             let pass = Pass { queries, rows, first_row: self.corpus.block(block).start };
             for first in (0..self.best.len()).step_by(QUERIES) {
                 let some = first..self.best.len().min(first + QUERIES);
@@ -330,8 +302,8 @@ mod tests {
             let groups = grouped.then_some(groups);
             let options = SearchOptions { k, ties, min_score };
             let expected = naive(&queries, &rows, dimension, groups.as_deref(), options);
-            for pass in [FirstPass::F32, FirstPass::Bf16, FirstPass::Int8] {
-                let corpus = Corpus::new(rows.clone(), dimension, groups.clone(), pass).unwrap();
+            for pass in Precision::ALL {
+                let corpus = Corpus::new(rows.clone(), dimension, groups.clone(), Some(pass)).unwrap();
                 prop_assert_eq!(&corpus.search(&queries, options).unwrap(), &expected, "{:?}", pass);
             }
         }
@@ -339,7 +311,7 @@ mod tests {
 
     #[test]
     fn ties_go_to_the_smaller_row_across_blocks() {
-        let corpus = Corpus::new(vec![1.0; BLOCK_ROWS + 10], 1, None, FirstPass::Auto).unwrap();
+        let corpus = Corpus::new(vec![1.0; BLOCK_ROWS + 10], 1, None, None).unwrap();
         for queries in [vec![1.0], vec![2.0; 100]] {
             let found = corpus.search(&queries, SearchOptions { k: Some(3), ties: false, min_score: -1.0 }).unwrap();
             assert_eq!(found[0].iter().map(|n| n.index).collect::<Vec<_>>(), [0, 1, 2]);
@@ -352,7 +324,7 @@ mod tests {
         let (queries, rows) = (vectors(500, dimension, 5), vectors(2 * BLOCK_ROWS + 77, dimension, 6));
         let options = SearchOptions { k: Some(4), ties: false, min_score: 0.2 };
         let expected = naive(&queries, &rows, dimension, None, options);
-        let mut corpus = Corpus::new(rows, dimension, None, FirstPass::Auto).unwrap();
+        let mut corpus = Corpus::new(rows, dimension, None, None).unwrap();
         assert_eq!(corpus.search(&queries, options).unwrap(), expected);
         // As where the rows are too many for what is kept.
         corpus.kept.clear();
@@ -362,15 +334,15 @@ mod tests {
     #[test]
     fn empty_sides_and_what_is_refused() {
         let options = SearchOptions { k: Some(10), ties: false, min_score: -1.0 };
-        let of = |rows: Vec<f32>| Corpus::new(rows, 2, None, FirstPass::Auto).unwrap();
+        let of = |rows: Vec<f32>| Corpus::new(rows, 2, None, None).unwrap();
         assert_eq!(of(vec![0.0, 1.0]).search(&[1.0, 0.0], options).unwrap()[0].len(), 1);
         assert_eq!(of(vec![]).search(&[1.0, 0.0], options).unwrap(), vec![vec![]]);
         assert_eq!(of(vec![]).search(&[1.0; 40], options).unwrap(), vec![vec![]; 20]);
         assert!(of(vec![1.0, 0.0]).search(&[], options).unwrap().is_empty());
         assert!(of(vec![]).search(&[1.0], options).is_err());
         assert!(of(vec![]).search(&[1.0, 1.0], SearchOptions { k: Some(0), ties: false, min_score: 0.0 }).is_err());
-        assert!(Corpus::new(vec![1.0, 2.0, 3.0], 2, None, FirstPass::Auto).is_err());
-        assert!(Corpus::new(vec![], 0, None, FirstPass::Auto).is_err());
-        assert!(Corpus::new(vec![1.0], 1, Some(vec![]), FirstPass::Auto).is_err());
+        assert!(Corpus::new(vec![1.0, 2.0, 3.0], 2, None, None).is_err());
+        assert!(Corpus::new(vec![], 0, None, None).is_err());
+        assert!(Corpus::new(vec![1.0], 1, Some(vec![]), None).is_err());
     }
 }

@@ -15,21 +15,18 @@ pub(super) fn of_squares(ab: f64, aa: f64, bb: f64) -> Option<f32> {
     (length > 0.0 && length.is_finite()).then(|| (ab / length).clamp(-1.0, 1.0) as f32)
 }
 
-/// Vectors scaled to length 1, row by row, and the square of each row's own length; a row without a direction becomes 0.
-pub(super) fn directions(vectors: &[f32], dimension: usize) -> (Vec<f32>, Vec<f64>) {
+/// Vectors scaled to length 1, row by row; a row without a direction becomes 0. `squares` holds `|row|²`.
+pub(super) fn directions(vectors: &[f32], squares: &[f64], dimension: usize) -> Vec<f32> {
     let mut scaled = Vec::with_capacity(vectors.len());
-    let squares = vectors.chunks_exact(dimension).map(|row| {
-        let square = dot(row, row);
-        if of_squares(0.0, square, square).is_some() {
+    for (row, square) in vectors.chunks_exact(dimension).zip(squares) {
+        if of_squares(0.0, *square, *square).is_some() {
             let inverse = (1.0 / square.sqrt()) as f32;
             scaled.extend(row.iter().map(|v| v * inverse));
         } else {
             scaled.resize(scaled.len() + dimension, 0.0);
         }
-        square
-    });
-    let squares = squares.collect();
-    (scaled, squares)
+    }
+    scaled
 }
 
 #[cfg(test)]

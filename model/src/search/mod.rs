@@ -4,5 +4,5 @@ mod corpus;
 mod cosine;
 mod topk;
 
-pub use corpus::{Corpus, FirstPass, Neighbor, SearchOptions};
+pub use corpus::{Corpus, Neighbor, SearchOptions};
 pub use cosine::cosine;

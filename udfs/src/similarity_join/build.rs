@@ -1,5 +1,6 @@
 //! The build side: gathered once under the memory pool, shared by all partitions of the probe side.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
@@ -11,7 +12,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt;
 use futures::stream::{self, TryStreamExt};
-use generel_model::search::{Corpus, FirstPass};
+use generel_model::search::Corpus;
 
 use crate::error::execution;
 use crate::vectors::values;
@@ -60,29 +61,30 @@ impl BuildSide {
 
     fn of(all: RecordBatch, vector: usize, group: Option<usize>, reservation: MemoryReservation) -> Result<Self> {
         let (kept, vectors) = present_vectors(&all, vector)?;
+        let vectors = vectors.into_owned();
         let dimension = all.column(vector).as_fixed_size_list().value_length() as usize;
         let all = if kept.len() == all.num_rows() { all } else { arrow::compute::take_record_batch(&all, &kept)? };
         let groups = group.map(|g| group_numbers(&all, g)).transpose()?;
         let rows = without_column(&all, vector)?;
         // The matrix, and at most as much again packed for the search.
         reservation.try_resize(rows.get_array_memory_size() + 2 * vectors.len() * size_of::<f32>())?;
-        let corpus = Corpus::new(vectors, dimension, groups, FirstPass::Auto).map_err(execution)?;
+        let corpus = Corpus::new(vectors, dimension, groups, None).map_err(execution)?;
         Ok(Self { rows, corpus, _reservation: reservation })
     }
 }
 
 /// Indices and vectors of the rows whose vector is not NULL.
-pub(super) fn present_vectors(batch: &RecordBatch, vector: usize) -> Result<(UInt32Array, Vec<f32>)> {
+pub(super) fn present_vectors(batch: &RecordBatch, vector: usize) -> Result<(UInt32Array, Cow<'_, [f32]>)> {
     let array = batch.column(vector).as_fixed_size_list();
     let all = values(array)?;
     if array.null_count() == 0 {
-        return Ok(((0..batch.num_rows() as u32).collect(), all.to_vec()));
+        return Ok(((0..batch.num_rows() as u32).collect(), all.into()));
     }
     let dimension = array.value_length() as usize;
     let kept: Vec<u32> = (0..array.len()).filter(|i| array.is_valid(*i)).map(|i| i as u32).collect();
-    let vectors =
+    let vectors: Vec<f32> =
         kept.iter().flat_map(|i| &all[*i as usize * dimension..(*i as usize + 1) * dimension]).copied().collect();
-    Ok((kept.into(), vectors))
+    Ok((kept.into(), vectors.into()))
 }
 
 /// The batch without one column.
