@@ -124,9 +124,21 @@ pub(crate) struct AlignStep {
     /// Objects kept a subject.
     #[serde(default = "default_top_k")]
     pub(crate) top_k: usize,
-    /// Least cosine.
+    /// Least cosine of two names, unless they have the same words.
     #[serde(default = "default_min_score")]
     pub(crate) min_score: f32,
+    /// Mappings that people made, which win: SSSOM files, or sources ingested from one.
+    #[serde(default)]
+    pub(crate) curated: Vec<String>,
+    /// Map each code to one other at most.
+    #[serde(default)]
+    pub(crate) one_to_one: bool,
+    /// Never map codes of different categories to each other.
+    #[serde(default)]
+    pub(crate) same_category: bool,
+    /// Least confidence in the SSSOM file.
+    #[serde(default)]
+    pub(crate) min_confidence: f64,
     /// SSSOM TSV to write, relative to the job file.
     #[serde(default)]
     pub(crate) out: Option<PathBuf>,
@@ -137,7 +149,7 @@ fn default_top_k() -> usize {
 }
 
 fn default_min_score() -> f32 {
-    0.7
+    0.4
 }
 
 /// A query and where its result goes.
@@ -210,7 +222,7 @@ mod tests {
         let job = JobFile::parse(JOB, |name| (name == "LAKE").then(|| "/data/lake".into())).unwrap();
         assert_eq!(job.lake.as_deref(), Some("/data/lake"));
         assert_eq!(job.ingest[0].limit().unwrap(), Some(MaxRejects::Share(0.01)));
-        assert_eq!((job.align[0].top_k, job.align[0].min_score), (5, 0.7));
+        assert_eq!((job.align[0].top_k, job.align[0].min_score), (5, 0.4));
     }
 
     #[test]

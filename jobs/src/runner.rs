@@ -176,7 +176,7 @@ impl Runner {
         if let Some(out) = &step.out {
             let path = self.base.join(out);
             if !report.skipped || !path.exists() {
-                export_sssom(session, &options, &path).await?;
+                export_sssom(session, &options, step.min_confidence, &path).await?;
             }
             self.report.written.push(path);
         }
@@ -211,24 +211,33 @@ pub(crate) async fn align_sources(session: &Session, options: &AlignOptions, run
     step.end(match report.skipped {
         true => "up to date, nothing to do".to_string(),
         false => format!(
-            "{} of {} codes mapped to {} codes, {} mappings, {} names embedded",
-            report.mapped, report.subjects, report.objects, report.mappings, report.embedded
+            "{} of {} codes mapped to {} codes, {} doubtful, {} mappings, {} names embedded",
+            report.mapped, report.subjects, report.objects, report.doubtful, report.mappings, report.embedded
         ),
     });
     Ok(report)
 }
 
 /// Writes an alignment's SSSOM file, whole or not at all. Returns the rows written.
-pub(crate) async fn export_sssom(session: &Session, options: &AlignOptions, path: &Path) -> Result<usize> {
+pub(crate) async fn export_sssom(
+    session: &Session,
+    options: &AlignOptions,
+    min_confidence: f64,
+    path: &Path,
+) -> Result<usize> {
     let mut buffer = Vec::new();
-    let rows = write_sssom(session, options, &sssom_header(options), &mut buffer).await?;
+    let rows = write_sssom(session, options, &sssom_header(options, min_confidence), &mut buffer).await?;
     output::replace_file(path, &buffer)?;
     Ok(rows)
 }
 
-pub(crate) fn sssom_header(options: &AlignOptions) -> SssomHeader {
+pub(crate) fn sssom_header(options: &AlignOptions, min_confidence: f64) -> SssomHeader {
     let name = format!("{}-{}", options.left, options.right).replace(':', "-");
-    SssomHeader { mapping_set_id: format!("urn:generel:mapping-set:{name}"), license: MAPPING_LICENCE.to_string() }
+    SssomHeader {
+        mapping_set_id: format!("urn:generel:mapping-set:{name}"),
+        license: MAPPING_LICENCE.to_string(),
+        min_confidence,
+    }
 }
 
 fn align_options(step: &AlignStep) -> Result<AlignOptions> {
@@ -236,6 +245,9 @@ fn align_options(step: &AlignStep) -> Result<AlignOptions> {
     let options = AlignOptions {
         top_k: step.top_k,
         min_score: step.min_score,
+        curated: step.curated.clone(),
+        one_to_one: step.one_to_one,
+        same_category: step.same_category,
         ..AlignOptions::new(spec(&step.left)?, spec(&step.right)?)
     };
     options.check()?;

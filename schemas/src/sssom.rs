@@ -6,6 +6,16 @@ pub const NO_TERM_FOUND: &str = "sssom:NoTermFound";
 pub const EXACT_MATCH: &str = "skos:exactMatch";
 /// Nearly the same meaning.
 pub const CLOSE_MATCH: &str = "skos:closeMatch";
+/// The object means more.
+pub const BROAD_MATCH: &str = "skos:broadMatch";
+/// The object means less.
+pub const NARROW_MATCH: &str = "skos:narrowMatch";
+/// The two are related.
+pub const RELATED_MATCH: &str = "skos:relatedMatch";
+/// A person made the mapping.
+pub const MANUAL_CURATION: &str = "semapv:ManualMappingCuration";
+/// Several kinds of evidence together.
+pub const COMPOSITE_MATCHING: &str = "semapv:CompositeMatching";
 /// Similarity of embeddings above a threshold.
 pub const SEMANTIC_SIMILARITY: &str = "semapv:SemanticSimilarityThresholdMatching";
 /// Equal names after normalization.

@@ -25,6 +25,7 @@ mod embed;
 mod embedding;
 mod error;
 mod identifiers;
+mod rules;
 mod similarity_join;
 mod table_arguments;
 mod vectors;
@@ -38,7 +39,7 @@ use generel_model::Embedder;
 
 pub use codec::GenerelPhysicalCodec;
 pub use embedding::{EmbedExec, HoistEmbed, PlanEmbed};
-pub use similarity_join::{SimilarityJoinExec, SimilarityJoinOptions};
+pub use similarity_join::{PlanSimilarityJoin, SimilarityJoinExec, SimilarityJoinOptions, UseScore};
 pub use vectors::to_fixed_size;
 
 /// The functions that need no model.
@@ -66,7 +67,8 @@ pub fn table_functions() -> Vec<(&'static str, Arc<dyn TableFunctionImpl>)> {
     ]
 }
 
-/// Registers everything in a session, in place: functions, table functions, and the rules that plan `embed`.
+/// Registers everything in a session, in place: functions, table functions, and the rules that plan `embed` and
+/// similarity joins.
 ///
 /// # Errors
 /// When the session's rules cannot be replaced.
@@ -77,5 +79,5 @@ pub fn register_all(ctx: &SessionContext, embedder: Embedder) -> datafusion::err
     for (name, function) in table_functions() {
         ctx.register_udtf(name, function);
     }
-    embedding::register(ctx, &embedder)
+    rules::register(ctx, &embedder)
 }

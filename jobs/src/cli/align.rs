@@ -14,12 +14,15 @@ use crate::runner::{align_sources, export_sssom, session, sssom_header};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   generel align --left hospital:condition_occurrence --right doid
-  generel align --left gwas_catalog --right doid --top-k 3 --min-score 0.8 --out traits.sssom.tsv
+  generel align --left gwas_catalog --right doid --top-k 3 --min-confidence 0.7 --out traits.sssom.tsv
+  generel align --left local --right doid --curated curated.sssom.tsv --one-to-one
   generel align --left a --right b --out - | head
 
 The table mappings holds all ranks; the SSSOM file the best object of each subject, and sssom:NoTermFound where there is
-none. Aligning the same two sources again replaces their rows, and does nothing while names, model and options are the
-same.")]
+none. Evidence is the embeddings of labels and exact synonyms, their words, how far other codes are behind, and whether
+parents align; confidence is the probability that the two mean the same. Mappings given with --curated, and rows of
+mappings made by people, always win. Aligning the same two sources again replaces their rows, and does nothing while
+names, edges, curated mappings, model and options are the same.")]
 pub(super) struct AlignArgs {
     /// Source whose codes are looked for; NAME:EVENT_TABLE takes one table of patient events
     #[arg(long, value_name = "SOURCE")]
@@ -30,9 +33,21 @@ pub(super) struct AlignArgs {
     /// Objects kept a subject
     #[arg(long, default_value_t = 5, value_name = "K")]
     top_k: usize,
-    /// Least cosine of two names
-    #[arg(long, default_value_t = 0.7, value_name = "S", allow_negative_numbers = true)]
+    /// Least cosine of two names, unless they have the same words
+    #[arg(long, default_value_t = 0.4, value_name = "S", allow_negative_numbers = true)]
     min_score: f32,
+    /// Mappings that people made: an SSSOM file, or a source ingested from one; may be given several times
+    #[arg(long, value_name = "FILE|SOURCE")]
+    curated: Vec<String>,
+    /// Map each code to one other at most
+    #[arg(long)]
+    one_to_one: bool,
+    /// Never map codes of different categories to each other
+    #[arg(long)]
+    same_category: bool,
+    /// Least confidence in the SSSOM file; a subject without a mapping has sssom:NoTermFound
+    #[arg(long, default_value_t = 0.0, value_name = "P")]
+    min_confidence: f64,
     /// SSSOM TSV to write; - for stdout
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -44,8 +59,14 @@ pub(super) struct AlignArgs {
 
 pub(super) async fn run(args: AlignArgs) -> Result<()> {
     let lake = args.lake.open()?;
-    let options =
-        AlignOptions { top_k: args.top_k, min_score: args.min_score, ..AlignOptions::new(args.left, args.right) };
+    let options = AlignOptions {
+        top_k: args.top_k,
+        min_score: args.min_score,
+        curated: args.curated,
+        one_to_one: args.one_to_one,
+        same_category: args.same_category,
+        ..AlignOptions::new(args.left, args.right)
+    };
     options.check()?;
     let model = args.model.choice().pull().await?;
     let (run_id, started_at, model_id) = (new_run_id(), chrono::Utc::now(), model.info.model_id.clone());
@@ -69,11 +90,11 @@ pub(super) async fn run(args: AlignArgs) -> Result<()> {
         None => {}
         Some(path) if path.as_os_str() == "-" => {
             let mut buffer = Vec::new();
-            write_sssom(&session, &options, &sssom_header(&options), &mut buffer).await?;
+            write_sssom(&session, &options, &sssom_header(&options, args.min_confidence), &mut buffer).await?;
             std::io::Write::write_all(&mut std::io::stdout(), &buffer)?;
         }
         Some(path) => {
-            let rows = export_sssom(&session, &options, &path).await?;
+            let rows = export_sssom(&session, &options, args.min_confidence, &path).await?;
             note(format_args!("wrote {} ({rows} mappings)", path.display()));
         }
     }

@@ -3,6 +3,7 @@
 mod align;
 mod bench;
 mod embed;
+mod eval;
 mod formats;
 mod ingest;
 mod lake;
@@ -141,6 +142,9 @@ enum Command {
     Embed(embed::EmbedArgs),
     /// Map the codes of one source to those of another
     Align(align::AlignArgs),
+    /// Measure results against what is known
+    #[command(subcommand)]
+    Eval(eval::EvalCommand),
     /// Query the lake with SQL; a shell without -c and -f
     Sql(sql::SqlArgs),
     /// Serve SQL to other programs over Arrow Flight SQL
@@ -214,6 +218,7 @@ async fn dispatch(command: Command) -> Result<()> {
         Command::Ingest(args) => ingest::run(args).await,
         Command::Embed(args) => embed::run(args).await,
         Command::Align(args) => align::run(args).await,
+        Command::Eval(command) => eval::run(command).await,
         Command::Sql(args) => sql::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Model(command) => model::run(command).await,

@@ -3,9 +3,11 @@
 //! size on a narrow screen.
 
 mod charts;
+mod evaluation;
 mod text;
 
 use charts::{histogram, timeline};
+pub use evaluation::evaluation_page;
 use text::{count, decimals, duration, escape, plural};
 
 const STYLE: &str = include_str!("style.css");

@@ -102,8 +102,14 @@ impl Corpus {
         Ok(Self { vectors, dimension, squares, groups, precision, kept })
     }
 
-    fn rows(&self) -> usize {
+    /// Rows.
+    pub fn rows(&self) -> usize {
         self.squares.len()
+    }
+
+    /// Whether a row can be anybody's neighbor.
+    pub fn has_direction(&self, index: usize) -> bool {
+        of_squares(0.0, self.squares[index], self.squares[index]).is_some()
     }
 
     /// The row, as it was given.

@@ -1,34 +1,41 @@
-//! The align stage: the names of one source against the names of another, by similarity of their embeddings, with
-//! lexical equality beside it; best pairs of names become mappings between codes.
+//! The align stage: the names of one source against the names of another. Pairs of similar names are evidence, weighed
+//! together with their words and with what surrounds the codes; the best pairs become mappings with a confidence.
 
+mod candidates;
+mod confidence;
+mod curated;
+mod evaluate;
+mod evidence;
+mod lexical;
+mod mapping_file;
 mod names;
+mod neighbors;
+mod rows;
 mod select;
 mod sssom;
 
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Float32Type, Int32Type};
 use chrono::Utc;
-use datafusion::datasource::MemTable;
-use futures::StreamExt;
-use generel_schemas::tables::{EMBEDDINGS, MAPPINGS};
+use generel_schemas::tables::MAPPINGS;
 
+pub use confidence::Confidence;
+pub use evaluate::{
+    CurvePoint, EvaluateOptions, Evaluation, GoldCounts, Measure, MethodResult, Metrics, ReliabilityBin, evaluate, fit,
+};
+pub use mapping_file::{KnownMapping, read_mappings};
 pub use names::SourceSpec;
-pub use select::Mapping;
+pub use select::{DOUBTFUL, MAPPED, Mapping};
 pub use sssom::{SssomHeader, write_sssom};
 
 use crate::lake::{Commit, Mark, marks};
 use crate::sources::Fingerprint;
 use crate::{Error, Result, Session, VERSION, embed_texts};
-use names::{Name, Names};
-use select::{Candidate, select};
+use curated::Curated;
+use evidence::{NamePair, Pair};
+use names::Names;
+use neighbors::Neighbors;
 
 /// Changes when the meaning of an alignment's result does, so that stored results are made again.
-const ALIGNMENT: &str = "align-1";
-/// Tables of a session that hold the two sides' vectors while they are aligned.
-const LEFT: &str = "generel_align_left";
-const RIGHT: &str = "generel_align_right";
+const ALIGNMENT: &str = "align-2";
 
 /// What to align and how.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,14 +46,21 @@ pub struct AlignOptions {
     pub right: SourceSpec,
     /// Objects kept a subject.
     pub top_k: usize,
-    /// Objects below this cosine are not kept.
+    /// Pairs of names below this cosine are not looked at, unless they have the same words.
     pub min_score: f32,
+    /// Mappings that people made, which win: SSSOM files, or sources of `kg_edges`.
+    pub curated: Vec<String>,
+    /// Whether each code is mapped to one other at most.
+    pub one_to_one: bool,
+    /// Whether codes of different categories are never mapped to each other, where both have one.
+    pub same_category: bool,
 }
 
 impl AlignOptions {
-    /// With the defaults: 5 objects a subject, cosine 0.7 or more.
+    /// With the defaults: 5 objects a subject, cosine 0.4 or more.
     pub fn new(left: SourceSpec, right: SourceSpec) -> Self {
-        Self { left, right, top_k: 5, min_score: 0.7 }
+        let curated = Vec::new();
+        Self { left, right, top_k: 5, min_score: 0.4, curated, one_to_one: false, same_category: false }
     }
 
     /// Checks the ranges.
@@ -69,10 +83,66 @@ impl AlignOptions {
     }
 
     /// Changes with anything that can change the result.
-    fn fingerprint(&self, left: &Names, right: &Names, model_id: &str) -> Fingerprint {
-        let options = format!("{ALIGNMENT} {} {}", self.top_k, self.min_score);
-        let parts = [left.fingerprint(), right.fingerprint()].map(Fingerprint::as_i64).map(i64::to_le_bytes);
-        Fingerprint::of(&[&parts[0], &parts[1], model_id.as_bytes(), options.as_bytes()])
+    fn fingerprint(&self, sides: &Sides, model_id: &str) -> Result<Fingerprint> {
+        let options =
+            format!("{ALIGNMENT} {} {} {} {}", self.top_k, self.min_score, self.one_to_one, self.same_category);
+        let weights = serde_json::to_string(&sides.weights).map_err(|e| Error::Internal(e.to_string()))?;
+        let parts = [
+            &sides.left.fingerprint(),
+            &sides.right.fingerprint(),
+            &sides.curated.fingerprint(),
+            &sides.neighbors.fingerprint(),
+        ]
+        .map(|f| f.as_i64().to_le_bytes());
+        let mut all: Vec<&[u8]> = parts.iter().map(|p| &p[..]).collect();
+        all.extend([model_id.as_bytes(), options.as_bytes(), weights.as_bytes()]);
+        Ok(Fingerprint::of(&all))
+    }
+}
+
+/// What an alignment is made from.
+struct Sides {
+    left: Names,
+    right: Names,
+    curated: Curated,
+    neighbors: Neighbors,
+    weights: Confidence,
+}
+
+impl Sides {
+    async fn load(session: &Session, options: &AlignOptions) -> Result<Self> {
+        let left = Names::load(session, &options.left).await?;
+        let right = Names::load(session, &options.right).await?;
+        let curated = Curated::load(session, options, &left, &right).await?;
+        let neighbors = Neighbors::load(session, options, &left, &right).await?;
+        let weights = Confidence::of_model(&session.embedder()?.info().folder)?;
+        Ok(Self { left, right, curated, neighbors, weights })
+    }
+
+    /// Embeds what has no vector and finds the pairs of names. Also tells how many names were embedded.
+    async fn candidates(
+        &self,
+        session: &Session,
+        options: &AlignOptions,
+        run_id: &str,
+        progress: &(dyn Fn(u64, u64) + Send + Sync),
+    ) -> Result<(Vec<NamePair>, u64)> {
+        let texts = Names::texts([&self.left, &self.right]);
+        let embedded = embed_texts(session, &texts, run_id, progress).await?.embedded;
+        let mut pairs =
+            candidates::candidates(session, &self.left, &self.right, options.top_k, options.min_score).await?;
+        if options.same_category {
+            let other = |p: &NamePair| {
+                let categories = self.left.category(p.subject).zip(self.right.category(p.object));
+                categories.is_some_and(|(a, b)| !a.eq_ignore_ascii_case(b))
+            };
+            pairs.retain(|p| !other(p));
+        }
+        Ok((pairs, embedded))
+    }
+
+    fn weigh(&self, names: &[NamePair], weights: &Confidence) -> Vec<Pair> {
+        evidence::weigh(names, weights, self.neighbors.parents())
     }
 }
 
@@ -91,8 +161,10 @@ pub struct AlignReport {
     pub objects: usize,
     /// Names embedded that had no vector before.
     pub embedded: u64,
-    /// Subjects with at least one object.
+    /// Subjects whose best object is taken for right.
     pub mapped: usize,
+    /// Subjects whose best object is doubtful.
+    pub doubtful: usize,
     /// Mappings kept, all ranks.
     pub mappings: usize,
     /// New version of `mappings`, if it was written.
@@ -110,20 +182,20 @@ pub async fn align(
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<AlignReport> {
     options.check()?;
-    let left = Names::load(session, &options.left).await?;
-    let right = Names::load(session, &options.right).await?;
+    let sides = Sides::load(session, options).await?;
     let model_id = session.embedder()?.info().model_id.clone();
     let alignment_id = options.id();
-    let state = options.fingerprint(&left, &right, &model_id);
+    let state = options.fingerprint(&sides, &model_id)?;
     let mark = Mark::new(format!("generel/align/{alignment_id}"), state.as_i64());
     let mut report = AlignReport {
         alignment_id: alignment_id.clone(),
         state,
         skipped: true,
-        subjects: left.codes(),
-        objects: right.codes(),
+        subjects: sides.left.codes(),
+        objects: sides.right.codes(),
         embedded: 0,
         mapped: 0,
+        doubtful: 0,
         mappings: 0,
         version: None,
     };
@@ -131,102 +203,28 @@ pub async fn align(
     if marks::read(&MAPPINGS, &stored, &mark.id).await? == Some(mark.version) {
         return Ok(report);
     }
-    let texts = Names::texts([&left, &right]);
-    report.embedded = embed_texts(session, &texts, run_id, progress).await?.embedded;
-    // Each side's vectors are read once and serve both directions.
-    register_with_vectors(session, &left, LEFT).await?;
-    register_with_vectors(session, &right, RIGHT).await?;
-    let forward = candidates(session, (&left, LEFT), (&right, RIGHT), options.top_k + 1, options.min_score).await?;
-    let backward = candidates(session, (&right, RIGHT), (&left, LEFT), 1, options.min_score).await?;
-    for side in [LEFT, RIGHT] {
-        session.ctx().deregister_table(side)?;
-    }
-    let mappings = select(forward, &backward, options.top_k);
-    let (subjects, objects) = (options.left.source(), options.right.source());
-    let batch = select::batch(
-        &mappings,
-        &left,
-        &right,
-        [subjects, objects],
-        &model_id,
-        &alignment_id,
-        Utc::now().date_naive(),
-    )?;
+    let (names, embedded) = sides.candidates(session, options, run_id, progress).await?;
+    report.embedded = embedded;
+    let pairs = sides.weigh(&names, &sides.weights);
+    let mappings = select::select(&pairs, &sides.curated, options.top_k, options.one_to_one);
+    let common = rows::Common {
+        subject_source: options.left.source(),
+        object_source: options.right.source(),
+        model_id: &model_id,
+        alignment_id: &alignment_id,
+        date: Utc::now().date_naive(),
+    };
+    let batch = rows::batch(&mappings, &sides.left, &sides.right, &common)?;
     let mut writer = session.lake.writer(&MAPPINGS, Some(&alignment_id)).await?;
     writer.write(batch).await?;
     let commit = Commit { replace_unit: true, marks: vec![mark], run_id: run_id.to_string() };
     report.version = Some(writer.commit(commit).await?);
     session.refresh().await?;
     report.skipped = false;
-    report.mapped = mappings.iter().filter(|m| m.rank == 1).count();
+    let best =
+        |from: f64, to: f64| mappings.iter().filter(|m| m.rank == 1 && (from..to).contains(&m.confidence)).count();
+    (report.mapped, report.doubtful) = (best(MAPPED, f64::INFINITY), best(DOUBTFUL, MAPPED));
     report.mappings = mappings.len();
     tracing::debug!(version = VERSION, mappings = report.mappings, "alignment committed");
     Ok(report)
-}
-
-/// The best pairs of names: for each name of `probe` the `k` codes of `build` with the most similar name. Each side is
-/// its names and the table that holds their vectors.
-async fn candidates(
-    session: &Session,
-    (probe, probe_table): (&Names, &str),
-    (build, build_table): (&Names, &str),
-    k: usize,
-    min_score: f32,
-) -> Result<Vec<Candidate>> {
-    let sql = format!(
-        "SELECT left_name_no, right_name_no, similarity_score \
-         FROM similarity_join('{probe_table}', '{build_table}', {k}, {min_score:?}, 'code_no')"
-    );
-    let mut stream = session.ctx().sql(&sql).await?.execute_stream().await?;
-    let mut found = Vec::new();
-    while let Some(batch) = stream.next().await {
-        let batch = batch?;
-        let (probes, builds) = (numbers(&batch, 0)?, numbers(&batch, 1)?);
-        let scores = batch.column(2).as_primitive::<Float32Type>();
-        for row in 0..batch.num_rows() {
-            let (probe_name, build_name) = (probes[row], builds[row]);
-            found.push(Candidate {
-                subject: probe.name(probe_name).code_no,
-                object: build.name(build_name).code_no,
-                subject_name: probe_name,
-                object_name: build_name,
-                lexical: probe.name(probe_name).folded == build.name(build_name).folded,
-                score: scores.value(row),
-            });
-        }
-    }
-    Ok(found)
-}
-
-fn numbers(batch: &RecordBatch, column: usize) -> Result<Vec<usize>> {
-    let cast: ArrayRef = arrow::compute::cast(batch.column(column), &DataType::Int32)?;
-    Ok(cast.as_primitive::<Int32Type>().values().iter().map(|v| *v as usize).collect())
-}
-
-/// The names with their vectors as a table, in the order of the names, so that ties fall the same way every time.
-async fn register_with_vectors(session: &Session, names: &Names, table: &str) -> Result<()> {
-    let ctx = session.ctx();
-    let raw = format!("{table}_names");
-    let batch = names.keys()?;
-    ctx.deregister_table(raw.as_str())?;
-    ctx.register_table(raw.as_str(), Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))?;
-    let sql = format!(
-        "SELECT n.name_no, n.code_no, e.vector FROM {raw} n JOIN {} e ON e.key = n.text ORDER BY n.name_no",
-        EMBEDDINGS.name
-    );
-    let joined = ctx.sql(&sql).await?.collect().await?;
-    ctx.deregister_table(raw.as_str())?;
-    let Some(schema) = joined.first().map(RecordBatch::schema) else {
-        return Err(Error::Internal("the names just embedded have no vectors".into()));
-    };
-    ctx.deregister_table(table)?;
-    ctx.register_table(table, Arc::new(MemTable::try_new(schema, vec![joined])?))?;
-    Ok(())
-}
-
-impl Name {
-    /// How SSSOM names the field that the name stood in.
-    fn match_field(&self) -> &'static str {
-        generel_schemas::sssom::match_field(&self.name_type)
-    }
 }

@@ -1,6 +1,6 @@
 //! The names of a source: of an ontology's codes, of the codes in patient events, of the traits of association studies.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -64,26 +64,43 @@ pub(super) struct Name {
     pub(super) name_type: String,
     /// The name normalized as for embedding.
     pub(super) text: String,
-    /// The name as lexical matching compares it: normalized, without case.
-    pub(super) folded: String,
+}
+
+impl Name {
+    /// Whether it is the code's preferred name.
+    pub(super) fn is_label(&self) -> bool {
+        self.name_type == "label"
+    }
+
+    /// How SSSOM names the field that the name stood in.
+    pub(super) fn match_field(&self) -> &'static str {
+        generel_schemas::sssom::match_field(&self.name_type)
+    }
+}
+
+/// A code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Code {
+    curie: String,
+    label: String,
+    category: Option<String>,
 }
 
 /// The codes of a source and their names, in a fixed order.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    /// CURIE and label of each code.
-    codes: Vec<(String, String)>,
+    codes: Vec<Code>,
     names: Vec<Name>,
 }
 
 /// Labels and exact synonyms name a code; broader, narrower and related names and abbreviations name others too.
-const ONTOLOGY: &str = "SELECT c.curie AS curie, NULL AS vocabulary, c.code AS code, c.name AS label, n.name AS name, n.name_type AS name_type \
+const ONTOLOGY: &str = "SELECT c.curie AS curie, NULL AS vocabulary, c.code AS code, c.name AS label, n.name AS name, n.name_type AS name_type, c.category AS category \
     FROM concepts c JOIN concept_names n ON n.source = c.source AND n.code = c.code \
     WHERE c.source = $source AND NOT c.obsolete AND n.name_type IN ('label', 'exact')";
 const PATIENTS: &str = "SELECT DISTINCT NULL AS curie, source_vocabulary AS vocabulary, coalesce(source_code, source_name) AS code, \
-    source_name AS label, source_name AS name, 'label' AS name_type \
+    source_name AS label, source_name AS name, 'label' AS name_type, event_table AS category \
     FROM patient_events WHERE source = $source AND source_name IS NOT NULL AND event_table = coalesce($table, event_table)";
-const TRAITS: &str = "SELECT DISTINCT NULL AS curie, NULL AS vocabulary, trait AS code, trait AS label, trait AS name, 'label' AS name_type \
+const TRAITS: &str = "SELECT DISTINCT NULL AS curie, NULL AS vocabulary, trait AS code, trait AS label, trait AS name, 'label' AS name_type, NULL AS category \
     FROM gwas_associations WHERE source = $source AND trait IS NOT NULL";
 const SOURCES: &str = "SELECT DISTINCT source FROM concepts UNION SELECT DISTINCT source FROM patient_events \
     UNION SELECT DISTINCT source FROM gwas_associations ORDER BY 1";
@@ -111,7 +128,8 @@ impl Names {
     fn build(mut rows: Vec<Row>) -> Self {
         // Labels before synonyms, and a fixed order, so that the same lake gives the same result.
         rows.sort_by(|a, b| {
-            (&a.curie, a.name_type != "label", &a.name).cmp(&(&b.curie, b.name_type != "label", &b.name))
+            let key = |row: &'_ Row| (row.name_type != "label", row.name.clone(), row.category.clone());
+            a.curie.cmp(&b.curie).then_with(|| key(a).cmp(&key(b)))
         });
         let mut all = Self::default();
         let mut seen = HashSet::new();
@@ -120,14 +138,13 @@ impl Names {
             if text.is_empty() {
                 continue;
             }
-            if all.codes.last().map(|(curie, _)| curie) != Some(&row.curie) {
-                all.codes.push((row.curie.clone(), row.label));
+            if all.codes.last().map(|code| &code.curie) != Some(&row.curie) {
+                all.codes.push(Code { curie: row.curie.clone(), label: row.label, category: row.category });
                 seen.clear();
             }
             if seen.insert(text.clone()) {
-                let folded = text.to_lowercase();
                 let code_no = all.codes.len() - 1;
-                all.names.push(Name { code_no, name: row.name, name_type: row.name_type, text, folded });
+                all.names.push(Name { code_no, name: row.name, name_type: row.name_type, text });
             }
         }
         all
@@ -138,11 +155,24 @@ impl Names {
     }
 
     pub(super) fn curie(&self, code_no: usize) -> &str {
-        &self.codes[code_no].0
+        &self.codes[code_no].curie
     }
 
     pub(super) fn label(&self, code_no: usize) -> &str {
-        &self.codes[code_no].1
+        &self.codes[code_no].label
+    }
+
+    pub(super) fn category(&self, code_no: usize) -> Option<&str> {
+        self.codes[code_no].category.as_deref()
+    }
+
+    /// The number of each code.
+    pub(super) fn numbers(&self) -> HashMap<&str, usize> {
+        self.codes.iter().enumerate().map(|(i, code)| (code.curie.as_str(), i)).collect()
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &Name> {
+        self.names.iter()
     }
 
     pub(super) fn name(&self, name_no: usize) -> &Name {
@@ -156,24 +186,28 @@ impl Names {
         names.filter(|n| seen.insert(n.text.as_str())).map(|n| n.text.clone()).collect()
     }
 
-    /// Number, code number and text of each name.
-    pub(super) fn keys(&self) -> Result<RecordBatch> {
+    /// Number, code number, text and words of each name.
+    pub(super) fn keys<'a>(&self, words: impl Iterator<Item = &'a str>) -> Result<RecordBatch> {
         let fields = vec![
             Field::new("name_no", DataType::Int32, false),
             Field::new("code_no", DataType::Int32, false),
             Field::new("text", DataType::Utf8, false),
+            Field::new("words", DataType::Utf8, false),
         ];
         let columns: Vec<ArrayRef> = vec![
             Arc::new(Int32Array::from_iter_values(0..self.names.len() as i32)),
             Arc::new(Int32Array::from_iter_values(self.names.iter().map(|n| n.code_no as i32))),
             Arc::new(StringArray::from_iter_values(self.names.iter().map(|n| &n.text))),
+            Arc::new(StringArray::from_iter_values(words)),
         ];
         Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
     }
 
     /// Changes with any code, label or name.
     pub(super) fn fingerprint(&self) -> Fingerprint {
-        let codes = self.codes.iter().flat_map(|(curie, label)| [curie.as_bytes(), label.as_bytes()]);
+        let codes = self.codes.iter().flat_map(|code| {
+            [code.curie.as_bytes(), code.label.as_bytes(), code.category.as_deref().unwrap_or("").as_bytes()]
+        });
         let names = self
             .names
             .iter()
@@ -187,6 +221,7 @@ struct Row {
     label: String,
     name: String,
     name_type: String,
+    category: Option<String>,
 }
 
 async fn prepared(ctx: &SessionContext, sql: &str, spec: &SourceSpec) -> Result<DataFrame> {
@@ -203,7 +238,7 @@ fn read_rows(batch: &RecordBatch, source: &str) -> Result<Vec<Row>> {
         .iter()
         .map(|c| arrow::compute::cast(c, &DataType::Utf8))
         .collect::<std::result::Result<_, _>>()?;
-    let [curies, vocabularies, codes, labels, names, types]: [&StringArray; 6] =
+    let [curies, vocabularies, codes, labels, names, types, categories]: [&StringArray; 7] =
         std::array::from_fn(|i| columns[i].as_string::<i32>());
     let text = |array: &StringArray, row: usize| {
         (!arrow::array::Array::is_null(array, row)).then(|| array.value(row).to_string())
@@ -216,6 +251,7 @@ fn read_rows(batch: &RecordBatch, source: &str) -> Result<Vec<Row>> {
                 curie,
                 label: text(labels, row).unwrap_or_else(|| name.clone()),
                 name_type: text(types, row)?,
+                category: text(categories, row),
                 name,
             })
         })
@@ -250,6 +286,7 @@ impl Names {
                 label: names[0].to_string(),
                 name: (*name).to_string(),
                 name_type: if i == 0 { "label" } else { "exact" }.to_string(),
+                category: None,
             })
         });
         Self::build(rows.collect())
@@ -265,7 +302,7 @@ mod tests {
         let names = Names::of(&[("X:2", &["Flu", "influenza", "Flu "]), ("X:1", &["Cold"])]);
         assert_eq!(names.codes(), 2);
         assert_eq!(names.names.iter().map(|n| n.name.as_str()).collect::<Vec<_>>(), ["Cold", "Flu", "influenza"]);
-        assert_eq!(names.name(1).folded, "flu");
+        assert_eq!(names.name(1).text, "Flu");
         assert_eq!(names.label(names.name(2).code_no), "Flu");
     }
 

@@ -1,204 +1,209 @@
-//! From pairs of names to mappings between codes: the best pair of two codes counts, ranks and margins per subject,
-//! mutual best, and the rows of `mappings`. Pure functions.
+//! From weighed pairs of codes to mappings: curated ones first, the best few of each subject, one to one where asked for.
+//! Pure functions.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 
-use arrow::array::{ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, RecordBatch, StringArray};
-use chrono::NaiveDate;
 use generel_schemas::sssom;
-use generel_schemas::tables::MAPPINGS;
 
-use super::names::Names;
-use crate::{Result, VERSION};
+use super::curated::Curated;
+use super::evidence::Pair;
 
-/// A pair of similar names.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Candidate {
-    pub(super) subject: usize,
-    pub(super) object: usize,
-    pub(super) subject_name: usize,
-    pub(super) object_name: usize,
-    /// Whether the two names are equal but for case and blanks.
-    pub(super) lexical: bool,
-    /// Cosine.
-    pub(super) score: f32,
-}
-
-impl Candidate {
-    /// Equal names before similar ones, then by score, then by the fixed order of names.
-    fn better_than(&self, other: &Self) -> bool {
-        (self.lexical, self.score).partial_cmp(&(other.lexical, other.score)) == Some(std::cmp::Ordering::Greater)
-            || (self.lexical == other.lexical
-                && self.score == other.score
-                && (self.subject_name, self.object_name) < (other.subject_name, other.object_name))
-    }
-}
+/// From this confidence on a mapping is taken for right.
+pub const MAPPED: f64 = 0.7;
+/// Below this confidence a mapping is taken for wrong; between the two it is doubtful.
+pub const DOUBTFUL: f64 = 0.3;
 
 /// A mapping between two codes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mapping {
-    pub(super) best: Candidate,
+    pub(super) subject: usize,
+    pub(super) object: usize,
+    /// The names that speak for it, and their cosine; none for a curated mapping of names that do not resemble each other.
+    pub(super) names: Option<(usize, usize, f32)>,
+    pub(super) predicate: String,
+    pub(super) justification: &'static str,
+    /// Probability that the mapping is right; 1 for a curated one unless its file says otherwise.
+    pub confidence: f64,
     /// 1 = the subject's best object.
     pub rank: i32,
-    /// Score minus that of the subject's next object.
+    /// Confidence minus that of the subject's next object.
     pub margin: Option<f64>,
     /// Whether the subject is also the object's best.
     pub mutual: bool,
 }
 
-/// The best `k` objects of each subject. `backward` are the candidates of the opposite direction, for mutual best.
-pub(super) fn select(forward: Vec<Candidate>, backward: &[Candidate], k: usize) -> Vec<Mapping> {
-    let best_subject = best_of_each(backward);
-    let mut pairs: HashMap<(usize, usize), Candidate> = HashMap::new();
-    for candidate in forward {
-        pairs
-            .entry((candidate.subject, candidate.object))
-            .and_modify(|held| {
-                if candidate.better_than(held) {
-                    *held = candidate;
-                }
-            })
-            .or_insert(candidate);
+/// The mappings of each subject: its curated objects, then the best others up to `k`.
+pub(super) fn select(pairs: &[Pair], curated: &Curated, k: usize, one_to_one: bool) -> Vec<Mapping> {
+    let mut of_subject: HashMap<usize, Vec<Mapping>> = HashMap::new();
+    for pair in pairs.iter().filter(|p| !curated.negative.contains(&(p.best.subject, p.best.object))) {
+        of_subject.entry(pair.best.subject).or_default().push(computed(pair));
     }
-    let mut pairs: Vec<Candidate> = pairs.into_values().collect();
-    pairs.sort_by(|a, b| {
-        a.subject
-            .cmp(&b.subject)
-            .then_with(|| if a.better_than(b) { std::cmp::Ordering::Less } else { std::cmp::Ordering::Greater })
-    });
-    let mut mappings = Vec::with_capacity(pairs.len());
-    for of_subject in pairs.chunk_by(|a, b| a.subject == b.subject) {
-        for (i, best) in of_subject.iter().take(k).enumerate() {
-            let next = of_subject.get(i + 1).map(|n| f64::from(best.score) - f64::from(n.score));
-            let mutual = best_subject.get(&best.object).is_some_and(|s| s.object == best.subject);
-            mappings.push(Mapping { best: *best, rank: i as i32 + 1, margin: next, mutual });
+    for (subject, known) in &curated.of_subject {
+        let all = of_subject.entry(*subject).or_default();
+        for (object, mapping) in known {
+            let computed = all.iter().position(|m| m.object == *object).map(|i| all.remove(i));
+            all.push(Mapping {
+                subject: *subject,
+                object: *object,
+                names: computed.as_ref().and_then(|m| m.names),
+                predicate: mapping.predicate.clone(),
+                justification: sssom::MANUAL_CURATION,
+                confidence: mapping.confidence.unwrap_or(1.0),
+                rank: 0,
+                margin: None,
+                mutual: computed.is_some_and(|m| m.mutual),
+            });
         }
     }
-    mappings
-}
-
-/// For each subject of the candidates its best object.
-fn best_of_each(candidates: &[Candidate]) -> HashMap<usize, Candidate> {
-    let mut best: HashMap<usize, Candidate> = HashMap::new();
-    for candidate in candidates {
-        best.entry(candidate.subject)
-            .and_modify(|held| {
-                if candidate.better_than(held) {
-                    *held = *candidate;
-                }
-            })
-            .or_insert(*candidate);
+    let mut all: Vec<Mapping> = of_subject.into_values().flatten().collect();
+    all.sort_by(|a, b| a.subject.cmp(&b.subject).then_with(|| better(a, b)));
+    if one_to_one {
+        all = assigned(all);
     }
-    best
+    let mut kept = Vec::with_capacity(all.len());
+    for mappings in all.chunk_by(|a, b| a.subject == b.subject) {
+        for (i, mapping) in mappings.iter().take(k).enumerate() {
+            let margin = mappings.get(i + 1).map(|next| mapping.confidence - next.confidence);
+            let mut mapping = Mapping { rank: i as i32 + 1, margin, ..mapping.clone() };
+            if i > 0 && mapping.predicate == sssom::EXACT_MATCH && mapping.justification != sssom::MANUAL_CURATION {
+                mapping.predicate = sssom::CLOSE_MATCH.to_string();
+            }
+            kept.push(mapping);
+        }
+    }
+    kept
 }
 
-/// Mappings as rows of the `mappings` table.
-pub(super) fn batch(
-    mappings: &[Mapping],
-    left: &Names,
-    right: &Names,
-    [subject_source, object_source]: [&str; 2],
-    model_id: &str,
-    alignment_id: &str,
-    date: NaiveDate,
-) -> Result<RecordBatch> {
-    let text = |f: &dyn Fn(&Mapping) -> String| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(mappings.iter().map(f)))
-    };
-    let constant = |value: &str| -> ArrayRef { Arc::new(StringArray::from(vec![value; mappings.len()])) };
-    let days = date.signed_duration_since(NaiveDate::default()).num_days() as i32;
-    let columns: Vec<ArrayRef> = vec![
-        text(&|m| left.curie(m.best.subject).to_string()),
-        text(&|m| left.label(m.best.subject).to_string()),
-        constant(subject_source),
-        text(&|m| left.name(m.best.subject_name).name.clone()),
-        text(&|m| left.name(m.best.subject_name).match_field().to_string()),
-        text(&|m| predicate(m).to_string()),
-        text(&|m| right.curie(m.best.object).to_string()),
-        text(&|m| right.label(m.best.object).to_string()),
-        constant(object_source),
-        text(&|m| right.name(m.best.object_name).name.clone()),
-        text(&|m| right.name(m.best.object_name).match_field().to_string()),
-        text(&|m| justification(m).to_string()),
-        // No calibration yet: a number here would claim to be a probability.
-        Arc::new(Float64Array::from(vec![None; mappings.len()])),
-        Arc::new(Float64Array::from_iter_values(mappings.iter().map(|m| f64::from(m.best.score).clamp(0.0, 1.0)))),
-        constant(sssom::COSINE),
-        constant("generel"),
-        constant(VERSION),
-        Arc::new(Date32Array::from(vec![days; mappings.len()])),
-        Arc::new(Int32Array::from_iter_values(mappings.iter().map(|m| m.rank))),
-        Arc::new(mappings.iter().map(|m| m.margin).collect::<Float64Array>()),
-        Arc::new(BooleanArray::from_iter(mappings.iter().map(|m| Some(m.mutual)))),
-        constant(model_id),
-        constant(alignment_id),
-    ];
-    Ok(RecordBatch::try_new(MAPPINGS.schema(), columns)?)
+/// Curated before computed, then by confidence, then by the order of names.
+fn better(a: &Mapping, b: &Mapping) -> std::cmp::Ordering {
+    let is_curated = |m: &Mapping| m.justification == sssom::MANUAL_CURATION;
+    is_curated(b)
+        .cmp(&is_curated(a))
+        .then(b.confidence.total_cmp(&a.confidence))
+        .then_with(|| a.names.map(|(s, o, _)| (s, o)).cmp(&b.names.map(|(s, o, _)| (s, o))))
+        .then((a.subject, a.object).cmp(&(b.subject, b.object)))
 }
 
-/// Equal names of the best object are an exact match; similarity alone claims less.
-fn predicate(mapping: &Mapping) -> &'static str {
-    if mapping.best.lexical && mapping.rank == 1 { sssom::EXACT_MATCH } else { sssom::CLOSE_MATCH }
+/// Each subject and each object once: the best mapping first, then the best of what is left.
+fn assigned(mut all: Vec<Mapping>) -> Vec<Mapping> {
+    all.sort_by(better);
+    let (mut subjects, mut objects) = (HashSet::new(), HashSet::new());
+    all.retain(|m| {
+        let free = !subjects.contains(&m.subject) && !objects.contains(&m.object);
+        if free {
+            subjects.insert(m.subject);
+            objects.insert(m.object);
+        }
+        free
+    });
+    all.sort_by_key(|m| m.subject);
+    all
 }
 
-fn justification(mapping: &Mapping) -> &'static str {
-    if mapping.best.lexical { sssom::LEXICAL_MATCHING } else { sssom::SEMANTIC_SIMILARITY }
+fn computed(pair: &Pair) -> Mapping {
+    let best = &pair.best;
+    Mapping {
+        subject: best.subject,
+        object: best.object,
+        names: Some((best.subject_name, best.object_name, best.cosine)),
+        predicate: predicate(pair).to_string(),
+        justification: match () {
+            () if best.lexical.equal => sssom::LEXICAL_MATCHING,
+            () if best.lexical.same_words => sssom::COMPOSITE_MATCHING,
+            () => sssom::SEMANTIC_SIMILARITY,
+        },
+        confidence: pair.confidence,
+        rank: 0,
+        margin: None,
+        mutual: pair.is_mutual(),
+    }
+}
+
+/// Exact where the mapping is taken for right; broader or narrower where the one name has all words of the other and more.
+fn predicate(pair: &Pair) -> &'static str {
+    let lexical = &pair.best.lexical;
+    match () {
+        () if pair.confidence >= MAPPED && (pair.is_mutual() || lexical.same_words) => sssom::EXACT_MATCH,
+        () if pair.confidence < MAPPED && lexical.object_is_broader => sssom::BROAD_MATCH,
+        () if pair.confidence < MAPPED && lexical.object_is_narrower => sssom::NARROW_MATCH,
+        () => sssom::CLOSE_MATCH,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::evidence::NamePair;
+    use super::super::lexical::LexicalEvidence;
+    use super::super::mapping_file::KnownMapping;
     use super::*;
 
-    fn candidate(subject: usize, object: usize, score: f32) -> Candidate {
-        Candidate { subject, object, subject_name: subject, object_name: object, lexical: false, score }
+    fn pair(subject: usize, object: usize, confidence: f64) -> Pair {
+        let best = NamePair {
+            subject,
+            object,
+            subject_name: subject,
+            object_name: object,
+            cosine: 0.5,
+            both_labels: true,
+            lexical: LexicalEvidence::default(),
+        };
+        Pair { best, score: 0.0, margins: [0.0; 2], parents: [false; 2], confidence }
+    }
+
+    fn known(predicate: &str) -> KnownMapping {
+        KnownMapping {
+            subject: "a:0".into(),
+            object: "b:9".into(),
+            predicate: predicate.into(),
+            negative: false,
+            confidence: None,
+        }
     }
 
     #[test]
-    fn best_pair_of_names_counts_and_margins_are_to_the_next_object() {
-        let mut better = candidate(0, 1, 0.9);
-        better.object_name = 7;
-        let mappings = select(vec![candidate(0, 1, 0.8), better, candidate(0, 2, 0.85), candidate(0, 3, 0.1)], &[], 2);
-        assert_eq!(mappings.len(), 2);
-        assert_eq!((mappings[0].best, mappings[0].rank), (better, 1));
-        assert!((mappings[0].margin.unwrap() - 0.05).abs() < 1e-6);
-        assert!((mappings[1].margin.unwrap() - 0.75).abs() < 1e-6);
-    }
-
-    #[test]
-    fn equal_names_win_over_higher_scores() {
-        let equal = Candidate { lexical: true, ..candidate(0, 5, 0.97) };
-        let mappings = select(vec![candidate(0, 4, 0.99), equal], &[], 5);
-        assert_eq!(mappings[0].best, equal);
+    fn the_best_few_have_ranks_and_margins() {
+        let mappings = select(&[pair(0, 1, 0.6), pair(0, 2, 0.9), pair(0, 3, 0.1)], &Curated::default(), 2, false);
+        assert_eq!(mappings.iter().map(|m| (m.object, m.rank)).collect::<Vec<_>>(), [(2, 1), (1, 2)]);
+        assert!((mappings[0].margin.unwrap() - 0.3).abs() < 1e-9 && (mappings[1].margin.unwrap() - 0.5).abs() < 1e-9);
         assert_eq!(
-            (predicate(&mappings[0]), justification(&mappings[0])),
-            ("skos:exactMatch", "semapv:LexicalMatching")
+            (mappings[0].predicate.as_str(), mappings[1].predicate.as_str()),
+            ("skos:exactMatch", "skos:closeMatch")
         );
-        assert_eq!(predicate(&mappings[1]), "skos:closeMatch");
     }
 
     #[test]
-    fn mutual_needs_both_directions() {
-        let mappings =
-            select(vec![candidate(0, 9, 0.9), candidate(1, 9, 0.8)], &[candidate(9, 0, 0.9), candidate(9, 1, 0.8)], 1);
-        assert_eq!(mappings.iter().map(|m| m.mutual).collect::<Vec<_>>(), [true, false]);
+    fn what_people_say_wins() {
+        let mut curated = Curated::default();
+        curated.of_subject.insert(0, vec![(9, known("skos:broadMatch"))]);
+        curated.negative.insert((0, 2));
+        let mappings = select(&[pair(0, 1, 0.6), pair(0, 2, 0.9)], &curated, 5, false);
+        assert_eq!(mappings.iter().map(|m| m.object).collect::<Vec<_>>(), [9, 1]);
+        let first = &mappings[0];
+        assert_eq!(
+            (first.predicate.as_str(), first.justification),
+            ("skos:broadMatch", "semapv:ManualMappingCuration")
+        );
+        assert_eq!((first.confidence, first.names), (1.0, None));
     }
 
     #[test]
-    fn ties_fall_by_the_order_of_names() {
-        let mappings = select(vec![candidate(0, 4, 0.9), candidate(0, 3, 0.9)], &[], 2);
-        assert_eq!(mappings.iter().map(|m| m.best.object).collect::<Vec<_>>(), [3, 4]);
+    fn one_to_one_gives_each_code_once() {
+        let pairs = [pair(0, 1, 0.8), pair(0, 2, 0.7), pair(1, 1, 0.9), pair(1, 2, 0.2)];
+        let mappings = select(&pairs, &Curated::default(), 5, true);
+        assert_eq!(mappings.iter().map(|m| (m.subject, m.object, m.rank)).collect::<Vec<_>>(), [(0, 2, 1), (1, 1, 1)]);
     }
 
     #[test]
-    fn rows_have_the_tables_schema() {
-        let left = Names::of(&[("X:1", &["Flu"])]);
-        let right = Names::of(&[("Y:1", &["influenza", "flu"])]);
-        let best = Candidate { subject: 0, object: 0, subject_name: 0, object_name: 1, lexical: true, score: 1.0 };
-        let mapping = Mapping { best, rank: 1, margin: None, mutual: true };
-        let date = NaiveDate::from_ymd_opt(2024, 2, 29).unwrap();
-        let batch = batch(&[mapping], &left, &right, ["a", "b"], "m", "al", date).unwrap();
-        assert_eq!(batch.num_rows(), 1);
-        assert_eq!(batch.schema(), MAPPINGS.schema());
+    fn names_within_names_are_broader_or_narrower() {
+        let with = |confidence, lexical| {
+            let mut pair = pair(0, 1, confidence);
+            pair.best.lexical = lexical;
+            select(&[pair], &Curated::default(), 1, false)[0].predicate.clone()
+        };
+        let broader = LexicalEvidence { object_is_broader: true, ..LexicalEvidence::default() };
+        let narrower = LexicalEvidence { object_is_narrower: true, ..LexicalEvidence::default() };
+        assert_eq!(with(0.4, broader), "skos:broadMatch");
+        assert_eq!(with(0.4, narrower), "skos:narrowMatch");
+        assert_eq!(with(0.9, broader), "skos:exactMatch");
     }
 }

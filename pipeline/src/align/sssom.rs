@@ -23,6 +23,8 @@ pub struct SssomHeader {
     pub mapping_set_id: String,
     /// Licence of the mapping set, an IRI.
     pub license: String,
+    /// Mappings of less confidence are left out.
+    pub min_confidence: f64,
 }
 
 /// Writes the best mapping of every subject of an alignment, and `sssom:NoTermFound` for subjects without one.
@@ -36,7 +38,7 @@ pub async fn write_sssom(
     header: &SssomHeader,
     out: &mut (dyn Write + Send),
 ) -> Result<usize> {
-    let rows = rows(session, options).await?;
+    let rows = rows(session, options, header.min_confidence).await?;
     let to_error = |e: std::io::Error| Error::Internal(format!("SSSOM output: {e}"));
     write_header(&rows, options, header, out).map_err(to_error)?;
     writeln!(out, "{}", sssom::COLUMNS.join("\t")).map_err(to_error)?;
@@ -49,12 +51,13 @@ pub async fn write_sssom(
 
 type Row = BTreeMap<&'static str, String>;
 
-async fn rows(session: &Session, options: &AlignOptions) -> Result<Vec<Row>> {
+async fn rows(session: &Session, options: &AlignOptions, min_confidence: f64) -> Result<Vec<Row>> {
     let frame = session
         .ctx()
         .table(MAPPINGS.name)
         .await?
         .filter(col("alignment_id").eq(lit(options.id())).and(col("rank").eq(lit(1i32))))?
+        .filter(col("confidence").gt_eq(lit(min_confidence)))?
         .sort_by(vec![col("subject_id")])?;
     let mut rows = Vec::new();
     for batch in frame.collect().await? {

@@ -28,7 +28,7 @@ const COLUMNS: &[Column] = &[
     text("mapping_tool_version", "its version"),
     column("mapping_date", Kind::Date, false, "when the mapping was made"),
     column("rank", Kind::Int, false, "1 = the subject's best object"),
-    optional("margin", Kind::Double, "similarity_score minus that of the subject's next object"),
+    optional("margin", Kind::Double, "confidence minus that of the subject's next object"),
     column("mutual", Kind::Bool, false, "whether the subject is also the object's best"),
     optional("model_id", Kind::Text, "the model that embedded both sides"),
     text("alignment_id", "which alignment made the row: sources and options, hashed"),

@@ -8,7 +8,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use generel_schemas::vector::VectorType;
 use prost::Message;
 
-use super::exec::{SimilarityJoinExec, SimilarityJoinOptions};
+use super::exec::SimilarityJoinExec;
+use super::options::SimilarityJoinOptions;
 
 /// The operator on the wire.
 #[derive(Clone, PartialEq, Message)]
@@ -17,8 +18,8 @@ pub(crate) struct SimilarityJoinNode {
     left_vector: u32,
     #[prost(uint32, tag = "2")]
     right_vector: u32,
-    #[prost(uint64, tag = "3")]
-    k: u64,
+    #[prost(uint64, optional, tag = "3")]
+    k: Option<u64>,
     #[prost(float, tag = "4")]
     min_score: f32,
     #[prost(uint32, optional, tag = "5")]
@@ -27,6 +28,28 @@ pub(crate) struct SimilarityJoinNode {
     model_id: String,
     #[prost(uint32, tag = "7")]
     dimension: u32,
+    #[prost(string, tag = "8")]
+    join_type: String,
+    #[prost(uint32, repeated, tag = "9")]
+    on_left: Vec<u32>,
+    #[prost(uint32, repeated, tag = "10")]
+    on_right: Vec<u32>,
+    #[prost(uint64, optional, tag = "11")]
+    candidates: Option<u64>,
+    #[prost(bool, tag = "12")]
+    hold_left: bool,
+    /// Nothing for all columns.
+    #[prost(message, optional, tag = "13")]
+    projection: Option<Columns>,
+}
+
+/// Columns by their indices.
+#[derive(Clone, PartialEq, Message)]
+struct Columns {
+    #[prost(uint32, repeated, tag = "1")]
+    indices: Vec<u32>,
+    #[prost(string, repeated, tag = "2")]
+    names: Vec<String>,
 }
 
 impl SimilarityJoinNode {
@@ -35,11 +58,20 @@ impl SimilarityJoinNode {
         Self {
             left_vector: options.left_vector as u32,
             right_vector: options.right_vector as u32,
-            k: options.k as u64,
+            k: options.k.map(|k| k as u64),
             min_score: options.min_score,
             right_group: options.right_group.map(|g| g as u32),
             model_id: join.vector_type().model_id.clone(),
             dimension: join.vector_type().dimension as u32,
+            join_type: options.join_type.to_string(),
+            on_left: options.on.iter().map(|(l, _)| *l as u32).collect(),
+            on_right: options.on.iter().map(|(_, r)| *r as u32).collect(),
+            candidates: options.candidates.map(|c| c as u64),
+            hold_left: options.hold_left,
+            projection: options.projection.as_ref().map(|columns| Columns {
+                indices: columns.iter().map(|(i, _)| *i as u32).collect(),
+                names: columns.iter().map(|(_, name)| name.clone()).collect(),
+            }),
         }
     }
 
@@ -50,9 +82,14 @@ impl SimilarityJoinNode {
         let options = SimilarityJoinOptions {
             left_vector: self.left_vector as usize,
             right_vector: self.right_vector as usize,
-            k: self.k as usize,
+            k: self.k.map(|k| k as usize),
             min_score: self.min_score,
             right_group: self.right_group.map(|g| g as usize),
+            join_type: self.join_type.parse()?,
+            on: self.on_left.iter().zip(&self.on_right).map(|(l, r)| (*l as usize, *r as usize)).collect(),
+            candidates: self.candidates.map(|c| c as usize),
+            hold_left: self.hold_left,
+            projection: self.projection.map(|c| c.indices.into_iter().map(|i| i as usize).zip(c.names).collect()),
         };
         let vector_type = VectorType { model_id: self.model_id, dimension: self.dimension as usize };
         Ok(Arc::new(SimilarityJoinExec::try_new_typed(left.clone(), right.clone(), options, vector_type)?))

@@ -1,55 +1,43 @@
-//! `SimilarityJoinExec`: for each row of the left (probe) side the k most similar rows of the right (build) side.
+//! `SimilarityJoinExec`: the pairs of a left and a right row whose vectors are most similar.
 //!
-//! The build side is gathered once; the probe side streams through, partition by partition. `generel_model::search`
-//! finds the matches by blocked matrix products with the selection fused in, so no score matrix is ever held. Rows whose
-//! vector is NULL or has no direction match nothing. Ties go to the earlier row of the build side.
+//! The right (build) side is gathered once; the left (probe) side streams through, partition by partition.
+//! `generel_model::search` finds the matches by blocked matrix products with the selection fused in, so no score matrix is
+//! ever held. Rows whose vector is NULL or has no direction match nothing. Ties go to the earlier row of the right side.
+//! A right side that the memory pool has no room for goes to files, past which the left side goes in pieces; few left
+//! rows can be held instead, and the right side streams past them.
 
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Float32Array, Int32Array, RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, internal_err, plan_err};
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet};
+use datafusion::physical_plan::metrics::{
+    BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, SpillMetrics,
+};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
-    ReplaceChildrenOptions,
+    ReplaceChildrenOptions, common,
 };
-use futures::{StreamExt, TryStreamExt, stream};
-use generel_model::search::{Neighbor, SearchOptions};
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use generel_schemas::vector::{VectorType, compatible};
 use tokio::sync::OnceCell;
 
-use super::build::{BuildSide, present_vectors, without_column};
-use crate::error::{execution, plan};
+use super::gather::{Build, gather};
+use super::merge::stream_past;
+use super::options::{SimilarityJoinOptions, output_schema, vector_type};
+use super::probe::{Found, Probe, past_spilled, past_whole};
+use crate::error::plan;
 
-/// Probe rows searched at a time: one task of a second at most on a build side of a hundred thousand rows.
-const PROBE_ROWS: usize = 2048;
-
-/// What to join and how.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SimilarityJoinOptions {
-    /// Vector column of the left side.
-    pub left_vector: usize,
-    /// Vector column of the right side.
-    pub right_vector: usize,
-    /// Neighbors a left row.
-    pub k: usize,
-    /// Least cosine of a neighbor.
-    pub min_score: f32,
-    /// With this column of the right side, k counts its distinct values and each shows its best row.
-    pub right_group: Option<usize>,
-}
-
-/// The similarity join. Its output is the left columns as `left_…`, the right columns as `right_…` (both without their
-/// vectors), `similarity_score` Float32 and `rank` Int32 from 1.
+/// The similarity join. Its output is the left columns, the right columns, `similarity_score` Float32 and `rank` Int32 from
+/// 1 for each left row, as far as they are asked for; of semi and anti joins the left columns alone.
 #[derive(Debug)]
 pub struct SimilarityJoinExec {
     left: Arc<dyn ExecutionPlan>,
@@ -58,12 +46,15 @@ pub struct SimilarityJoinExec {
     vector_type: VectorType,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
-    build: Arc<OnceCell<Arc<BuildSide>>>,
+    build: Arc<OnceCell<Arc<Build>>>,
 }
 
-impl fmt::Debug for BuildSide {
+impl fmt::Debug for Build {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BuildSide({} rows)", self.rows.num_rows())
+        match self {
+            Self::Whole(side) => write!(f, "Whole({} rows)", side.rows.num_rows()),
+            Self::Spilled(_) => f.write_str("Spilled"),
+        }
     }
 }
 
@@ -77,7 +68,9 @@ impl SimilarityJoinExec {
         right: Arc<dyn ExecutionPlan>,
         options: SimilarityJoinOptions,
     ) -> Result<Self> {
-        let vector_type = vector_type(&left.schema(), &right.schema(), &options)?;
+        let (of_left, of_right) = (left.schema(), right.schema());
+        let of_left = field_of(&of_left, options.left_vector)?;
+        let vector_type = vector_type(of_left, field_of(&of_right, options.right_vector)?)?;
         Self::try_new_typed(left, right, options, vector_type)
     }
 
@@ -92,8 +85,11 @@ impl SimilarityJoinExec {
         options: SimilarityJoinOptions,
         vector_type: VectorType,
     ) -> Result<Self> {
-        if options.k == 0 {
+        if options.k == Some(0) {
             return plan_err!("k must be at least 1");
+        }
+        if options.hold_left && options.k.is_none() {
+            return internal_err!("left rows are held for the best matches alone: it takes a k");
         }
         let stated = vector_type.to_field("the plan's vector", true);
         for (schema, index) in [(left.schema(), options.left_vector), (right.schema(), options.right_vector)] {
@@ -104,8 +100,8 @@ impl SimilarityJoinExec {
                 return plan_err!("column '{}' is {}, not {}", field.name(), field.data_type(), stated.data_type());
             }
         }
-        let schema = output_schema(&left.schema(), &right.schema(), &options);
-        let partitions = left.output_partitioning().partition_count();
+        let schema = output_schema(&left.schema(), &right.schema(), &options)?;
+        let partitions = if options.hold_left { 1 } else { left.output_partitioning().partition_count() };
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(partitions),
@@ -134,14 +130,6 @@ impl SimilarityJoinExec {
     }
 }
 
-/// The type that the vector columns of two tables share.
-///
-/// # Errors
-/// When they are not typed or of two models.
-pub(super) fn vector_type(left: &Schema, right: &Schema, options: &SimilarityJoinOptions) -> Result<VectorType> {
-    compatible(field_of(left, options.left_vector)?, field_of(right, options.right_vector)?).map_err(plan)
-}
-
 fn field_of(schema: &Schema, index: usize) -> Result<&Field> {
     match schema.fields().get(index) {
         Some(field) => Ok(field),
@@ -149,34 +137,9 @@ fn field_of(schema: &Schema, index: usize) -> Result<&Field> {
     }
 }
 
-/// The schema of the join of two tables.
-pub(super) fn output_schema(left: &Schema, right: &Schema, options: &SimilarityJoinOptions) -> SchemaRef {
-    let side = |schema: &Schema, prefix: &str, vector: usize| -> Vec<Field> {
-        let others = schema.fields().iter().enumerate().filter(|(i, _)| *i != vector);
-        others.map(|(_, f)| f.as_ref().clone().with_name(format!("{prefix}{}", f.name()))).collect()
-    };
-    let mut fields = side(left, "left_", options.left_vector);
-    fields.extend(side(right, "right_", options.right_vector));
-    fields.push(Field::new("similarity_score", DataType::Float32, false));
-    fields.push(Field::new("rank", DataType::Int32, false));
-    Arc::new(Schema::new(fields))
-}
-
 impl DisplayAs for SimilarityJoinExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        let (left, right) = (self.left.schema(), self.right.schema());
-        write!(
-            f,
-            "SimilarityJoinExec: strategy=exact, k={}, min_score={}, on={} ~ {}",
-            self.options.k,
-            self.options.min_score,
-            left.field(self.options.left_vector).name(),
-            right.field(self.options.right_vector).name()
-        )?;
-        match self.options.right_group {
-            Some(group) => write!(f, ", k_counts=distinct {}", right.field(group).name()),
-            None => Ok(()),
-        }
+        self.options.describe(&self.left.schema(), &self.right.schema(), f)
     }
 }
 
@@ -194,7 +157,7 @@ impl ExecutionPlan for SimilarityJoinExec {
     }
 
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![true, false]
+        vec![!self.options.hold_left, self.options.hold_left]
     }
 
     fn apply_expressions(
@@ -220,31 +183,33 @@ impl ExecutionPlan for SimilarityJoinExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let probe = self.left.execute(partition, Arc::clone(&context))?;
         let baseline = BaselineMetrics::new(&self.metrics, partition);
-        let probe_rows = MetricBuilder::new(&self.metrics).counter("probe_rows", partition);
-        let build_rows = MetricBuilder::new(&self.metrics).counter("build_rows", partition);
-        let (cell, right) = (Arc::clone(&self.build), Arc::clone(&self.right));
-        let (options, schema) = (self.options.clone(), self.schema());
-        let for_batches = schema.clone();
-        let batches = stream::once(async move {
-            let gathered = cell
-                .get_or_try_init(|| async {
-                    let side = BuildSide::gather(&right, options.right_vector, options.right_group, &context).await?;
-                    Ok::<_, DataFusionError>(Arc::new(side))
-                })
-                .await?;
-            let build = Arc::clone(gathered);
-            if partition == 0 {
-                build_rows.add(build.rows.num_rows());
-            }
-            let pieces = probe.map_ok(|batch| stream::iter(slices(batch)).map(Ok)).try_flatten();
-            Ok::<_, DataFusionError>(pieces.and_then(move |piece| {
-                probe_rows.add(piece.num_rows());
-                search(piece, Arc::clone(&build), options.clone(), for_batches.clone(), baseline.clone())
-            }))
-        })
-        .try_flatten();
+        let probe = Probe {
+            options: self.options.clone(),
+            context: Arc::clone(&context),
+            rows: MetricBuilder::new(&self.metrics).counter("probe_rows", partition),
+            compute: baseline.elapsed_compute().clone(),
+            partitions: self.properties.partitioning.partition_count(),
+        };
+        let founds = if self.options.hold_left {
+            self.hold(probe)
+        } else {
+            let left = self.left.execute(partition, Arc::clone(&context))?;
+            self.gather(partition, left, probe)
+        };
+        let (schema, options) = (self.schema(), self.options.clone());
+        let (of_rows, size) = (Arc::clone(&schema), context.session_config().batch_size());
+        let batches = founds
+            .map_ok(move |found| {
+                let (schema, options) = (Arc::clone(&of_rows), options.clone());
+                let pieces = (0..found.pairs.len()).step_by(size).map(move |at| {
+                    let some = at..found.pairs.len().min(at + size);
+                    found.pairs.rows(some, &found.left, &found.right, &options, &schema)
+                });
+                stream::iter(pieces)
+            })
+            .try_flatten()
+            .inspect_ok(move |batch| baseline.record_output(batch.num_rows()));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
     }
 
@@ -253,55 +218,51 @@ impl ExecutionPlan for SimilarityJoinExec {
     }
 }
 
-fn slices(batch: RecordBatch) -> Vec<RecordBatch> {
-    let rows = batch.num_rows();
-    (0..rows).step_by(PROBE_ROWS).map(|at| batch.slice(at, PROBE_ROWS.min(rows - at))).collect()
-}
-
-/// Searches on a thread that may block: seconds of arithmetic do not belong on the runtime's workers.
-async fn search(
-    probe: RecordBatch,
-    build: Arc<BuildSide>,
-    options: SimilarityJoinOptions,
-    schema: SchemaRef,
-    baseline: BaselineMetrics,
-) -> Result<RecordBatch> {
-    let searched = tokio::task::spawn_blocking(move || {
-        let _timer = baseline.elapsed_compute().timer();
-        let (kept, queries) = present_vectors(&probe, options.left_vector)?;
-        let search = SearchOptions { k: Some(options.k), ties: false, min_score: options.min_score };
-        let found = build.corpus.search(&queries, search).map_err(execution)?;
-        let batch = assemble(&probe, &kept, &build, &options, found, schema)?;
-        baseline.record_output(batch.num_rows());
-        Ok(batch)
-    });
-    searched.await.map_err(|e| DataFusionError::Execution(format!("the similarity search panicked: {e}")))?
-}
-
-fn assemble(
-    probe: &RecordBatch,
-    kept: &UInt32Array,
-    build: &BuildSide,
-    options: &SimilarityJoinOptions,
-    found: Vec<Vec<Neighbor>>,
-    schema: SchemaRef,
-) -> Result<RecordBatch> {
-    let total = found.iter().map(Vec::len).sum();
-    let (mut left, mut right) = (Vec::with_capacity(total), Vec::with_capacity(total));
-    let (mut scores, mut ranks) = (Vec::with_capacity(total), Vec::with_capacity(total));
-    for (query, neighbors) in found.iter().enumerate() {
-        for (rank, neighbor) in neighbors.iter().enumerate() {
-            left.push(kept.value(query));
-            right.push(neighbor.index);
-            scores.push(neighbor.score);
-            ranks.push(rank as i32 + 1);
-        }
+impl SimilarityJoinExec {
+    /// The left side past the right one, which is gathered.
+    fn gather(
+        &self,
+        partition: usize,
+        left: SendableRecordBatchStream,
+        probe: Probe,
+    ) -> BoxStream<'static, Result<Found>> {
+        let (cell, right) = (Arc::clone(&self.build), Arc::clone(&self.right));
+        let build_rows = MetricBuilder::new(&self.metrics).counter("build_rows", partition);
+        let metrics = SpillMetrics::new(&self.metrics, partition);
+        let founds = stream::once(async move {
+            let build = cell.get_or_try_init(|| async {
+                let build = gather(&right, &probe.options, &probe.context, metrics).await?;
+                if let Build::Whole(side) = &build {
+                    build_rows.add(side.rows.num_rows());
+                }
+                Ok::<_, DataFusionError>(Arc::new(build))
+            });
+            let build = Arc::clone(build.await?);
+            Ok::<_, DataFusionError>(match build.as_ref() {
+                Build::Whole(_) => past_whole(left, build, probe),
+                Build::Spilled(_) => past_spilled(left, build, probe),
+            })
+        });
+        founds.try_flatten().boxed()
     }
-    let left = take_record_batch(&without_column(probe, options.left_vector)?, &UInt32Array::from(left))?;
-    let right = take_record_batch(&build.rows, &UInt32Array::from(right))?;
-    let mut columns = left.columns().to_vec();
-    columns.extend_from_slice(right.columns());
-    columns.push(Arc::new(Float32Array::from(scores)));
-    columns.push(Arc::new(Int32Array::from(ranks)));
-    Ok(RecordBatch::try_new(schema, columns)?)
+
+    /// The right side past the left one, which is held.
+    fn hold(&self, probe: Probe) -> BoxStream<'static, Result<Found>> {
+        let (left, right) = (Arc::clone(&self.left), Arc::clone(&self.right));
+        let schema = right.schema();
+        let build_rows = MetricBuilder::new(&self.metrics).counter("build_rows", 0);
+        let founds = stream::once(async move {
+            let reservation = super::probe::reservation(&probe.context);
+            let rows = CoalescePartitionsExec::new(Arc::clone(&left)).execute(0, Arc::clone(&probe.context))?;
+            let rows = common::collect(rows).await?;
+            let rows = arrow::compute::concat_batches(&left.schema(), &rows)?;
+            reservation.try_grow(2 * super::sides::bytes(&rows))?;
+            probe.rows.add(rows.num_rows());
+            let held = stream_past(rows, &right, &probe.options, &probe.context, build_rows).await?;
+            let (left, all) = held.finish(&schema);
+            let founds = all.into_iter().map(move |(pairs, right)| Ok(Found { left: left.clone(), right, pairs }));
+            Ok::<_, DataFusionError>(stream::iter(founds.collect::<Vec<_>>()))
+        });
+        founds.try_flatten().boxed()
+    }
 }

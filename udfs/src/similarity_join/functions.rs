@@ -2,17 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
-use async_trait::async_trait;
-use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::plan_err;
-use datafusion::datasource::TableType;
+use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
-use datafusion::logical_expr::{Expr, LogicalPlanBuilder, lit};
-use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, lit};
 
-use super::exec::{SimilarityJoinExec, SimilarityJoinOptions, output_schema, vector_type};
+use super::options::{RANK, SCORE, SimilarityJoinOptions};
+use super::table::SimilarityTable;
 use crate::table_arguments::{Arguments, table, vector_column};
 
 const JOIN_USAGE: &str =
@@ -36,15 +33,24 @@ impl TableFunctionImpl for SimilarityJoinFunction {
             None => None,
         };
         let options = SimilarityJoinOptions {
-            left_vector: vector_column(left_name, &left.schema())?,
-            right_vector: vector_column(right_name, &right.schema())?,
-            k: arguments.count(2, 5)?,
-            min_score: arguments.score(3, -1.0)?,
             right_group,
+            ..SimilarityJoinOptions::top_k(
+                vector_column(left_name, &left.schema())?,
+                vector_column(right_name, &right.schema())?,
+                arguments.count(2, 5)?,
+                arguments.score(3, -1.0)?,
+            )
         };
-        vector_type(&left.schema(), &right.schema(), &options)?;
-        let schema = output_schema(&left.schema(), &right.schema(), &options);
-        Ok(Arc::new(JoinTable { left: Side::Table(left), right, options, schema }))
+        let (left, right) = (scan(left_name, left)?, scan(right_name, right)?);
+        let of_side = |plan: &LogicalPlan, prefix: &str, first: usize, vector: usize| {
+            let fields = plan.schema().fields().iter().enumerate().filter(|(i, _)| *i != vector);
+            fields.map(|(i, f)| (first + i, format!("{prefix}{}", f.name()))).collect::<Vec<_>>()
+        };
+        let lefts = left.schema().fields().len();
+        let mut columns = of_side(&left, "left_", 0, options.left_vector);
+        columns.extend(of_side(&right, "right_", lefts, options.right_vector));
+        columns.extend(scores(lefts + right.schema().fields().len()));
+        Ok(Arc::new(SimilarityTable::try_new(left, right, options, columns)?))
     }
 }
 
@@ -63,75 +69,24 @@ impl TableFunctionImpl for NearestFunction {
         let query = LogicalPlanBuilder::empty(true)
             .project(vec![lit(query).alias("query"), embed.call(vec![lit(query)]).alias("vector")])?
             .build()?;
-        let options = SimilarityJoinOptions {
-            left_vector: 1,
-            right_vector: vector_column(name, &right.schema())?,
-            k: arguments.count(2, 10)?,
-            min_score: arguments.score(3, -1.0)?,
-            right_group: None,
-        };
-        vector_type(query.schema().as_arrow(), &right.schema(), &options)?;
-        let joined = output_schema(query.schema().as_arrow(), &right.schema(), &options);
-        // The caller knows the query and wants the table's own names.
-        let fields = joined.fields().iter().skip(1).map(|f| {
-            let name = f.name().strip_prefix("right_").unwrap_or(f.name());
-            f.as_ref().clone().with_name(name)
-        });
-        let schema = Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()));
-        Ok(Arc::new(JoinTable { left: Side::Query(Box::new(query)), right, options, schema }))
+        let (k, min_score) = (arguments.count(2, 10)?, arguments.score(3, -1.0)?);
+        let vector = vector_column(name, &right.schema())?;
+        let options =
+            SimilarityJoinOptions { hold_left: true, ..SimilarityJoinOptions::top_k(1, vector, k, min_score) };
+        let right = scan(name, right)?;
+        let fields = right.schema().fields().iter().enumerate();
+        let mut columns: Vec<_> =
+            fields.filter(|(i, _)| *i != vector).map(|(i, f)| (2 + i, f.name().clone())).collect();
+        columns.extend(scores(2 + right.schema().fields().len()));
+        Ok(Arc::new(SimilarityTable::try_new(query, right, options, columns)?))
     }
 }
 
-#[derive(Debug)]
-enum Side {
-    Table(Arc<dyn TableProvider>),
-    /// One row: the query and its vector.
-    Query(Box<datafusion::logical_expr::LogicalPlan>),
+/// The columns behind those of both sides.
+fn scores(first: usize) -> [(usize, String); 2] {
+    [(first, SCORE.to_string()), (first + 1, RANK.to_string())]
 }
 
-/// The result of a table function, planned when it is scanned.
-#[derive(Debug)]
-struct JoinTable {
-    left: Side,
-    right: Arc<dyn TableProvider>,
-    options: SimilarityJoinOptions,
-    schema: SchemaRef,
-}
-
-#[async_trait]
-impl TableProvider for JoinTable {
-    fn schema(&self) -> SchemaRef {
-        self.schema.clone()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::View
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _: &[Expr],
-        _: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (left, skipped) = match &self.left {
-            Side::Table(table) => (table.scan(state, None, &[], None).await?, 0),
-            Side::Query(plan) => (state.create_physical_plan(plan).await?, 1),
-        };
-        let right = self.right.scan(state, None, &[], None).await?;
-        let join = SimilarityJoinExec::try_new(left, right, self.options.clone())?;
-        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
-        let wanted = projection.unwrap_or(&all);
-        let joined = join.schema();
-        let columns = wanted
-            .iter()
-            .map(|i| {
-                let name = joined.field(i + skipped).name();
-                let column = Arc::new(datafusion::physical_expr::expressions::Column::new(name, i + skipped));
-                Ok((column as Arc<dyn datafusion::physical_expr::PhysicalExpr>, self.schema.field(*i).name().clone()))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        Ok(Arc::new(ProjectionExec::try_new(columns, Arc::new(join))?))
-    }
+fn scan(name: &str, table: Arc<dyn TableProvider>) -> Result<LogicalPlan> {
+    LogicalPlanBuilder::scan(name, provider_as_source(table), None)?.build()
 }

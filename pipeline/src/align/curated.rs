@@ -1,0 +1,127 @@
+//! Mappings that people made. They win over what is computed, whatever its confidence.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::DataType;
+use datafusion::prelude::{col, lit};
+use generel_schemas::sssom;
+use generel_schemas::tables::{KG_EDGES, MAPPINGS, NEGATED};
+
+use super::AlignOptions;
+use super::mapping_file::{KnownMapping, read_mappings};
+use super::names::Names;
+use crate::sources::Fingerprint;
+use crate::{Error, Result, Session};
+
+/// The curated mappings between two sources, by the numbers of their codes.
+#[derive(Debug, Default)]
+pub(super) struct Curated {
+    /// What each subject is mapped to.
+    pub(super) of_subject: HashMap<usize, Vec<(usize, KnownMapping)>>,
+    /// Pairs that do not match.
+    pub(super) negative: HashSet<(usize, usize)>,
+}
+
+impl Curated {
+    /// Loads what the options name, files and sources of `kg_edges`, and the rows of `mappings` that people accepted.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or a name is neither a file nor a source.
+    pub(super) async fn load(session: &Session, options: &AlignOptions, left: &Names, right: &Names) -> Result<Self> {
+        let mut all = accepted(session).await?;
+        for name in &options.curated {
+            let path = Path::new(name);
+            let mappings = if path.is_file() { read_mappings(path)? } else { of_source(session, name).await? };
+            if mappings.is_empty() {
+                return Err(Error::Invalid(format!(
+                    "--curated {name}: neither an SSSOM file nor a source of the lake with mappings (generel ingest --format sssom)"
+                )));
+            }
+            all.extend(mappings);
+        }
+        let mut curated = Self::default();
+        let (of_left, of_right) = (left.numbers(), right.numbers());
+        for mapping in all {
+            for mapping in [mapping.clone(), mapping.reversed()] {
+                let numbers = of_left.get(mapping.subject.as_str()).zip(of_right.get(mapping.object.as_str()));
+                let Some((subject, object)) = numbers else { continue };
+                if mapping.negative {
+                    curated.negative.insert((*subject, *object));
+                } else {
+                    let known = curated.of_subject.entry(*subject).or_default();
+                    if !known.iter().any(|(o, _)| o == object) {
+                        known.push((*object, mapping));
+                    }
+                }
+            }
+        }
+        Ok(curated)
+    }
+
+    /// Changes with any curated mapping.
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        let mut lines: Vec<String> = self.negative.iter().map(|(s, o)| format!("{s} not {o}")).collect();
+        for (subject, known) in &self.of_subject {
+            lines.extend(known.iter().map(|(o, m)| format!("{subject} {} {o} {:?}", m.predicate, m.confidence)));
+        }
+        lines.sort_unstable();
+        Fingerprint::of(&lines.iter().map(String::as_bytes).collect::<Vec<_>>())
+    }
+}
+
+/// Mappings that a source of `kg_edges` has.
+async fn of_source(session: &Session, source: &str) -> Result<Vec<KnownMapping>> {
+    let frame = session.ctx().table(KG_EDGES.name).await?.filter(col("source").eq(lit(source)))?;
+    let frame = frame.select_columns(&["subject", "predicate", "object"])?;
+    let rows = texts(frame.collect().await?)?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|[subject, predicate, object]| {
+            let positive = predicate.strip_prefix(NEGATED);
+            let negative = positive.is_some();
+            let predicate = positive.unwrap_or(&predicate).to_string();
+            let is_mapping =
+                predicate.starts_with("skos:") || predicate == "owl:equivalentClass" || predicate == "owl:sameAs";
+            is_mapping.then_some(KnownMapping { subject, object, predicate, negative, confidence: None })
+        })
+        .collect())
+}
+
+/// Rows of `mappings` that state that a person made them, of any alignment but those that only repeat them.
+async fn accepted(session: &Session) -> Result<Vec<KnownMapping>> {
+    if !session.ctx().table_exist(MAPPINGS.name)? {
+        return Ok(Vec::new());
+    }
+    let frame = session.ctx().table(MAPPINGS.name).await?;
+    let made =
+        col("mapping_justification").eq(lit(sssom::MANUAL_CURATION)).and(col("mapping_tool").not_eq(lit("generel")));
+    let frame = frame.filter(made)?.select_columns(&["subject_id", "predicate_id", "object_id"])?;
+    let rows = texts(frame.collect().await?)?;
+    Ok(rows
+        .into_iter()
+        .map(|[subject, predicate, object]| KnownMapping {
+            subject,
+            object,
+            predicate,
+            negative: false,
+            confidence: None,
+        })
+        .collect())
+}
+
+fn texts(batches: Vec<arrow::array::RecordBatch>) -> Result<Vec<[String; 3]>> {
+    let mut rows = Vec::new();
+    for batch in batches {
+        let columns = batch.columns().iter().map(|c| arrow::compute::cast(c, &DataType::Utf8));
+        let columns: Vec<_> = columns.collect::<std::result::Result<_, _>>()?;
+        for row in 0..batch.num_rows() {
+            rows.push([0, 1, 2].map(|i| {
+                let column = columns[i].as_string::<i32>();
+                if column.is_null(row) { String::new() } else { column.value(row).to_string() }
+            }));
+        }
+    }
+    Ok(rows)
+}

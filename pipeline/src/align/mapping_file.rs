@@ -1,0 +1,122 @@
+//! Files of mappings that people made: SSSOM TSV, or any table with the columns `subject_id` and `object_id`.
+
+use std::path::Path;
+
+use generel_schemas::ids::Curie;
+use generel_schemas::sssom;
+
+use crate::{Error, Result};
+
+/// A mapping of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KnownMapping {
+    /// CURIE of the subject, with the preferred prefix.
+    pub subject: String,
+    /// CURIE of the object, with the preferred prefix.
+    pub object: String,
+    /// CURIE of the predicate; `skos:exactMatch` where the file has none.
+    pub predicate: String,
+    /// Whether the file says that the two do *not* match.
+    pub negative: bool,
+    /// The file's confidence, 0 to 1.
+    pub confidence: Option<f64>,
+}
+
+impl KnownMapping {
+    /// The same mapping read from the object to the subject.
+    pub(super) fn reversed(self) -> Self {
+        let predicate = match self.predicate.as_str() {
+            sssom::BROAD_MATCH => sssom::NARROW_MATCH.to_string(),
+            sssom::NARROW_MATCH => sssom::BROAD_MATCH.to_string(),
+            _ => self.predicate,
+        };
+        Self { subject: self.object, object: self.subject, predicate, ..self }
+    }
+}
+
+/// Reads the mappings of a file. `sssom:NoTermFound` is no mapping.
+///
+/// # Errors
+/// When the file cannot be read, lacks a column, or a line has no identifiers.
+pub fn read_mappings(path: &Path) -> Result<Vec<KnownMapping>> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let text = if bytes.starts_with(&[0x1f, 0x8b]) {
+        let mut text = String::new();
+        let mut reader = flate2::read::MultiGzDecoder::new(&bytes[..]);
+        std::io::Read::read_to_string(&mut reader, &mut text).map_err(|e| Error::io(path, e))?;
+        text
+    } else {
+        String::from_utf8(bytes).map_err(|e| Error::Invalid(format!("{}: not UTF-8: {e}", path.display())))?
+    };
+    parse(&text).map_err(|problem| Error::Invalid(format!("{}: {problem}", path.display())))
+}
+
+fn parse(text: &str) -> std::result::Result<Vec<KnownMapping>, String> {
+    let header = text.lines().find(|line| !line.starts_with('#') && !line.trim().is_empty());
+    let delimiter = if header.is_some_and(|h| h.contains('\t')) { b'\t' } else { b',' };
+    let mut reader =
+        csv::ReaderBuilder::new().delimiter(delimiter).comment(Some(b'#')).flexible(true).from_reader(text.as_bytes());
+    let header = reader.headers().map_err(|e| e.to_string())?.clone();
+    let column = |name: &str| header.iter().position(|h| h.trim() == name);
+    let needed = |name: &str| {
+        let known = || header.iter().collect::<Vec<_>>().join(", ");
+        column(name).ok_or_else(|| {
+            format!("no column {name} among {}; it takes SSSOM TSV, or a table with subject_id and object_id", known())
+        })
+    };
+    let (subject, object) = (needed("subject_id")?, needed("object_id")?);
+    let (predicate, modifier, confidence) =
+        (column("predicate_id"), column("predicate_modifier"), column("confidence"));
+    let mut all = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(|e| e.to_string())?;
+        let line = record.position().map_or(0, csv::Position::line);
+        let cell = |index: usize| record.get(index).map(str::trim).filter(|c| !c.is_empty());
+        let id = |index: usize, name: &str| match cell(index) {
+            Some(text) => Ok(text.parse::<Curie>().map_or_else(|_| text.to_string(), |c| c.to_string())),
+            None => Err(format!("line {line}: {name} is empty")),
+        };
+        let mapping = KnownMapping {
+            subject: id(subject, "subject_id")?,
+            object: id(object, "object_id")?,
+            predicate: predicate.and_then(cell).unwrap_or(sssom::EXACT_MATCH).to_string(),
+            negative: modifier.and_then(cell).is_some_and(|m| m.eq_ignore_ascii_case("not")),
+            confidence: match confidence.and_then(cell) {
+                None => None,
+                Some(text) => match text.parse() {
+                    Ok(number) if (0.0..=1.0).contains(&number) => Some(number),
+                    _ => return Err(format!("line {line}: confidence '{text}' is no number from 0 to 1")),
+                },
+            },
+        };
+        if mapping.object != sssom::NO_TERM_FOUND && mapping.subject != sssom::NO_TERM_FOUND {
+            all.push(mapping);
+        }
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sssom_and_bare_tables_are_read() {
+        let sssom = "#curie_map:\n#  x: y\nsubject_id\tpredicate_id\tpredicate_modifier\tobject_id\tconfidence\n\
+                     DOID:1\tskos:broadMatch\t\tMESH:D1\t0.5\nDOID:2\tskos:exactMatch\tNot\tMESH:D2\t\n\
+                     DOID:3\tskos:exactMatch\t\tsssom:NoTermFound\t\n";
+        let read = parse(sssom).unwrap();
+        assert_eq!(read.len(), 2);
+        assert_eq!((read[0].confidence, read[0].negative, read[1].negative), (Some(0.5), false, true));
+        assert_eq!(read[0].clone().reversed().predicate, "skos:narrowMatch");
+        let bare = parse("object_id,subject_id\nb:1,a:1\n").unwrap();
+        assert_eq!((bare[0].subject.as_str(), bare[0].predicate.as_str()), ("a:1", "skos:exactMatch"));
+    }
+
+    #[test]
+    fn problems_name_the_line_and_the_column() {
+        assert!(parse("a,b\n1,2\n").unwrap_err().contains("no column subject_id among a, b"));
+        assert!(parse("subject_id,object_id\na:1,\n").unwrap_err().contains("line 2: object_id is empty"));
+        assert!(parse("subject_id,object_id,confidence\na:1,b:1,high\n").unwrap_err().contains("'high'"));
+    }
+}

@@ -1,0 +1,159 @@
+//! Matches of a batch of left rows, and the rows that come of them.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float32Array, Int32Array, RecordBatch, UInt32Array};
+use arrow::compute::take;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::JoinType;
+use datafusion::error::Result;
+use generel_model::search::{Neighbor, SearchOptions};
+
+use super::options::SimilarityJoinOptions;
+use super::sides::{BuildSide, Part, matrix};
+use crate::error::execution;
+
+/// Pairs of a left and a right row; without a right row or a score where there is none.
+#[derive(Debug, Default)]
+pub(super) struct Pairs {
+    pub(super) left: Vec<u32>,
+    pub(super) right: Vec<Option<u32>>,
+    pub(super) scores: Vec<Option<f32>>,
+    pub(super) ranks: Vec<Option<i32>>,
+}
+
+impl Pairs {
+    fn push(&mut self, left: u32, right: Option<u32>, score: Option<f32>, rank: Option<i32>) {
+        self.left.push(left);
+        self.right.push(right);
+        self.scores.push(score);
+        self.ranks.push(rank);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.left.len()
+    }
+
+    /// Of a batch and a part of the build side, where the other parts are still to come: matches alone, and for semi and
+    /// anti joins one of each row that has any.
+    pub(super) fn of_part(probe: &RecordBatch, part: &BuildSide, options: &SimilarityJoinOptions) -> Result<Self> {
+        let k = if options.is_semi() { Some(1) } else { options.k };
+        Self::of(probe, part, &SimilarityJoinOptions { join_type: JoinType::Inner, k, ..options.clone() })
+    }
+
+    /// What left rows give that have been compared with the whole build side: the rows themselves, for the joins that
+    /// keep them.
+    pub(super) fn of_left_rows(matched: &[bool], join_type: JoinType) -> Self {
+        let wanted = match join_type {
+            JoinType::LeftSemi => true,
+            JoinType::LeftAnti | JoinType::Left => false,
+            _ => return Self::default(),
+        };
+        let mut pairs = Self::default();
+        (0..matched.len()).filter(|i| matched[*i] == wanted).for_each(|i| pairs.push(i as u32, None, None, None));
+        pairs
+    }
+
+    /// The matches of a batch, in the order of its rows.
+    pub(super) fn of(probe: &RecordBatch, build: &BuildSide, options: &SimilarityJoinOptions) -> Result<Self> {
+        let (vectors, dimension) = matrix(probe, options.left_vector)?;
+        let mut of_rows: Vec<(usize, Vec<Neighbor>)> = vec![(0, Vec::new()); probe.num_rows()];
+        // Of a row that is asked whether it matches, one match is enough.
+        let k = if options.is_semi() { Some(1) } else { options.k };
+        let search = SearchOptions { k, ties: options.candidates.is_some(), min_score: options.min_score };
+        let mut matched = vec![true; probe.num_rows()];
+        match build.parts_of(probe, &options.on)? {
+            None => {
+                let found = build.parts[0].corpus.search(&vectors, search).map_err(execution)?;
+                of_rows = found.into_iter().map(|f| (0, f)).collect();
+            }
+            Some(parts) => {
+                matched.fill(false);
+                for (part, rows) in parts {
+                    let at = |i: &u32| *i as usize * dimension;
+                    let own: Vec<f32> = rows.iter().flat_map(|i| &vectors[at(i)..at(i) + dimension]).copied().collect();
+                    let found = build.parts[part].corpus.search(&own, search).map_err(execution)?;
+                    for (row, found) in rows.into_iter().zip(found) {
+                        of_rows[row as usize] = (part, found);
+                        matched[row as usize] = true;
+                    }
+                }
+            }
+        }
+        let mut pairs = Self::default();
+        for (left, (part, found)) in of_rows.into_iter().enumerate() {
+            let direction = vectors[left * dimension..(left + 1) * dimension].iter();
+            let part = &build.parts.get(part);
+            pairs.of_row(left as u32, part.filter(|_| matched[left]), found, options, || {
+                generel_model::search::cosine(direction.as_slice(), direction.as_slice()).is_some()
+            });
+        }
+        Ok(pairs)
+    }
+
+    fn of_row(
+        &mut self,
+        left: u32,
+        part: Option<&Part>,
+        found: Vec<Neighbor>,
+        options: &SimilarityJoinOptions,
+        has_direction: impl FnOnce() -> bool,
+    ) {
+        match options.join_type {
+            JoinType::LeftSemi if !found.is_empty() => self.push(left, None, None, None),
+            JoinType::LeftAnti if found.is_empty() => self.push(left, None, None, None),
+            JoinType::LeftSemi | JoinType::LeftAnti => {}
+            JoinType::Left if found.is_empty() => self.push(left, None, None, None),
+            _ => {
+                let Some(part) = part else { return };
+                for (rank, neighbor) in found.iter().enumerate() {
+                    self.push(left, Some(part.row(neighbor.index)), Some(neighbor.score), Some(rank as i32 + 1));
+                }
+                let mut rank = found.len() as i32;
+                let mut unscored = |index: u32| {
+                    rank += 1;
+                    self.push(left, Some(part.row(index)), None, Some(rank));
+                };
+                match options.candidates {
+                    None | Some(0) => {}
+                    Some(most) if has_direction() => {
+                        part.without_direction.iter().take(most).for_each(|index| unscored(*index));
+                    }
+                    Some(most) => (0..part.corpus.rows()).take(most).for_each(|index| unscored(index as u32)),
+                }
+            }
+        }
+    }
+
+    /// Some of the pairs as rows.
+    pub(super) fn rows(
+        &self,
+        some: std::ops::Range<usize>,
+        probe: &RecordBatch,
+        build: &RecordBatch,
+        options: &SimilarityJoinOptions,
+        schema: &SchemaRef,
+    ) -> Result<RecordBatch> {
+        let left = UInt32Array::from(self.left[some.clone()].to_vec());
+        let right = UInt32Array::from(self.right[some.clone()].to_vec());
+        let (lefts, rights) = (probe.num_columns(), build.num_columns());
+        let column = |i: usize| -> Result<ArrayRef> {
+            Ok(if i < lefts {
+                take(probe.column(i), &left, None)?
+            } else if i < lefts + rights {
+                take(build.column(i - lefts), &right, None)?
+            } else if i == lefts + rights {
+                Arc::new(Float32Array::from(self.scores[some.clone()].to_vec()))
+            } else {
+                Arc::new(Int32Array::from(self.ranks[some.clone()].to_vec()))
+            })
+        };
+        let all = if options.is_semi() { lefts } else { lefts + rights + 2 };
+        let columns = match &options.projection {
+            Some(columns) => columns.iter().map(|(i, _)| column(*i)).collect::<Result<Vec<_>>>()?,
+            None => (0..all).map(column).collect::<Result<Vec<_>>>()?,
+        };
+        let rows = arrow::array::RecordBatchOptions::new().with_row_count(Some(left.len()));
+        Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &rows)?)
+    }
+}

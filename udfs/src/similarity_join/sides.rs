@@ -1,0 +1,182 @@
+//! The two sides in memory: vectors as one matrix, equal keys as numbers.
+
+use std::collections::HashMap;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::row::{OwnedRow, RowConverter, SortField};
+use datafusion::common::exec_err;
+use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryReservation;
+use generel_model::search::Corpus;
+
+use super::options::SimilarityJoinOptions;
+use crate::error::execution;
+use crate::vectors::values;
+
+/// The right side, gathered.
+pub(super) struct BuildSide {
+    /// All its columns.
+    pub(super) rows: RecordBatch,
+    /// Its rows by equal keys; one part where there are none.
+    pub(super) parts: Vec<Part>,
+    keys: Option<Keys>,
+    dimension: usize,
+    _reservation: MemoryReservation,
+}
+
+/// Rows that have the same keys.
+pub(super) struct Part {
+    pub(super) corpus: Corpus,
+    /// Which rows they are; `None` for all.
+    rows: Option<Vec<u32>>,
+    /// Rows that have no direction, by their numbers in the corpus.
+    pub(super) without_direction: Vec<u32>,
+}
+
+impl Part {
+    fn new(vectors: Vec<f32>, dimension: usize, groups: Option<Vec<u32>>, rows: Option<Vec<u32>>) -> Result<Self> {
+        let corpus = Corpus::new(vectors, dimension, groups, None).map_err(execution)?;
+        let without_direction = (0..corpus.rows()).filter(|i| !corpus.has_direction(*i)).map(|i| i as u32).collect();
+        Ok(Self { corpus, rows, without_direction })
+    }
+
+    /// The row of the build side that a row of the corpus is.
+    pub(super) fn row(&self, index: u32) -> u32 {
+        self.rows.as_ref().map_or(index, |rows| rows[index as usize])
+    }
+}
+
+impl BuildSide {
+    /// The rows of a batch, ready to be searched.
+    ///
+    /// # Errors
+    /// When the memory pool has no room for the vectors.
+    pub(super) fn of(
+        rows: RecordBatch,
+        options: &SimilarityJoinOptions,
+        reservation: MemoryReservation,
+    ) -> Result<Self> {
+        let (vectors, dimension) = matrix(&rows, options.right_vector)?;
+        reservation.try_resize(Self::memory(&rows, options.right_vector))?;
+        let groups = options.right_group.map(|g| numbers(rows.column(g))).transpose()?;
+        let columns: Vec<usize> = options.on.iter().map(|(_, right)| *right).collect();
+        if columns.is_empty() {
+            let parts = vec![Part::new(vectors.into_owned(), dimension, groups, None)?];
+            return Ok(Self { rows, parts, keys: None, dimension, _reservation: reservation });
+        }
+        let (keys, of_keys) = Keys::of(&rows, &columns)?;
+        let parts = of_keys.into_iter().map(|of_key| {
+            let at = |i: &u32| *i as usize * dimension;
+            let own: Vec<f32> = of_key.iter().flat_map(|i| &vectors[at(i)..at(i) + dimension]).copied().collect();
+            let groups = groups.as_ref().map(|g| of_key.iter().map(|i| g[*i as usize]).collect());
+            Part::new(own, dimension, groups, Some(of_key))
+        });
+        let parts = parts.collect::<Result<_>>()?;
+        Ok(Self { rows, parts, keys: Some(keys), dimension, _reservation: reservation })
+    }
+
+    /// Numbers in all vectors.
+    pub(super) fn size(&self) -> usize {
+        self.rows.num_rows() * self.dimension
+    }
+
+    /// Bytes that rows take once they are ready: themselves, the matrix, and at most as much again, packed.
+    pub(super) fn memory(rows: &RecordBatch, vector: usize) -> usize {
+        bytes(rows) + 2 * slice_bytes(rows.column(vector))
+    }
+
+    /// The rows of a probe batch that each part may match, as ranges of the list returned; `None` for all rows and the
+    /// one part.
+    pub(super) fn parts_of(
+        &self,
+        probe: &RecordBatch,
+        on: &[(usize, usize)],
+    ) -> Result<Option<Vec<(usize, Vec<u32>)>>> {
+        let Some(keys) = &self.keys else { return Ok(None) };
+        let columns: Vec<ArrayRef> = on.iter().map(|(left, _)| probe.column(*left).clone()).collect();
+        let mut of_parts: HashMap<usize, Vec<u32>> = HashMap::new();
+        for (row, part) in keys.look_up(&columns)?.into_iter().enumerate() {
+            if let Some(part) = part {
+                of_parts.entry(part).or_default().push(row as u32);
+            }
+        }
+        let mut of_parts: Vec<_> = of_parts.into_iter().collect();
+        of_parts.sort_unstable_by_key(|(part, _)| *part);
+        Ok(Some(of_parts))
+    }
+}
+
+/// Bytes of a batch's rows, whatever they are a slice of.
+pub(super) fn bytes(rows: &RecordBatch) -> usize {
+    rows.columns().iter().map(slice_bytes).sum()
+}
+
+fn slice_bytes(array: &ArrayRef) -> usize {
+    array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size())
+}
+
+/// The vectors of a batch, row-major, and their dimension; NULL becomes zeros, which have no direction.
+pub(super) fn matrix(batch: &RecordBatch, vector: usize) -> Result<(std::borrow::Cow<'_, [f32]>, usize)> {
+    let Some(array) = batch.column(vector).as_fixed_size_list_opt() else {
+        return exec_err!("a column of vectors is {}", batch.column(vector).data_type());
+    };
+    let dimension = array.value_length() as usize;
+    let all = values(array)?;
+    if array.null_count() == 0 {
+        return Ok((all.into(), dimension));
+    }
+    let mut own = all.to_vec();
+    for (row, vector) in own.chunks_exact_mut(dimension.max(1)).enumerate() {
+        if array.is_null(row) {
+            vector.fill(0.0);
+        }
+    }
+    Ok((own.into(), dimension))
+}
+
+/// Values of key columns and their numbers.
+struct Keys {
+    converter: RowConverter,
+    numbers: HashMap<OwnedRow, usize>,
+}
+
+impl Keys {
+    /// Numbers the keys of a batch, and lists the rows of each; rows with a NULL have none.
+    fn of(batch: &RecordBatch, columns: &[usize]) -> Result<(Self, Vec<Vec<u32>>)> {
+        let arrays: Vec<ArrayRef> = columns.iter().map(|c| batch.column(*c).clone()).collect();
+        let fields = arrays.iter().map(|a| SortField::new(a.data_type().clone())).collect();
+        let converter = RowConverter::new(fields)?;
+        let (mut numbers, mut rows_of) = (HashMap::new(), Vec::new());
+        for (row, key) in converter.convert_columns(&arrays)?.iter().enumerate() {
+            if arrays.iter().any(|a| a.is_null(row)) {
+                continue;
+            }
+            let number = *numbers.entry(key.owned()).or_insert_with(|| {
+                rows_of.push(Vec::new());
+                rows_of.len() - 1
+            });
+            rows_of[number].push(row as u32);
+        }
+        Ok((Self { converter, numbers }, rows_of))
+    }
+
+    /// The number of each row's key, if there is one.
+    fn look_up(&self, columns: &[ArrayRef]) -> Result<Vec<Option<usize>>> {
+        let rows = self.converter.convert_columns(columns)?;
+        Ok(rows.iter().map(|row| self.numbers.get(&row.owned()).copied()).collect())
+    }
+}
+
+/// Numbers the distinct values of a column.
+pub(super) fn numbers(array: &ArrayRef) -> Result<Vec<u32>> {
+    let converter = RowConverter::new(vec![SortField::new(array.data_type().clone())])?;
+    let rows = converter.convert_columns(std::slice::from_ref(array))?;
+    let mut numbers = HashMap::with_capacity(rows.num_rows());
+    Ok(rows
+        .iter()
+        .map(|row| {
+            let next = numbers.len() as u32;
+            *numbers.entry(row).or_insert(next)
+        })
+        .collect())
+}
