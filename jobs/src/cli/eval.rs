@@ -110,7 +110,7 @@ async fn fit_weights(args: FitArgs) -> Result<()> {
 }
 
 async fn alignment(args: AlignmentArgs) -> Result<()> {
-    let others = args.compare.iter().map(|path| earlier(path)).collect::<Result<Vec<_>>>()?;
+    let others = args.compare.iter().map(earlier).collect::<Result<Vec<_>>>()?;
     let lake = args.lake.open()?;
     let align = AlignOptions { min_score: args.min_score, ..AlignOptions::new(args.left, args.right) };
     let options = EvaluateOptions { align, gold: args.gold, resamples: args.bootstrap };

@@ -319,7 +319,7 @@ mod tests {
     fn a_ranking_puts_the_right_one_first() {
         // The first number says nothing, the second who is right, three times of four.
         let group = |i: usize| {
-            let right = usize::from(i % 4 == 0);
+            let right = usize::from(i.is_multiple_of(4));
             (0..2).map(|j| ([i as f64, j as f64, 0.0], j == 1 - right)).collect()
         };
         let weights = fit_ranking(&(0..4000).map(group).collect::<Vec<Vec<_>>>());

@@ -179,7 +179,15 @@ type IsRight<'a> = Box<dyn Fn(usize, usize) -> Option<bool> + 'a>;
 /// What the weights are fitted on: the name pairs of alignments and what is known to be right.
 #[derive(Default)]
 pub(super) struct Examples<'a> {
-    all: Vec<(Cow<'a, [NamePair]>, Option<(&'a Parents, &'a Parents)>, Option<Neighbors>, IsRight<'a>)>,
+    all: Vec<Example<'a>>,
+}
+
+struct Example<'a> {
+    names: Cow<'a, [NamePair]>,
+    parents: Option<(&'a Parents, &'a Parents)>,
+    /// In the place of `parents`, where the alignment is kept here.
+    neighbors: Option<Neighbors>,
+    is_right: IsRight<'a>,
 }
 
 impl<'a> Examples<'a> {
@@ -190,7 +198,12 @@ impl<'a> Examples<'a> {
         neighbors: Neighbors,
         is_right: impl Fn(usize, usize) -> Option<bool> + 'a,
     ) {
-        self.all.push((names.into(), None, Some(neighbors), Box::new(is_right)));
+        self.all.push(Example {
+            names: names.into(),
+            parents: None,
+            neighbors: Some(neighbors),
+            is_right: Box::new(is_right),
+        });
     }
 
     /// Fits the weights.
@@ -198,12 +211,11 @@ impl<'a> Examples<'a> {
         let mut weights = start.clone();
         // Which names speak for a pair depends on the weights: twice is enough.
         for _ in 0..2 {
-            let groups: Vec<_> =
-                self.all.iter().flat_map(|(names, _, _, is_right)| groups(names, &weights, is_right)).collect();
+            let groups: Vec<_> = self.all.iter().flat_map(|e| groups(&e.names, &weights, &e.is_right)).collect();
             weights.names = confidence::fit_ranking(&groups);
         }
         let mut examples = Vec::new();
-        for (names, parents, neighbors, is_right) in &self.all {
+        for Example { names, parents, neighbors, is_right } in &self.all {
             let parents = parents.or_else(|| neighbors.as_ref().and_then(Neighbors::parents));
             let pairs = weigh(names, &weights, parents);
             examples
@@ -237,7 +249,8 @@ pub(super) fn fit(
     parents: Option<(&Parents, &Parents)>,
     is_right: impl Fn(usize, usize) -> Option<bool>,
 ) -> Confidence {
-    Examples { all: vec![(names.into(), parents, None, Box::new(is_right))] }.fit(start)
+    let example = Example { names: names.into(), parents, neighbors: None, is_right: Box::new(is_right) };
+    Examples { all: vec![example] }.fit(start)
 }
 
 #[cfg(test)]

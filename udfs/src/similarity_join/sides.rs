@@ -46,6 +46,9 @@ impl Part {
     }
 }
 
+/// A part of the build side, and the rows of a probe batch that may match its rows.
+type RowsOfPart = (usize, Vec<u32>);
+
 impl BuildSide {
     /// The rows of a batch, ready to be searched.
     ///
@@ -87,11 +90,7 @@ impl BuildSide {
 
     /// The rows of a probe batch that each part may match, as ranges of the list returned; `None` for all rows and the
     /// one part.
-    pub(super) fn parts_of(
-        &self,
-        probe: &RecordBatch,
-        on: &[(usize, usize)],
-    ) -> Result<Option<Vec<(usize, Vec<u32>)>>> {
+    pub(super) fn parts_of(&self, probe: &RecordBatch, on: &[(usize, usize)]) -> Result<Option<Vec<RowsOfPart>>> {
         let Some(keys) = &self.keys else { return Ok(None) };
         let columns: Vec<ArrayRef> = on.iter().map(|(left, _)| probe.column(*left).clone()).collect();
         let mut of_parts: HashMap<usize, Vec<u32>> = HashMap::new();

@@ -267,7 +267,7 @@ fn held_out(
             Some(right) if fold(s) != held => Some(right.contains(&o)),
             _ => None,
         };
-        let fitted = evidence::fit(names, &sides.weights, parents, &known);
+        let fitted = evidence::fit(names, &sides.weights, parents, known);
         let pairs = evidence::weigh(names, &fitted, parents);
         all.extend(pairs.into_iter().filter(|p| fold(p.best.subject) == held).map(|mut p| {
             if !with_codes {
