@@ -38,7 +38,8 @@ pub struct SimilarityJoinOptions {
     /// Whether the right side streams past a left side that is held, and not the other way round: for few left rows. Needs
     /// a k.
     pub hold_left: bool,
-    /// Columns that come out, of those of [`joined_schema`], and under which names; `None` for all, under their own.
+    /// Columns that come out, of the left ones, the right ones, `similarity_score` and `rank`, and under which names;
+    /// `None` for all, under their own.
     pub projection: Option<Vec<(usize, String)>>,
 }
 
