@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use generel_pipeline::align::{DEFAULT_MIN_SCORE, DEFAULT_TOP_K};
 use generel_pipeline::ingest::MaxRejects;
 use generel_pipeline::sources::ReadOptions;
 use schemars::JsonSchema;
@@ -145,11 +146,11 @@ pub(crate) struct AlignStep {
 }
 
 fn default_top_k() -> usize {
-    5
+    DEFAULT_TOP_K
 }
 
 fn default_min_score() -> f32 {
-    0.4
+    DEFAULT_MIN_SCORE
 }
 
 /// A query and where its result goes.

@@ -240,15 +240,19 @@ pub(crate) fn sssom_header(options: &AlignOptions, min_confidence: f64) -> Sssom
     }
 }
 
+/// A source of the lake as it stands in a job file or behind an option.
+pub(crate) fn source_spec(text: &str) -> Result<SourceSpec> {
+    Ok(text.parse().map_err(|e| UsageError(format!("'{text}': {e}")))?)
+}
+
 fn align_options(step: &AlignStep) -> Result<AlignOptions> {
-    let spec = |text: &str| text.parse::<SourceSpec>().map_err(|e| UsageError(format!("'{text}': {e}")));
     let options = AlignOptions {
         top_k: step.top_k,
         min_score: step.min_score,
         curated: step.curated.clone(),
         one_to_one: step.one_to_one,
         same_category: step.same_category,
-        ..AlignOptions::new(spec(&step.left)?, spec(&step.right)?)
+        ..AlignOptions::new(source_spec(&step.left)?, source_spec(&step.right)?)
     };
     options.check()?;
     Ok(options)

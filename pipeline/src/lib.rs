@@ -11,6 +11,7 @@ pub mod person;
 pub mod runs;
 mod session;
 pub mod sources;
+mod text_columns;
 
 pub use embed::{EmbedReport, embed_texts};
 pub use error::{Error, Fault, Result};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use generel_pipeline::align::{AlignOptions, SourceSpec, write_sssom};
+use generel_pipeline::align::{AlignOptions, DEFAULT_MIN_SCORE, DEFAULT_TOP_K, SourceSpec, write_sssom};
 use generel_pipeline::runs::{RunRecord, new_run_id, record};
 
 use super::{LakeOptions, ModelOptions};
@@ -31,10 +31,10 @@ pub(super) struct AlignArgs {
     #[arg(long, value_name = "SOURCE")]
     right: SourceSpec,
     /// Objects kept a subject
-    #[arg(long, default_value_t = 5, value_name = "K")]
+    #[arg(long, default_value_t = DEFAULT_TOP_K, value_name = "K")]
     top_k: usize,
     /// Least cosine of two names, unless they have the same words
-    #[arg(long, default_value_t = 0.4, value_name = "S", allow_negative_numbers = true)]
+    #[arg(long, default_value_t = DEFAULT_MIN_SCORE, value_name = "S", allow_negative_numbers = true)]
     min_score: f32,
     /// Mappings that people made: an SSSOM file, or a source ingested from one; may be given several times
     #[arg(long, value_name = "FILE|SOURCE")]

@@ -4,14 +4,16 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use generel_pipeline::align::{AlignOptions, EvaluateOptions, Evaluation, Measure, SourceSpec, evaluate, fit};
+use generel_pipeline::align::{
+    AlignOptions, DEFAULT_MIN_SCORE, EvaluateOptions, Evaluation, Measure, SourceSpec, evaluate, fit,
+};
 use generel_pipeline::runs::new_run_id;
 
 use super::{LakeOptions, ModelOptions, output};
 use crate::exit::UsageError;
 use crate::progress::{Step, note};
 use crate::report::evaluation_page;
-use crate::runner::session;
+use crate::runner::{session, source_spec};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum EvalCommand {
@@ -34,7 +36,7 @@ pub(super) struct FitArgs {
     #[arg(long, num_args = 3, value_names = ["LEFT", "RIGHT", "GOLD"], required = true)]
     pair: Vec<String>,
     /// Least cosine of two names
-    #[arg(long, default_value_t = 0.4, value_name = "S", allow_negative_numbers = true)]
+    #[arg(long, default_value_t = DEFAULT_MIN_SCORE, value_name = "S", allow_negative_numbers = true)]
     min_score: f32,
     #[command(flatten)]
     lake: LakeOptions,
@@ -63,7 +65,7 @@ pub(super) struct AlignmentArgs {
     #[arg(long, value_name = "FILE", required = true)]
     gold: Vec<PathBuf>,
     /// Least cosine of two names
-    #[arg(long, default_value_t = 0.4, value_name = "S", allow_negative_numbers = true)]
+    #[arg(long, default_value_t = DEFAULT_MIN_SCORE, value_name = "S", allow_negative_numbers = true)]
     min_score: f32,
     /// Resamples of the confidence intervals
     #[arg(long, default_value_t = 1000, value_name = "N")]
@@ -93,8 +95,8 @@ pub(super) async fn run(command: EvalCommand) -> Result<()> {
 async fn fit_weights(args: FitArgs) -> Result<()> {
     let mut all = Vec::new();
     for pair in args.pair.chunks(3) {
-        let spec = |text: &str| text.parse::<SourceSpec>().map_err(|e| UsageError(format!("'{text}': {e}")));
-        let align = AlignOptions { min_score: args.min_score, ..AlignOptions::new(spec(&pair[0])?, spec(&pair[1])?) };
+        let sides = AlignOptions::new(source_spec(&pair[0])?, source_spec(&pair[1])?);
+        let align = AlignOptions { min_score: args.min_score, ..sides };
         all.push(EvaluateOptions { align, gold: vec![PathBuf::from(&pair[2])], resamples: 0 });
     }
     let lake = args.lake.open()?;

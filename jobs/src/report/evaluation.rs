@@ -3,7 +3,7 @@
 use generel_pipeline::align::{Evaluation, Measure, MethodResult, Metrics};
 
 use super::text::{count, escape};
-use super::{STYLE, section, table};
+use super::{PAGE_END, page_start, section, table};
 
 /// Sides of a plot, in pixels of its own.
 const SIDE: f64 = 320.0;
@@ -15,15 +15,8 @@ const COLOURS: [&str; 4] = ["#14737d", "#b4541a", "#6a4fa3", "#7d8a14"];
 /// An evaluation, with others beside it, as one HTML page that needs nothing else.
 pub fn evaluation_page(evaluation: &Evaluation, others: &[(String, Evaluation)]) -> String {
     let title = format!("Alignment of {} to {}", evaluation.left, evaluation.right);
-    let mut out = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{0}</title>\n<style>{STYLE}</style>\n</head>\n\
-         <body>\n<header>\n<h1>{0}</h1>\n<dl class=\"facts\">\n",
-        escape(&title)
-    );
     let counts = &evaluation.counts;
-    for (name, value) in [
+    let facts = [
         ("Gold", evaluation.gold.join(", ")),
         ("Gold mappings", count(counts.mappings)),
         ("With codes of both sources", count(counts.known)),
@@ -31,10 +24,11 @@ pub fn evaluation_page(evaluation: &Evaluation, others: &[(String, Evaluation)])
         ("Hard subjects", count(counts.hard_subjects)),
         ("Model", evaluation.model_id.clone()),
         ("Stored weights", evaluation.weights.clone()),
-    ] {
-        out.push_str(&format!("<div><dt>{name}</dt><dd>{}</dd></div>\n", escape(&value)));
-    }
-    out.push_str("</dl>\n</header>\n<main>\n");
+    ];
+    let facts: Vec<(&str, &str)> = facts.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut out = String::new();
+    page_start(&mut out, &escape(&title), &facts);
+    out.push_str("</header>\n<main>\n");
     section(&mut out, "all", "All subjects", |out| methods(out, evaluation, others, |m| &m.all));
     section(&mut out, "hard", "Hard subjects: no equal name", |out| methods(out, evaluation, others, |m| &m.hard));
     let shown: Vec<&MethodResult> = evaluation.methods.iter().rev().take(COLOURS.len()).collect();
@@ -49,7 +43,7 @@ pub fn evaluation_page(evaluation: &Evaluation, others: &[(String, Evaluation)])
             .map(|m| (m.method.as_str(), m.all.reliability.iter().map(|b| (b.confidence, b.accuracy)).collect()));
         plot(out, "mean confidence", "share that is right", &lines.collect::<Vec<_>>(), true);
     });
-    out.push_str("</main>\n</body>\n</html>\n");
+    out.push_str(PAGE_END);
     out
 }
 

@@ -120,12 +120,6 @@ impl Report {
     pub fn to_html(&self) -> String {
         let title = escape(if self.title.is_empty() { "Report" } else { &self.title });
         let mut out = String::with_capacity(64 * 1024);
-        out.push_str(&format!(
-            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n\
-             <style>{STYLE}</style>\n</head>\n<body>\n"
-        ));
         self.header(&mut out, &title);
         out.push_str("<main>\n");
         section(&mut out, "answer", "Answer", |out| self.answer(out));
@@ -135,27 +129,23 @@ impl Report {
         section(&mut out, "timeline", "Timeline", |out| timeline(out, &self.stages));
         section(&mut out, "files", "Input files", |out| self.files(out));
         section(&mut out, "next", "Where to go from here", |out| self.next(out));
-        out.push_str("</main>\n</body>\n</html>\n");
+        out.push_str(PAGE_END);
         out
     }
 
     fn header(&self, out: &mut String, title: &str) {
-        out.push_str(&format!("<header>\n<h1>{title}</h1>\n<dl class=\"facts\">\n"));
         let took = self.stages.iter().map(|s| s.ended_s).filter(|s| s.is_finite()).fold(0.0, f64::max);
         let took = if took > 0.0 { duration(took) } else { String::new() };
-        for (name, value) in [
-            ("Made", &self.generated_at),
+        let facts = [
+            ("Made", self.generated_at.as_str()),
             ("Took", &took),
             ("Version", &self.version),
             ("Model", &self.model),
             ("Lake", &self.lake),
-        ] {
-            if !value.is_empty() {
-                out.push_str(&format!("<div><dt>{name}</dt><dd>{}</dd></div>\n", escape(value)));
-            }
-        }
+        ];
+        page_start(out, title, &facts);
         out.push_str(
-            "</dl>\n<nav aria-label=\"Sections\"><a href=\"#answer\">Answer</a> <a href=\"#lake\">Lake</a> \
+            "<nav aria-label=\"Sections\"><a href=\"#answer\">Answer</a> <a href=\"#lake\">Lake</a> \
              <a href=\"#mappings\">Mappings</a> <a href=\"#scores\">Scores</a> <a href=\"#timeline\">Timeline</a> \
              <a href=\"#files\">Files</a> <a href=\"#next\">Next</a></nav>\n</header>\n",
         );
@@ -264,6 +254,23 @@ impl Report {
         }
     }
 }
+
+/// The page down to the facts below its title, which is escaped already; empty ones are left out.
+fn page_start(out: &mut String, title: &str, facts: &[(&str, &str)]) {
+    out.push_str(&format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n\
+         <style>{STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{title}</h1>\n<dl class=\"facts\">\n"
+    ));
+    for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
+        out.push_str(&format!("<div><dt>{name}</dt><dd>{}</dd></div>\n", escape(value)));
+    }
+    out.push_str("</dl>\n");
+}
+
+/// What ends a page.
+const PAGE_END: &str = "</main>\n</body>\n</html>\n";
 
 /// A section with a heading.
 fn section(out: &mut String, id: &str, heading: &str, body: impl FnOnce(&mut String)) {

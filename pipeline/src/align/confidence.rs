@@ -148,8 +148,10 @@ const PENALTY: f64 = 1.0;
 /// Fits a logistic regression: the weights with the greatest penalized likelihood. The first is the intercept, which has
 /// no penalty.
 pub(super) fn fit<const N: usize>(examples: &[([f64; N], bool)]) -> Vec<f64> {
-    newton(vec![0.0; N], |weights, gradient, curvature| {
-        let mut likelihood = 0.5 * (PENALTY - 1e-6) * weights[0] * weights[0];
+    let mut penalties = [PENALTY; N];
+    penalties[0] = 1e-6;
+    newton(&penalties, |weights, gradient, curvature| {
+        let mut likelihood = 0.0;
         for (x, right) in examples {
             let score = dot(x, weights);
             let p = sigmoid(score);
@@ -159,16 +161,13 @@ pub(super) fn fit<const N: usize>(examples: &[([f64; N], bool)]) -> Vec<f64> {
             add(gradient, f64::from(u8::from(*right)) - p, x);
             add_square(curvature, p * (1.0 - p), x);
         }
-        // What `newton` takes from every weight.
-        gradient[0] += (PENALTY - 1e-6) * weights[0];
-        curvature[0][0] -= PENALTY - 1e-6;
         likelihood
     })
 }
 
 /// Fits a conditional logistic regression: in each group one of those that are right should stand above the others.
 pub(super) fn fit_ranking<const N: usize>(groups: &[Vec<([f64; N], bool)>]) -> Vec<f64> {
-    newton(vec![0.0; N], |weights, gradient, curvature| {
+    newton(&[PENALTY; N], |weights, gradient, curvature| {
         let mut likelihood = 0.0;
         for group in groups {
             let scores: Vec<f64> = group.iter().map(|(x, _)| dot(x, weights)).collect();
@@ -210,14 +209,16 @@ fn add_square(to: &mut [Vec<f64>], times: f64, x: &[f64]) {
 }
 
 /// Newton's method on a penalized likelihood: `derive` adds the log likelihood's gradient and its negative curvature, or an
-/// upper bound of that, and gives its value. A step that does not raise it is halved.
-fn newton(mut weights: Vec<f64>, derive: impl Fn(&[f64], &mut [f64], &mut [Vec<f64>]) -> f64) -> Vec<f64> {
-    let n = weights.len();
+/// upper bound of that, and gives its value; each squared weight costs half its penalty. A step that does not raise it is halved.
+fn newton(penalties: &[f64], derive: impl Fn(&[f64], &mut [f64], &mut [Vec<f64>]) -> f64) -> Vec<f64> {
+    let n = penalties.len();
+    let mut weights = vec![0.0; n];
     let at = |weights: &[f64]| {
-        let mut gradient: Vec<f64> = weights.iter().map(|w| -PENALTY * w).collect();
+        let mut gradient: Vec<f64> = weights.iter().zip(penalties).map(|(w, p)| -p * w).collect();
+        let penalty = -0.5 * dot(&gradient, weights);
         let mut curvature = vec![vec![0.0; n]; n];
-        (0..n).for_each(|i| curvature[i][i] = PENALTY);
-        let value = derive(weights, &mut gradient, &mut curvature) - 0.5 * PENALTY * dot(weights, weights);
+        (0..n).for_each(|i| curvature[i][i] = penalties[i]);
+        let value = derive(weights, &mut gradient, &mut curvature) - penalty;
         (value, gradient, curvature)
     };
     let (mut value, mut gradient, mut curvature) = at(&weights);

@@ -3,8 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::DataType;
+use arrow::array::{Array, RecordBatch, StringArray};
 use datafusion::prelude::{col, lit};
 use generel_schemas::sssom;
 use generel_schemas::tables::{KG_EDGES, MAPPINGS, NEGATED};
@@ -13,6 +12,7 @@ use super::AlignOptions;
 use super::mapping_file::{KnownMapping, read_mappings};
 use super::names::Names;
 use crate::sources::Fingerprint;
+use crate::text_columns::text_columns;
 use crate::{Error, Result, Session};
 
 /// The curated mappings between two sources, by the numbers of their codes.
@@ -111,17 +111,13 @@ async fn accepted(session: &Session) -> Result<Vec<KnownMapping>> {
         .collect())
 }
 
-fn texts(batches: Vec<arrow::array::RecordBatch>) -> Result<Vec<[String; 3]>> {
+fn texts(batches: Vec<RecordBatch>) -> Result<Vec<[String; 3]>> {
     let mut rows = Vec::new();
     for batch in batches {
-        let columns = batch.columns().iter().map(|c| arrow::compute::cast(c, &DataType::Utf8));
-        let columns: Vec<_> = columns.collect::<std::result::Result<_, _>>()?;
-        for row in 0..batch.num_rows() {
-            rows.push([0, 1, 2].map(|i| {
-                let column = columns[i].as_string::<i32>();
-                if column.is_null(row) { String::new() } else { column.value(row).to_string() }
-            }));
-        }
+        let columns: [StringArray; 3] = text_columns(&batch)?;
+        rows.extend((0..batch.num_rows()).map(|row| {
+            columns.each_ref().map(|c| if c.is_null(row) { String::new() } else { c.value(row).to_string() })
+        }));
     }
     Ok(rows)
 }

@@ -1,11 +1,9 @@
 //! The evidence for pairs of codes: every pair of similar names, weighed, and what the codes say together. Pure functions.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use super::confidence::{self, Confidence, OF_CODES, OF_NAMES, PARENTS_ALIGN, PARENTS_DIFFER};
 use super::lexical::LexicalEvidence;
-use super::neighbors::Neighbors;
 
 /// A pair of similar names.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -173,84 +171,41 @@ fn set_parents(pairs: &mut [Pair], left: &Parents, right: &Parents) {
     }
 }
 
-/// Says of a subject and an object whether they are the same; nothing, of a subject of which nothing is known.
-type IsRight<'a> = Box<dyn Fn(usize, usize) -> Option<bool> + 'a>;
-
-/// What the weights are fitted on: the name pairs of alignments and what is known to be right.
-#[derive(Default)]
-pub(super) struct Examples<'a> {
-    all: Vec<Example<'a>>,
+/// An alignment that the weights are fitted on.
+pub(super) struct Example<'a> {
+    pub(super) names: &'a [NamePair],
+    pub(super) parents: Option<(&'a Parents, &'a Parents)>,
+    /// Says of a subject and an object whether they are the same; nothing, of a subject of which nothing is known.
+    pub(super) is_right: &'a dyn Fn(usize, usize) -> Option<bool>,
 }
 
-struct Example<'a> {
-    names: Cow<'a, [NamePair]>,
-    parents: Option<(&'a Parents, &'a Parents)>,
-    /// In the place of `parents`, where the alignment is kept here.
-    neighbors: Option<Neighbors>,
-    is_right: IsRight<'a>,
-}
-
-impl<'a> Examples<'a> {
-    /// Adds an alignment.
-    pub(super) fn add(
-        &mut self,
-        names: Vec<NamePair>,
-        neighbors: Neighbors,
-        is_right: impl Fn(usize, usize) -> Option<bool> + 'a,
-    ) {
-        self.all.push(Example {
-            names: names.into(),
-            parents: None,
-            neighbors: Some(neighbors),
-            is_right: Box::new(is_right),
-        });
+/// Fits the weights on alignments.
+pub(super) fn fit(examples: &[Example], start: &Confidence) -> Confidence {
+    let mut weights = start.clone();
+    // Which names speak for a pair depends on the weights: twice is enough.
+    for _ in 0..2 {
+        let groups: Vec<_> = examples.iter().flat_map(|e| groups(e, &weights)).collect();
+        weights.names = confidence::fit_ranking(&groups);
     }
-
-    /// Fits the weights.
-    pub(super) fn fit(&self, start: &Confidence) -> Confidence {
-        let mut weights = start.clone();
-        // Which names speak for a pair depends on the weights: twice is enough.
-        for _ in 0..2 {
-            let groups: Vec<_> = self.all.iter().flat_map(|e| groups(&e.names, &weights, &e.is_right)).collect();
-            weights.names = confidence::fit_ranking(&groups);
-        }
-        let mut examples = Vec::new();
-        for Example { names, parents, neighbors, is_right } in &self.all {
-            let parents = parents.or_else(|| neighbors.as_ref().and_then(Neighbors::parents));
-            let pairs = weigh(names, &weights, parents);
-            examples
-                .extend(pairs.iter().filter_map(|p| Some((p.features(), is_right(p.best.subject, p.best.object)?))));
-        }
-        weights.examples = (examples.iter().filter(|(_, right)| *right).count() as u64, examples.len() as u64);
-        weights.codes = confidence::fit(&examples);
-        weights
+    let mut known = Vec::new();
+    for Example { names, parents, is_right } in examples {
+        let pairs = weigh(names, &weights, *parents);
+        known.extend(pairs.iter().filter_map(|p| Some((p.features(), is_right(p.best.subject, p.best.object)?))));
     }
+    weights.examples = (known.iter().filter(|(_, right)| *right).count() as u64, known.len() as u64);
+    weights.codes = confidence::fit(&known);
+    weights
 }
 
 /// The objects of each subject of which something is known.
-fn groups(
-    names: &[NamePair],
-    weights: &Confidence,
-    is_right: &dyn Fn(usize, usize) -> Option<bool>,
-) -> Vec<Vec<([f64; OF_NAMES.len()], bool)>> {
-    let pairs = best_names(names, weights);
+fn groups(example: &Example, weights: &Confidence) -> Vec<Vec<([f64; OF_NAMES.len()], bool)>> {
+    let pairs = best_names(example.names, weights);
     let of_subjects = pairs.chunk_by(|a, b| a.best.subject == b.best.subject);
     let known = of_subjects.map(|pairs| {
-        let known = pairs.iter().filter_map(|p| Some((p.best.features(), is_right(p.best.subject, p.best.object)?)));
-        known.collect::<Vec<_>>()
+        let is_right = |p: &Pair| (example.is_right)(p.best.subject, p.best.object);
+        pairs.iter().filter_map(|p| Some((p.best.features(), is_right(p)?))).collect::<Vec<_>>()
     });
     known.filter(|group| !group.is_empty()).collect()
-}
-
-/// Fits the weights on one alignment.
-pub(super) fn fit(
-    names: &[NamePair],
-    start: &Confidence,
-    parents: Option<(&Parents, &Parents)>,
-    is_right: impl Fn(usize, usize) -> Option<bool>,
-) -> Confidence {
-    let example = Example { names: names.into(), parents, neighbors: None, is_right: Box::new(is_right) };
-    Examples { all: vec![example] }.fit(start)
 }
 
 #[cfg(test)]
@@ -317,7 +272,8 @@ mod tests {
     #[test]
     fn a_fit_learns_what_tells_right_from_wrong() {
         let names: Vec<NamePair> = (0..200).flat_map(|s| [pair(s, s, 0.9), pair(s, s + 1000, 0.4)]).collect();
-        let fitted = fit(&names, &weights(), None, |s, o| (s < 100).then_some(s == o));
+        let is_right = |s, o| (s < 100).then_some(s == o);
+        let fitted = fit(&[Example { names: &names, parents: None, is_right: &is_right }], &weights());
         assert_eq!(fitted.examples, (100, 200));
         let pairs = weigh(&names, &fitted, None);
         for pair in pairs {

@@ -1,10 +1,12 @@
 //! Files of mappings that people made: SSSOM TSV, or any table with the columns `subject_id` and `object_id`.
 
+use std::io::Read;
 use std::path::Path;
 
 use generel_schemas::ids::Curie;
 use generel_schemas::sssom;
 
+use crate::sources::Place;
 use crate::{Error, Result};
 
 /// A mapping of a file.
@@ -39,15 +41,10 @@ impl KnownMapping {
 /// # Errors
 /// When the file cannot be read, lacks a column, or a line has no identifiers.
 pub fn read_mappings(path: &Path) -> Result<Vec<KnownMapping>> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    let text = if bytes.starts_with(&[0x1f, 0x8b]) {
-        let mut text = String::new();
-        let mut reader = flate2::read::MultiGzDecoder::new(&bytes[..]);
-        std::io::Read::read_to_string(&mut reader, &mut text).map_err(|e| Error::io(path, e))?;
-        text
-    } else {
-        String::from_utf8(bytes).map_err(|e| Error::Invalid(format!("{}: not UTF-8: {e}", path.display())))?
-    };
+    let mut bytes = Vec::new();
+    let mut reader = Place::local(path).reader(None)?;
+    reader.read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+    let text = String::from_utf8(bytes).map_err(|e| Error::Invalid(format!("{}: not UTF-8: {e}", path.display())))?;
     parse(&text).map_err(|problem| Error::Invalid(format!("{}: {problem}", path.display())))
 }
 

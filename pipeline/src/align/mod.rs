@@ -37,6 +37,11 @@ use neighbors::Neighbors;
 /// Changes when the meaning of an alignment's result does, so that stored results are made again.
 const ALIGNMENT: &str = "align-2";
 
+/// Objects kept a subject, unless told otherwise.
+pub const DEFAULT_TOP_K: usize = 5;
+/// Least cosine of two names, unless told otherwise.
+pub const DEFAULT_MIN_SCORE: f32 = 0.4;
+
 /// What to align and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AlignOptions {
@@ -57,10 +62,17 @@ pub struct AlignOptions {
 }
 
 impl AlignOptions {
-    /// With the defaults: 5 objects a subject, cosine 0.4 or more.
+    /// With the defaults.
     pub fn new(left: SourceSpec, right: SourceSpec) -> Self {
-        let curated = Vec::new();
-        Self { left, right, top_k: 5, min_score: 0.4, curated, one_to_one: false, same_category: false }
+        Self {
+            left,
+            right,
+            top_k: DEFAULT_TOP_K,
+            min_score: DEFAULT_MIN_SCORE,
+            curated: Vec::new(),
+            one_to_one: false,
+            same_category: false,
+        }
     }
 
     /// Checks the ranges.
@@ -142,7 +154,7 @@ impl Sides {
     }
 
     fn weigh(&self, names: &[NamePair], weights: &Confidence) -> Vec<Pair> {
-        evidence::weigh(names, weights, self.neighbors.parents())
+        evidence::weigh(names, weights, Some(self.neighbors.parents()))
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int32Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::scalar::ScalarValue;
@@ -13,6 +13,7 @@ use generel_model::normalize;
 use generel_schemas::ids::{Curie, source_curie};
 
 use crate::sources::Fingerprint;
+use crate::text_columns::text_columns;
 use crate::{Error, Result, Session};
 
 /// A source of the lake, as `NAME` or, for patient events, `NAME:EVENT_TABLE`.
@@ -233,13 +234,8 @@ async fn prepared(ctx: &SessionContext, sql: &str, spec: &SourceSpec) -> Result<
 }
 
 fn read_rows(batch: &RecordBatch, source: &str) -> Result<Vec<Row>> {
-    let columns: Vec<ArrayRef> = batch
-        .columns()
-        .iter()
-        .map(|c| arrow::compute::cast(c, &DataType::Utf8))
-        .collect::<std::result::Result<_, _>>()?;
-    let [curies, vocabularies, codes, labels, names, types, categories]: [&StringArray; 7] =
-        std::array::from_fn(|i| columns[i].as_string::<i32>());
+    let columns: [StringArray; 7] = text_columns(batch)?;
+    let [curies, vocabularies, codes, labels, names, types, categories] = columns.each_ref();
     let text = |array: &StringArray, row: usize| {
         (!arrow::array::Array::is_null(array, row)).then(|| array.value(row).to_string())
     };
@@ -269,8 +265,8 @@ fn curie_of(source: &str, vocabulary: Option<String>, code: &str) -> String {
 async fn unknown_source(session: &Session, spec: &SourceSpec) -> Result<Error> {
     let mut known = Vec::new();
     for batch in session.ctx().sql(SOURCES).await?.collect().await? {
-        let names = arrow::compute::cast(batch.column(0), &DataType::Utf8)?;
-        known.extend(names.as_string::<i32>().iter().flatten().map(str::to_string));
+        let [names] = text_columns(&batch)?;
+        known.extend(names.iter().flatten().map(str::to_string));
     }
     let known = if known.is_empty() { "none yet (generel ingest)".to_string() } else { known.join(", ") };
     Ok(Error::UnknownSource { name: spec.to_string(), known })

@@ -1,7 +1,5 @@
 //! What surrounds the codes of two ontologies: their parents. Cross-references are never looked at.
 
-use arrow::array::AsArray;
-use arrow::datatypes::DataType;
 use datafusion::prelude::{col, lit};
 use generel_schemas::tables::{KG_EDGES, SUB_CLASS_OF};
 
@@ -9,6 +7,7 @@ use super::AlignOptions;
 use super::evidence::Parents;
 use super::names::Names;
 use crate::sources::Fingerprint;
+use crate::text_columns::text_columns;
 use crate::{Result, Session};
 
 /// The same predicate in the words of Biolink, which KGX files have.
@@ -34,8 +33,8 @@ impl Neighbors {
     }
 
     /// Both sides' parents.
-    pub(super) fn parents(&self) -> Option<(&Parents, &Parents)> {
-        Some((&self.left.0, &self.right.0))
+    pub(super) fn parents(&self) -> (&Parents, &Parents) {
+        (&self.left.0, &self.right.0)
     }
 
     /// Changes with any edge.
@@ -60,9 +59,8 @@ async fn parents(session: &Session, source: &str, names: &Names) -> Result<(Pare
     let numbers = names.numbers();
     let mut edges = Vec::new();
     for batch in frame.collect().await? {
-        let children = arrow::compute::cast(batch.column(0), &DataType::Utf8)?;
-        let parents = arrow::compute::cast(batch.column(1), &DataType::Utf8)?;
-        for (child, parent) in children.as_string::<i32>().iter().zip(parents.as_string::<i32>()) {
+        let [children, parents] = text_columns(&batch)?;
+        for (child, parent) in children.iter().zip(&parents) {
             let both = child.and_then(|c| numbers.get(c)).zip(parent.and_then(|p| numbers.get(p)));
             edges.extend(both.map(|(c, p)| (*c, *p)));
         }

@@ -23,6 +23,7 @@ use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 
 use super::object_reader::ObjectReader;
 use super::{Commit, Lake};
+use crate::text_columns::text_columns;
 use crate::{Error, Result};
 
 /// Vectors that may wait; what comes beyond is not kept until they are committed.
@@ -206,8 +207,8 @@ impl Index {
         let number = self.files.len() as u32;
         let mut row = 0;
         while let Some(batch) = batches.try_next().await.map_err(unreadable)? {
-            let keys = arrow::compute::cast(batch.column(0), &DataType::Utf8)?;
-            for key in keys.as_string::<i32>() {
+            let [keys] = text_columns(&batch)?;
+            for key in &keys {
                 if let Some(key) = key {
                     self.places.insert(hash(key), (number, row));
                 }

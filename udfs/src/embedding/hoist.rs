@@ -16,7 +16,7 @@ use datafusion::common::{Column, DFSchema, DFSchemaRef, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Aggregate, Expr, Join, LogicalPlan, Projection, ScalarUDF, Sort};
+use datafusion::logical_expr::{Aggregate, Expr, Join, LogicalPlan, Projection, ScalarUDF};
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use generel_model::Embedder;
@@ -84,13 +84,7 @@ impl HoistEmbed {
         });
         let exprs = exprs.collect::<Result<Vec<_>>>()?;
         let input = added.project(input)?;
-        let moved = match plan {
-            LogicalPlan::Sort(Sort { expr, fetch, .. }) => {
-                let expr = expr.iter().zip(exprs).map(|(old, new)| old.with_expr(new)).collect();
-                LogicalPlan::Sort(Sort { expr, input: Arc::new(input), fetch })
-            }
-            other => other.with_new_exprs(exprs, vec![input])?,
-        };
+        let moved = plan.with_new_exprs(exprs, vec![input])?;
         Ok(Transformed::yes(restored(moved, &schema)?))
     }
 

@@ -33,7 +33,8 @@ use tokio::sync::OnceCell;
 use super::gather::{Build, gather};
 use super::merge::stream_past;
 use super::options::{SimilarityJoinOptions, output_schema, vector_type};
-use super::probe::{Found, Probe, past_spilled, past_whole};
+use super::pairs::Found;
+use super::probe::{Probe, past_spilled, past_whole};
 use crate::error::plan;
 
 /// The similarity join. Its output is the left columns, the right columns, `similarity_score` Float32 and `rank` Int32 from
@@ -46,7 +47,7 @@ pub struct SimilarityJoinExec {
     vector_type: VectorType,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
-    build: Arc<OnceCell<Arc<Build>>>,
+    build: Arc<OnceCell<Build>>,
 }
 
 impl fmt::Debug for Build {
@@ -235,12 +236,11 @@ impl SimilarityJoinExec {
                 if let Build::Whole(side) = &build {
                     build_rows.add(side.rows.num_rows());
                 }
-                Ok::<_, DataFusionError>(Arc::new(build))
+                Ok::<_, DataFusionError>(build)
             });
-            let build = Arc::clone(build.await?);
-            Ok::<_, DataFusionError>(match build.as_ref() {
-                Build::Whole(_) => past_whole(left, build, probe),
-                Build::Spilled(_) => past_spilled(left, build, probe),
+            Ok::<_, DataFusionError>(match build.await?.clone() {
+                Build::Whole(side) => past_whole(left, side, probe),
+                Build::Spilled(files) => past_spilled(left, files, probe),
             })
         });
         founds.try_flatten().boxed()
@@ -259,9 +259,7 @@ impl SimilarityJoinExec {
             reservation.try_grow(2 * super::sides::bytes(&rows))?;
             probe.rows.add(rows.num_rows());
             let held = stream_past(rows, &right, &probe.options, &probe.context, build_rows).await?;
-            let (left, all) = held.finish(&schema);
-            let founds = all.into_iter().map(move |(pairs, right)| Ok(Found { left: left.clone(), right, pairs }));
-            Ok::<_, DataFusionError>(stream::iter(founds.collect::<Vec<_>>()))
+            Ok::<_, DataFusionError>(stream::iter(held.finish(&schema).into_iter().map(Ok)))
         });
         founds.try_flatten().boxed()
     }

@@ -20,12 +20,13 @@ use super::sides::BuildSide;
 /// Rows of a spilled batch: what is read back is as small as a small memory pool needs it.
 const SPILLED_ROWS: usize = 1024;
 
-/// The build side of a join.
+/// The build side of a join, shared by all partitions of the probe side.
+#[derive(Clone)]
 pub(super) enum Build {
-    /// In memory, shared by all partitions of the probe side.
-    Whole(BuildSide),
+    /// In memory.
+    Whole(Arc<BuildSide>),
     /// In files, in the order of its partitions.
-    Spilled(Spilled),
+    Spilled(Arc<Spilled>),
 }
 
 /// A build side that the memory pool has no room for.
@@ -78,13 +79,14 @@ pub(super) async fn gather(
         // What the batches took is counted twice for a moment, as it is there twice.
         if reservation.try_grow(needed).is_ok() {
             drop(parts);
-            return Ok(Build::Whole(BuildSide::of(all, options, reservation)?));
+            return Ok(Build::Whole(Arc::new(BuildSide::of(all, options, reservation)?)));
         }
     }
     for part in &mut parts {
         part.spill()?;
     }
-    Ok(Build::Spilled(Spilled { manager, files: parts.into_iter().flat_map(|part| part.files).collect() }))
+    let files = parts.into_iter().flat_map(|part| part.files).collect();
+    Ok(Build::Spilled(Arc::new(Spilled { manager, files })))
 }
 
 /// One partition.

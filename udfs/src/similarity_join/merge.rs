@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::SchemaRef;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryReservation;
@@ -14,12 +15,12 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt;
 
 use super::options::SimilarityJoinOptions;
-use super::pairs::Pairs;
+use super::pairs::{Found, Pairs};
 use super::sides::{BuildSide, numbers};
 
 /// Left rows and what was found for them in the parts of the right side that went by.
 pub(super) struct Held {
-    pub(super) left: RecordBatch,
+    left: RecordBatch,
     options: SimilarityJoinOptions,
     matched: Vec<bool>,
     /// With a k: the best pairs so far, and the right rows that they name.
@@ -35,11 +36,7 @@ impl Held {
     ///
     /// # Errors
     /// When the vectors are not of one dimension, or there is no memory for the part.
-    pub(super) fn compare(
-        &mut self,
-        part: RecordBatch,
-        reservation: MemoryReservation,
-    ) -> Result<Option<(Pairs, RecordBatch)>> {
+    pub(super) fn compare(&mut self, part: RecordBatch, reservation: MemoryReservation) -> Result<Option<Found>> {
         let part = BuildSide::of(part, &self.options, reservation)?;
         let pairs = Pairs::of_part(&self.left, &part, &self.options)?;
         pairs.left.iter().for_each(|i| self.matched[*i as usize] = true);
@@ -47,7 +44,7 @@ impl Held {
             return Ok(None);
         }
         if self.options.k.is_none() {
-            return Ok(Some((pairs, part.rows)));
+            return Ok(Some(self.found(pairs, part.rows)));
         }
         let named = take_record_batch(&part.rows, &UInt32Array::from(pairs.right.clone()))?;
         let found = (Pairs { right: (0..pairs.len() as u32).map(Some).collect(), ..pairs }, named);
@@ -101,15 +98,17 @@ impl Held {
         Ok(())
     }
 
-    /// What is left to be given once the whole right side has gone by, and the left rows.
-    pub(super) fn finish(self, right: &arrow::datatypes::SchemaRef) -> (RecordBatch, Vec<(Pairs, RecordBatch)>) {
-        let empty = RecordBatch::new_empty(Arc::clone(right));
+    fn found(&self, pairs: Pairs, right: RecordBatch) -> Found {
+        Found { left: self.left.clone(), right, pairs }
+    }
+
+    /// What is left to be given once the whole right side has gone by.
+    pub(super) fn finish(mut self, right: &SchemaRef) -> Vec<Found> {
+        let best = self.best.take();
         let rows = Pairs::of_left_rows(&self.matched, self.options.join_type);
-        let mut all: Vec<_> = self.best.into_iter().collect();
-        if rows.len() > 0 {
-            all.push((rows, empty));
-        }
-        (self.left, all)
+        let left_rows = (rows, RecordBatch::new_empty(Arc::clone(right)));
+        let all = best.into_iter().chain([left_rows]).filter(|(pairs, _)| pairs.len() > 0);
+        all.map(|(pairs, right)| self.found(pairs, right)).collect()
     }
 }
 

@@ -22,6 +22,13 @@ pub(super) struct Pairs {
     pub(super) ranks: Vec<Option<i32>>,
 }
 
+/// Pairs of some left rows with some right rows.
+pub(super) struct Found {
+    pub(super) left: RecordBatch,
+    pub(super) right: RecordBatch,
+    pub(super) pairs: Pairs,
+}
+
 impl Pairs {
     fn push(&mut self, left: u32, right: Option<u32>, score: Option<f32>, rank: Option<i32>) {
         self.left.push(left);

@@ -83,11 +83,6 @@ impl SimilarityTable {
         let at = self.columns.len();
         (Self { schema: Arc::new(Schema::new(fields)), columns, ..self.clone() }, at)
     }
-
-    /// The name of a column.
-    pub(super) fn score_name(&self, index: usize) -> String {
-        self.schema.field(index).name().clone()
-    }
 }
 
 #[async_trait]

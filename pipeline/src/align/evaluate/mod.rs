@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use metrics::{CurvePoint, Measure, Metrics, ReliabilityBin};
 
 use super::confidence::Confidence;
-use super::evidence::{self, NamePair, Pair};
+use super::evidence::{self, Example, NamePair, Pair, Parents};
 use super::mapping_file::read_mappings;
 use super::{AlignOptions, Sides};
 use crate::{Error, Result, Session};
@@ -124,8 +124,7 @@ pub async fn fit(
     run_id: &str,
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<Confidence> {
-    let mut examples = evidence::Examples::default();
-    let mut fitted_on = Vec::new();
+    let mut known = Vec::new();
     for options in all {
         let sides = Sides::load(session, &options.align).await?;
         let (right, _) = gold(&sides, &options.gold)?;
@@ -134,13 +133,17 @@ pub async fn fit(
         subjects.sort_by_key(|s| digest(&sides, *s));
         subjects.truncate(FITTED_SUBJECTS);
         let subjects: HashSet<usize> = subjects.into_iter().collect();
-        fitted_on.push(format!("{} to {}", options.align.left, options.align.right));
-        examples.add(names, sides.neighbors, move |s, o| {
-            subjects.contains(&s).then(|| right.get(&s).is_some_and(|r| r.contains(&o)))
-        });
+        let is_right =
+            move |s: usize, o: usize| subjects.contains(&s).then(|| right.get(&s).is_some_and(|r| r.contains(&o)));
+        known.push((sides.neighbors, names, is_right));
     }
+    let examples: Vec<Example> = known
+        .iter()
+        .map(|(neighbors, names, is_right)| Example { names, parents: Some(neighbors.parents()), is_right })
+        .collect();
+    let fitted_on: Vec<String> = all.iter().map(|o| format!("{} to {}", o.align.left, o.align.right)).collect();
     let info = session.embedder()?.info();
-    let mut fitted = examples.fit(&Confidence::of_model(&info.folder)?);
+    let mut fitted = evidence::fit(&examples, &Confidence::of_model(&info.folder)?);
     (fitted.model_id, fitted.fitted_on) = (info.model_id.clone(), fitted_on.join(", "));
     Ok(fitted)
 }
@@ -202,9 +205,9 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     /// Scored pairs of a subject and an object, in any order; of equals the first is better.
-    fn result(&self, method: &str, scored: impl Iterator<Item = (usize, usize, f64)>) -> MethodResult {
+    fn result(&self, method: &str, scored: impl IntoIterator<Item = (usize, usize, f64)>) -> MethodResult {
         let mut of_subject: HashMap<usize, HashMap<usize, (f64, usize)>> = HashMap::new();
-        for (i, (subject, object, score)) in scored.enumerate() {
+        for (i, (subject, object, score)) in scored.into_iter().enumerate() {
             if self.right.contains_key(&subject) {
                 let held = of_subject.entry(subject).or_default().entry(object).or_insert((score, i));
                 if score > held.0 {
@@ -238,43 +241,36 @@ impl Judge<'_> {
 fn methods(sides: &Sides, names: &[NamePair], judge: &Judge) -> Vec<MethodResult> {
     let of_names =
         |score: fn(&NamePair) -> Option<f64>| names.iter().filter_map(move |n| Some((n.subject, n.object, score(n)?)));
-    let of_pairs = |pairs: Vec<Pair>| pairs.into_iter().map(|p| (p.best.subject, p.best.object, p.confidence));
-    let parents = sides.neighbors.parents();
+    let of_pairs = |pairs: &[Pair], score: fn(&Pair) -> f64| {
+        pairs.iter().map(move |p| (p.best.subject, p.best.object, score(p))).collect::<Vec<_>>()
+    };
+    let without_parents = held_out(names, sides, judge, None);
+    let with_parents = held_out(names, sides, judge, Some(sides.neighbors.parents()));
+    let stored = sides.weigh(names, &sides.weights);
     vec![
         judge.result("equal names", of_names(|n| n.lexical.equal.then_some(1.0))),
         judge.result("equal words in any order", of_names(|n| n.lexical.same_words.then_some(1.0))),
         judge.result("edit distance of sorted words", of_names(|n| Some(f64::from(n.lexical.characters)))),
         judge.result("embedding", of_names(|n| Some(f64::from(n.cosine).clamp(0.0, 1.0)))),
-        judge.result("embedding and words", of_pairs(held_out(names, sides, judge, None, false))),
-        judge.result("… and other codes", of_pairs(held_out(names, sides, judge, None, true))),
-        judge.result("… and parents", of_pairs(held_out(names, sides, judge, parents, true))),
-        judge.result("align, with its stored weights", of_pairs(sides.weigh(names, &sides.weights))),
+        judge.result("embedding and words", of_pairs(&without_parents, |p| p.score)),
+        judge.result("… and other codes", of_pairs(&without_parents, |p| p.confidence)),
+        judge.result("… and parents", of_pairs(&with_parents, |p| p.confidence)),
+        judge.result("align, with its stored weights", of_pairs(&stored, |p| p.confidence)),
     ]
 }
 
 /// Pairs of each subject, weighed by what was fitted on other subjects.
-fn held_out(
-    names: &[NamePair],
-    sides: &Sides,
-    judge: &Judge,
-    parents: Option<(&evidence::Parents, &evidence::Parents)>,
-    with_codes: bool,
-) -> Vec<Pair> {
-    let fold = |subject: usize| digest(sides, subject) % FOLDS;
+fn held_out(names: &[NamePair], sides: &Sides, judge: &Judge, parents: Option<(&Parents, &Parents)>) -> Vec<Pair> {
+    let folds: Vec<u64> = (0..sides.left.codes()).map(|subject| digest(sides, subject) % FOLDS).collect();
     let mut all = Vec::new();
     for held in 0..FOLDS {
-        let known = |s: usize, o: usize| match judge.right.get(&s) {
-            Some(right) if fold(s) != held => Some(right.contains(&o)),
+        let is_right = |s: usize, o: usize| match judge.right.get(&s) {
+            Some(right) if folds[s] != held => Some(right.contains(&o)),
             _ => None,
         };
-        let fitted = evidence::fit(names, &sides.weights, parents, known);
+        let fitted = evidence::fit(&[Example { names, parents, is_right: &is_right }], &sides.weights);
         let pairs = evidence::weigh(names, &fitted, parents);
-        all.extend(pairs.into_iter().filter(|p| fold(p.best.subject) == held).map(|mut p| {
-            if !with_codes {
-                p.confidence = p.score;
-            }
-            p
-        }));
+        all.extend(pairs.into_iter().filter(|p| folds[p.best.subject] == held));
     }
     all
 }

@@ -19,8 +19,8 @@ const MOST_NEIGHBORS: usize = 10_000;
 pub(super) fn threshold(cosine: &ScalarUDF, join: &Join, config: &dyn OptimizerConfig) -> Result<Option<LogicalPlan>> {
     let Some(filter) = &join.filter else { return Ok(None) };
     let conditions = split_conjunction(filter);
-    let Some(at) = conditions.iter().position(|c| between(cosine, c, join).is_some()) else { return Ok(None) };
-    let Some((a, b, min_score)) = between(cosine, conditions[at], join) else { return Ok(None) };
+    let stated = conditions.iter().enumerate().find_map(|(i, c)| Some((i, between(cosine, c, join)?)));
+    let Some((at, (a, b, min_score))) = stated else { return Ok(None) };
     let others: Vec<Expr> =
         conditions.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, c)| (*c).clone()).collect();
     let (reversed, join_type) = match join.join_type {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::catalog::TableProvider;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, TableReference};
 use datafusion::datasource::source_as_provider;
 use datafusion::error::Result;
@@ -56,7 +57,7 @@ impl OptimizerRule for UseScore {
                 if cosine_of(&self.cosine, e).is_some() && !calls.contains(e) {
                     calls.push(e.clone());
                 }
-                Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+                Ok(TreeNodeRecursion::Continue)
             })?;
         }
         let mut input = plan.inputs()[0].clone();
@@ -82,27 +83,16 @@ impl OptimizerRule for UseScore {
             Ok(name.restore(replaced.data))
         });
         let replaced = replaced.collect::<Result<Vec<_>>>()?;
-        let own = plan.schema().columns();
-        let sorts = matches!(plan, LogicalPlan::Sort(_));
-        let replaced = match &plan {
-            LogicalPlan::Sort(sort) => {
-                let mut sort = sort.clone();
-                // An order has no names.
-                let exprs = replaced.into_iter().map(Expr::unalias);
-                sort.expr = sort.expr.iter().zip(exprs).map(|(old, new)| old.with_expr(new)).collect();
-                sort.input = Arc::new(input);
-                LogicalPlan::Sort(sort)
+        let changed = match plan {
+            LogicalPlan::Projection(_) => plan.with_new_exprs(replaced, vec![input])?,
+            // These pass on all columns of their input: the scores end here. An order has no names.
+            _ => {
+                let own = plan.schema().columns().into_iter().map(Expr::Column).collect();
+                let sorts = matches!(plan, LogicalPlan::Sort(_));
+                let exprs = if sorts { replaced.into_iter().map(Expr::unalias).collect() } else { replaced };
+                let passes = plan.with_new_exprs(exprs, vec![input])?;
+                LogicalPlan::Projection(Projection::try_new(own, Arc::new(passes))?)
             }
-            other => other.with_new_exprs(replaced, vec![input])?,
-        };
-        let changed = match &replaced {
-            LogicalPlan::Projection(_) => replaced,
-            // These pass on all columns of their input: the scores end here.
-            _ if sorts || matches!(replaced, LogicalPlan::Window(_)) => {
-                let own = own.into_iter().map(Expr::Column).collect();
-                LogicalPlan::Projection(Projection::try_new(own, Arc::new(replaced))?)
-            }
-            _ => replaced,
         };
         Ok(Transformed::yes(changed))
     }
@@ -161,7 +151,7 @@ fn scan_with_score(table: &TableScan, a: &Expr, b: &Expr, name: &str) -> Result<
         projection.push(index);
     }
     let own = table.projected_schema.columns().into_iter().map(Expr::Column);
-    let score_name = with_score.score_name(index);
+    let score_name = with_score.schema().field(index).name().clone();
     let scan = scan(table.table_name.table(), with_score, Some(projection))?;
     let score = Column::new(Some(TableReference::bare(table.table_name.table())), score_name);
     let exprs: Vec<Expr> = own.chain([Expr::Column(score).alias(name)]).collect();
