@@ -22,7 +22,7 @@ use arrow::array::{Array, AsArray, FixedSizeListArray, StringArray};
 use arrow::datatypes::Float32Type;
 use futures::StreamExt;
 use generel_model::store::{DEFAULT_MODEL, ModelStore};
-use generel_model::{DeviceChoice, Embedder, EmbedderOptions, ModelInfo, Precision, peak_gops};
+use generel_model::{DeviceChoice, Embedder, EmbedderOptions, ModelInfo, Precision};
 use tokio::runtime::Runtime;
 
 use support::{Arguments, models, python, repository, run};
@@ -296,9 +296,9 @@ impl Bench {
             let peak = result
                 .name
                 .strip_prefix("generel ")
-                .filter(|_| self.on_cpu())
                 .and_then(|p| p.parse::<Precision>().ok())
-                .map(|precision| work / result.seconds / (peak_gops(precision) * 1e9 * self.options.threads as f64));
+                .and_then(|p| self.embedder(p, self.options.device).peak_gops().expect("the device's peak"))
+                .map(|gops| work / result.seconds / (gops * 1e9));
             println!(
                 "{:<24}{:>10.0}{:>12.0}{:>11}{:>9}  {}",
                 result.name,

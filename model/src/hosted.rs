@@ -42,6 +42,14 @@ impl HostedEncoder {
     pub fn worker(&self) -> Result<HostedWorker> {
         Ok(HostedWorker { worker: self.0.worker()?, out: Vec::new() })
     }
+
+    /// Additions and multiplications a second, in 10⁹, that the device does in large matrix products.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn peak_gops(&self) -> Result<f64> {
+        self.0.peak_gops()
+    }
 }
 
 impl HostedWorker {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use arrow::array::StringArray;
 use clap::Args;
 use futures::{StreamExt, TryStreamExt};
-use generel_model::{Embedder, EmbedderOptions, ModelInfo, normalize, peak_gops};
+use generel_model::{Embedder, EmbedderOptions, ModelInfo, normalize};
 
 use super::ModelOptions;
 use crate::progress::Step;
@@ -29,7 +29,7 @@ const WARM_UP: usize = 256;
   generel model bench --model cambridgeltl/SapBERT-from-PubMedBERT-fulltext --texts names.txt
 
 Embeds distinct texts, each once, until the time is up. \"of peak\" is the share of the additions and multiplications
-that the CPU's registers can do, measured beforehand; a GPU's is not measured.")]
+that the CPU can do in registers, or the GPU in large matrix products of the same precision, measured on this machine.")]
 pub(super) struct BenchArgs {
     /// One text a line; without it, names and synonyms of the bundled ontologies
     #[arg(long, value_name = "FILE")]
@@ -72,7 +72,7 @@ pub(super) async fn run(out: &mut impl Write, args: BenchArgs) -> Result<()> {
     step.end(format_args!("{strings} texts"));
     let line = |out: &mut dyn Write, what: &str, value: String| writeln!(out, "{what:<11}{value}");
     line(out, "model", format!("{} ({})", info.name, info.precision))?;
-    line(out, "device", embedder.place().map(ToString::to_string).unwrap_or_default())?;
+    line(out, "device", embedder.place().map(|place| place.to_string()).unwrap_or_default())?;
     line(out, "texts", format!("{strings} distinct, {:.1} tokens each", tokens as f64 / strings as f64))?;
     line(out, "strings/s", format!("{:.0}", strings as f64 / seconds))?;
     line(out, "tokens/s", format!("{:.0}", tokens as f64 / seconds))?;
@@ -86,12 +86,10 @@ async fn embed(embedder: &Embedder, texts: &[String]) -> Result<()> {
 }
 
 fn share_of_peak(embedder: &Embedder, info: &ModelInfo, tokens: u64, seconds: f64) -> Result<String> {
-    let Some(place) = embedder.place().filter(|p| p.instructions.is_some()) else {
-        return Ok("unknown for this device".into());
+    let Some(peak) = embedder.peak_gops().map_err(generel_pipeline::Error::from)? else {
+        return Ok("unknown".into());
     };
     let done = info.linear_operations(tokens).map_err(generel_pipeline::Error::from)? / seconds / 1e9;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let peak = peak_gops(info.precision) * place.workers.min(cores) as f64;
     Ok(format!("{:.0} % ({done:.0} of {peak:.0} billion operations/s in linear layers)", 100.0 * done / peak))
 }
 

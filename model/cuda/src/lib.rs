@@ -107,6 +107,27 @@ pub unsafe extern "C" fn generel_encoder_worker(
 }
 
 /// # Safety
+/// `encoder` is of [`generel_encoder_open`] and not closed; `gops` can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn generel_encoder_peak(
+    encoder: *mut c_void,
+    gops: *mut f64,
+    message: *mut c_char,
+    message_len: usize,
+) -> i32 {
+    // SAFETY: the caller's promises.
+    let done = unsafe {
+        let encoder = &*encoder.cast::<HostedEncoder>();
+        reported(message, message_len, || {
+            *gops = encoder.peak_gops().map_err(|e| e.to_string())?;
+            exit::register();
+            Ok(())
+        })
+    };
+    i32::from(done.is_none())
+}
+
+/// # Safety
 /// `worker` is of [`generel_encoder_worker`], not closed, and used by no other thread; `offsets` has `sequences + 1`
 /// entries, the last being the number of `ids`; `out` has room for `out_len` floats.
 #[unsafe(no_mangle)]

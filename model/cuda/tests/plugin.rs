@@ -3,7 +3,8 @@
 
 use std::path::PathBuf;
 
-use arrow::array::{Array, FixedSizeListArray, StringArray};
+use arrow::array::{Array, AsArray, FixedSizeListArray, StringArray};
+use arrow::datatypes::Float32Type;
 use generel_model::store::ModelStore;
 use generel_model::{DeviceChoice, Embedder, EmbedderOptions, ModelInfo, Precision};
 
@@ -64,4 +65,51 @@ async fn an_error_behind_the_library_is_told() {
     let error = Embedder::new(broken, options).embed(&texts).await.expect_err("no weights").to_string();
     assert!(error.contains("nowhere"), "{error}");
     assert_eq!(texts.len(), 1);
+}
+
+fn rows(vectors: &FixedSizeListArray) -> impl Iterator<Item = &[f32]> {
+    let dimension = vectors.value_length() as usize;
+    vectors.values().as_primitive::<Float32Type>().values().chunks_exact(dimension)
+}
+
+/// On a machine with a GPU, and with the library that `scripts/cuda-build` makes in `GENEREL_CUDA`.
+#[tokio::test]
+async fn a_gpu_gives_what_the_cpu_gives() {
+    let Some(library) = std::env::var_os("GENEREL_CUDA").map(PathBuf::from) else {
+        println!("not run: GENEREL_CUDA names no library built with CUDA");
+        return;
+    };
+    // From two tokens to as many as the models take, more than one batch of them, in no order of length.
+    let words = ["heart", "kidney", "chronic", "disease", "attack", "of", "the", "a", "acute", "failure"];
+    let text = |i: usize| (0..1 + i * i % 90).map(|j| words[(i + j * j) % words.len()]).collect::<Vec<_>>().join(" ");
+    let texts: Vec<String> = (0..1500).map(|i| format!("{} {i}", text(i))).collect();
+    let column = StringArray::from(texts.clone());
+    let mut models: Vec<String> = std::fs::read_dir("../tests/fixtures/tiny")
+        .expect("fixtures")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    models.sort();
+    for name in models {
+        let expected = embedder(&name, DeviceChoice::Cpu, Vec::new()).embed(&column).await.expect("vectors");
+        for (precision, least) in [(Precision::F32, 0.9999), (Precision::Bf16, 0.99)] {
+            let info = info(&name).with_precision(Some(precision));
+            let options = || EmbedderOptions {
+                device: DeviceChoice::Cuda(0),
+                gpu_libraries: vec![library.clone()],
+                ..EmbedderOptions::default()
+            };
+            let gpu = Embedder::new(info.clone(), options());
+            let vectors = gpu.embed(&column).await.expect("vectors");
+            assert_eq!(gpu.place().expect("a place").device, "cuda:0");
+            let cosines = rows(&vectors).zip(rows(&expected)).map(|(a, b)| a.iter().zip(b).map(|(a, b)| a * b).sum());
+            let worst = cosines.fold(1.0, f32::min);
+            println!("{name} {precision}: least cosine {worst}");
+            assert!(worst > least, "{name} {precision}: {worst}");
+            let alone = Embedder::new(info, options());
+            for i in (0..texts.len()).step_by(97) {
+                let vector = alone.embed_one(&texts[i]).await.expect("a vector").expect("not NULL");
+                assert!(rows(&vectors).nth(i).is_some_and(|row| row == &vector[..]), "{name} {precision}: '{}'", texts[i]);
+            }
+        }
+    }
 }

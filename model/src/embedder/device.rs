@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::cache::Cache;
 use super::flight::Claim;
 use super::stats::Counters;
-use crate::encoder::{Encoder, Place, Worker};
+use crate::encoder::{Encoder, Worker};
 use crate::pack::{PackedBatch, cut};
 use crate::tokenize::TextTokenizer;
 use crate::vector_store::{Vector, VectorStore};
@@ -59,8 +59,8 @@ pub(super) struct Device {
     pub(super) cache: Cache,
     pub(super) counters: Arc<Counters>,
     pub(super) store: Arc<OnceLock<Arc<dyn VectorStore>>>,
-    /// Where the encoder runs, once it is loaded.
-    pub(super) place: Arc<OnceLock<Place>>,
+    /// The encoder, once it is loaded.
+    pub(super) encoder: Arc<OnceLock<Arc<dyn Encoder>>>,
 }
 
 /// Loads an encoder.
@@ -86,11 +86,10 @@ impl Device {
         let workers = encoder.workers().max(1);
         let budget = self.batch_tokens.unwrap_or(encoder.batch_tokens());
         self.counters.device(budget);
-        let place = encoder.place();
         // What arrives is shared among the workers where it does not fill a batch for each; but a GPU, unlike our own
         // kernels, takes as long for a part of a batch as for a whole one.
-        let least = if place.instructions.is_some() { LEAST_TOKENS } else { budget };
-        let _ = self.place.set(place);
+        let least = if encoder.place().instructions.is_some() { LEAST_TOKENS } else { budget };
+        let _ = self.encoder.set(encoder.clone());
         // Room for one batch a worker: the next is prepared while the device works, and no more than that.
         let (batches, ready) = crossbeam_channel::bounded::<Batch>(workers);
         for i in 0..workers {

@@ -20,7 +20,7 @@ use arrow::array::{Array, FixedSizeListArray};
 use rayon::prelude::*;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::encoder::{DeviceChoice, LoadOptions, Place, load};
+use crate::encoder::{DeviceChoice, Encoder, LoadOptions, Place, load};
 use crate::tokenize::TextTokenizer;
 use crate::vector_store::{Vector, VectorStore};
 use crate::{Error, ModelInfo, Result};
@@ -81,7 +81,7 @@ struct Inner {
     queue_tokens: usize,
     counters: Arc<Counters>,
     store: Arc<OnceLock<Arc<dyn VectorStore>>>,
-    place: Arc<OnceLock<Place>>,
+    encoder: Arc<OnceLock<Arc<dyn Encoder>>>,
 }
 
 impl std::fmt::Debug for Embedder {
@@ -104,7 +104,7 @@ impl Embedder {
 
     fn with_encoder(info: ModelInfo, options: EmbedderOptions, load: Load) -> Self {
         let store = Arc::new(OnceLock::new());
-        let place = Arc::new(OnceLock::new());
+        let encoder = Arc::new(OnceLock::new());
         let counters = Arc::new(Counters::default());
         let cache = Cache::new(options.cache_bytes);
         let queue_tokens = options.queue_tokens.max(info.max_tokens).min(Semaphore::MAX_PERMITS);
@@ -114,7 +114,7 @@ impl Embedder {
             cache: cache.clone(),
             counters: counters.clone(),
             store: store.clone(),
-            place: place.clone(),
+            encoder: encoder.clone(),
         };
         let queue = device.start(load);
         let admission = Arc::new(Semaphore::new(queue_tokens));
@@ -128,7 +128,7 @@ impl Embedder {
                 queue_tokens,
                 counters,
                 store,
-                place,
+                encoder,
             }),
         }
     }
@@ -145,8 +145,17 @@ impl Embedder {
     }
 
     /// Where the model runs; `None` before the first text has loaded it.
-    pub fn place(&self) -> Option<&Place> {
-        self.inner.place.get()
+    pub fn place(&self) -> Option<Place> {
+        self.inner.encoder.get().map(|encoder| encoder.place())
+    }
+
+    /// Additions and multiplications a second, in 10⁹, that the device does in matrix products of the model's
+    /// precision, measured; `None` before the first text has loaded the model. Blocks for up to a second.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn peak_gops(&self) -> Result<Option<f64>> {
+        self.inner.encoder.get().map(|encoder| encoder.peak_gops()).transpose()
     }
 
     /// What it has done so far.

@@ -31,6 +31,9 @@ impl Encoder for Counting {
     fn worker(&self) -> Result<Box<dyn Worker>> {
         Ok(Box::new(self.clone()))
     }
+    fn peak_gops(&self) -> Result<f64> {
+        Ok(1.0)
+    }
 }
 
 impl Worker for Counting {

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::info::Pooling;
 use crate::kernels::{
     Activation, Aligned, Attention, AttentionScratch, Isa, Norm, Operand, PackedMatrix, Precision, RelativeBias,
-    add_rows, layer_norm, mean_of_rows,
+    add_rows, layer_norm, mean_of_rows, peak_gops,
 };
 use crate::pack::{PackedBatch, cut};
 use crate::{Error, ModelInfo, Result};
@@ -30,6 +30,7 @@ const BATCH_TOKENS: usize = 504;
 /// An encoder with its weights packed for this CPU.
 pub(crate) struct CpuEncoder {
     model: Arc<Model>,
+    precision: Precision,
     workers: usize,
 }
 
@@ -79,7 +80,7 @@ impl CpuEncoder {
             bias: weights.bias,
             config,
         };
-        Ok(Self { model: Arc::new(model), workers })
+        Ok(Self { model: Arc::new(model), precision: info.precision, workers })
     }
 }
 
@@ -113,6 +114,11 @@ impl Encoder for CpuEncoder {
 
     fn worker(&self) -> Result<Box<dyn Worker>> {
         Ok(Box::new(CpuWorker { model: self.model.clone(), scratch: Scratch::default() }))
+    }
+
+    fn peak_gops(&self) -> Result<f64> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(peak_gops(self.model.isa, self.precision) * self.workers.min(cores) as f64)
     }
 }
 

@@ -34,6 +34,13 @@ pub(crate) trait Encoder: Send + Sync {
     /// # Errors
     /// When the device has no room for it.
     fn worker(&self) -> Result<Box<dyn Worker>>;
+
+    /// Additions and multiplications a second, in 10⁹, that the device does in matrix products of the model's
+    /// precision, measured: the ceiling of [`Worker::encode`] with all workers. Takes up to a second.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn peak_gops(&self) -> Result<f64>;
 }
 
 /// Turns packed sequences into vectors, with its own memory.

@@ -1,7 +1,7 @@
 //! An encoder in a library of its own, opened at run time: how one program runs with and without a GPU.
 //!
 //! candle's CUDA build needs the driver's library to start at all, so it never links into the program. `generel-cuda`
-//! (folder `model/cuda`) holds the candle backend behind the five C functions of [`Functions`]; strings are UTF-8,
+//! (folder `model/cuda`) holds the candle backend behind the six C functions of [`Functions`]; strings are UTF-8,
 //! arrays are lent for the call.
 
 #![allow(unsafe_code)]
@@ -17,7 +17,7 @@ use crate::pack::PackedBatch;
 use crate::{Error, ModelInfo, Result};
 
 /// Version of the functions' meaning; a library of another version is not used.
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;
 /// Room for a message, in bytes.
 const MESSAGE: usize = 1024;
 
@@ -49,6 +49,8 @@ struct Functions {
         message: *mut c_char,
         message_len: usize,
     ) -> i32,
+    /// What the device can do, in 10⁹ operations a second: 0, or 1 and a message.
+    peak: unsafe extern "C" fn(encoder: *mut c_void, gops: *mut f64, message: *mut c_char, message_len: usize) -> i32,
     close_worker: unsafe extern "C" fn(worker: *mut c_void),
     close: unsafe extern "C" fn(encoder: *mut c_void),
 }
@@ -104,6 +106,7 @@ impl Plugin {
                 open: *library.get(b"generel_encoder_open\0").map_err(failed)?,
                 worker: *library.get(b"generel_encoder_worker\0").map_err(failed)?,
                 encode: *library.get(b"generel_worker_encode\0").map_err(failed)?,
+                peak: *library.get(b"generel_encoder_peak\0").map_err(failed)?,
                 close_worker: *library.get(b"generel_worker_close\0").map_err(failed)?,
                 close: *library.get(b"generel_encoder_close\0").map_err(failed)?,
             }
@@ -169,6 +172,15 @@ impl Encoder for Plugin {
             (!handle.is_null()).then_some(handle)
         })?;
         Ok(Box::new(PluginWorker { encoder, handle }))
+    }
+
+    fn peak_gops(&self) -> Result<f64> {
+        let mut gops = 0.0;
+        with_message(|message, len| {
+            // SAFETY: the handle is of these functions, and the number is written before they return.
+            let status = unsafe { (self.inner.functions.peak)(self.inner.handle, &raw mut gops, message, len) };
+            (status == 0).then_some(gops)
+        })
     }
 }
 

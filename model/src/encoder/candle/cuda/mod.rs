@@ -1,7 +1,12 @@
-//! What a CUDA device is told once.
+//! An NVIDIA GPU: what it is told once, and the encoder's kernels on it.
 
 #![cfg(feature = "cuda")]
 #![allow(unsafe_code)]
+
+mod forward;
+mod ops;
+
+pub(super) use forward::Fused;
 
 use candle_core::CudaDevice;
 use candle_core::cuda_backend::cudarc::driver::sys;
