@@ -11,6 +11,7 @@ activation, pooling or tokenization moves the vectors by far more than rounding 
     roberta-mean    RoBERTa, mean; byte-level BPE; positions from 2; no sentence_bert_config.json: 48 tokens at most
                     (model_max_length, which is max_position_embeddings - 2)
     mpnet-mean      MPNet, mean, normalized by its modules.json; relative attention bias, positions from 2
+    mpnet-heads     the same with heads of 32 values, which tensor cores take
     bge-like        BERT, cls, float16; a prompt in front of every text (config_sentence_transformers.json); heads of 10
     bert-gelu-new   BERT with gelu_new, mean, bfloat16; no sentence-transformers files
     bert-relu       BERT with relu, mean, float16; cased (no lower case, accents kept)
@@ -272,9 +273,13 @@ def roberta_mean(folder):
     return 48
 
 
-def mpnet_mean(folder):
+def mpnet_heads(folder):
+    return mpnet_mean(folder, hidden_size=64, intermediate_size=96, num_attention_heads=2)
+
+
+def mpnet_mean(folder, **more):
     vocabulary = wordpieces(MPNET_SPECIAL)
-    config = bert_config(vocabulary, model_type="mpnet", architectures=["MPNetModel"], layer_norm_eps=1e-5)
+    config = bert_config(vocabulary, model_type="mpnet", architectures=["MPNetModel"], layer_norm_eps=1e-5, **more)
     config |= {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1, "max_position_embeddings": 50}
     config |= {"relative_attention_num_buckets": 32}
     del config["type_vocab_size"], config["position_embedding_type"]
@@ -363,6 +368,7 @@ MODELS = {
     "bert-cls": bert_cls,
     "roberta-mean": roberta_mean,
     "mpnet-mean": mpnet_mean,
+    "mpnet-heads": mpnet_heads,
     "bge-like": bge_like,
     "bert-gelu-new": bert_gelu_new,
     "bert-relu": bert_relu,

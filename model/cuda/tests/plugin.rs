@@ -108,7 +108,11 @@ async fn a_gpu_gives_what_the_cpu_gives() {
             let alone = Embedder::new(info, options());
             for i in (0..texts.len()).step_by(97) {
                 let vector = alone.embed_one(&texts[i]).await.expect("a vector").expect("not NULL");
-                assert!(rows(&vectors).nth(i).is_some_and(|row| row == &vector[..]), "{name} {precision}: '{}'", texts[i]);
+                assert!(
+                    rows(&vectors).nth(i).is_some_and(|row| row == &vector[..]),
+                    "{name} {precision}: '{}'",
+                    texts[i]
+                );
             }
         }
     }

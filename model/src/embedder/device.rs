@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::cache::Cache;
 use super::flight::Claim;
 use super::stats::Counters;
-use crate::encoder::{Encoder, Worker};
+use crate::encoder::Encoder;
 use crate::pack::{PackedBatch, cut};
 use crate::tokenize::TextTokenizer;
 use crate::vector_store::{Vector, VectorStore};
@@ -33,16 +33,27 @@ impl Item {
     }
 }
 
-/// The way to the device.
+/// The way to the device. Dropped, it waits for the device's threads: a GPU's library must not take itself down at the
+/// process's end while they take down what they had of it.
 pub(super) struct Queue {
-    sender: Sender<Vec<Item>>,
+    /// `None` while it is dropped.
+    sender: Option<Sender<Vec<Item>>>,
+    batcher: Option<JoinHandle<()>>,
     tokenizer: OnceLock<Result<TextTokenizer>>,
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        drop(self.sender.take());
+        let _ = self.batcher.take().map(JoinHandle::join);
+    }
 }
 
 impl Queue {
     /// Queues tokenized texts. Never blocks: callers hold permits for the room.
     pub(super) fn push(&self, items: Vec<Item>) -> Result<()> {
-        self.sender.send(items).map_err(|_| Error::Encoder("the device thread ended".into()))
+        let sent = self.sender.as_ref().and_then(|sender| sender.send(items).ok());
+        sent.ok_or_else(|| Error::Encoder("the device thread ended".into()))
     }
 
     /// The model's tokenizer, loaded with the first text.
@@ -73,8 +84,8 @@ impl Device {
     pub(super) fn start(self, load: Load) -> Queue {
         let (sender, arrivals) = channel::<Vec<Item>>();
         let device = Arc::new(self);
-        spawn("generel-batcher", move || device.form_batches(&arrivals, load));
-        Queue { sender, tokenizer: OnceLock::new() }
+        let batcher = spawn("generel-batcher", move || device.form_batches(&arrivals, load));
+        Queue { sender: Some(sender), batcher, tokenizer: OnceLock::new() }
     }
 
     fn form_batches(self: Arc<Self>, arrivals: &Receiver<Vec<Item>>, load: Load) {
@@ -92,41 +103,61 @@ impl Device {
         let _ = self.encoder.set(encoder.clone());
         // Room for one batch a worker: the next is prepared while the device works, and no more than that.
         let (batches, ready) = crossbeam_channel::bounded::<Batch>(workers);
-        for i in 0..workers {
+        let start = |i: usize| {
             let (device, encoder, ready) = (self.clone(), encoder.clone(), ready.clone());
-            spawn(&format!("generel-device-{i}"), move || device.run(&encoder, &ready));
-        }
+            spawn(&format!("generel-device-{i}"), move || device.run(&encoder, &ready))
+        };
+        let threads: Vec<JoinHandle<()>> = (0..workers).filter_map(start).collect();
         drop(ready);
         let mut arrived = Some(first);
         while let Some(mut items) = arrived.take().or_else(|| arrivals.recv().ok()) {
             while let Ok(more) = arrivals.try_recv() {
                 items.extend(more);
             }
-            items.retain(|item| !item.claim.is_abandoned());
-            items.sort_by_key(|item| item.tokens.len());
-            let lengths: Vec<usize> = items.iter().map(|i| i.tokens.len()).collect();
-            let share = lengths.iter().sum::<usize>().div_ceil(workers).max(least);
-            let mut items = items.into_iter();
-            for run in cut(&lengths, budget.min(share)) {
-                let own: Vec<Item> = items.by_ref().take(run.len()).filter(|i| !i.claim.is_abandoned()).collect();
-                let packed = PackedBatch::new(own.iter().map(|i| i.tokens.as_slice()));
-                let claims = own.into_iter().map(|i| i.claim).collect();
-                if batches.send((packed, claims)).is_err() {
-                    return;
-                }
+            let tokens: usize = items.iter().map(|i| i.tokens.len()).sum();
+            let budget = budget.min(tokens.div_ceil(workers).max(least));
+            if Self::send_batches(items, budget, &batches).is_err() {
+                break;
             }
         }
+        drop(batches);
+        for thread in threads {
+            // A thread that panicked has told so.
+            let _ = thread.join();
+        }
+    }
+
+    /// Batches of texts of like length for the workers.
+    fn send_batches(
+        mut items: Vec<Item>,
+        budget: usize,
+        batches: &crossbeam_channel::Sender<Batch>,
+    ) -> std::result::Result<(), crossbeam_channel::SendError<Batch>> {
+        items.retain(|item| !item.claim.is_abandoned());
+        items.sort_by_key(|item| item.tokens.len());
+        let lengths: Vec<usize> = items.iter().map(|i| i.tokens.len()).collect();
+        let mut items = items.into_iter();
+        for run in cut(&lengths, budget) {
+            let own: Vec<Item> = items.by_ref().take(run.len()).filter(|i| !i.claim.is_abandoned()).collect();
+            let packed = PackedBatch::new(own.iter().map(|i| i.tokens.as_slice()));
+            batches.send((packed, own.into_iter().map(|i| i.claim).collect()))?;
+        }
+        Ok(())
     }
 
     /// A worker's thread: every batch's outcome reaches all who wait for it.
     fn run(&self, encoder: &Arc<dyn Encoder>, ready: &crossbeam_channel::Receiver<Batch>) {
-        let mut worker: Option<Box<dyn Worker>> = None;
+        // Made at once, before there is a batch for each.
+        let mut worker = encoder.worker();
         let mut vectors = Vec::new();
         while let Ok((batch, claims)) = ready.recv() {
             let started = Instant::now();
+            if worker.is_err() {
+                worker = encoder.worker();
+            }
             let result = match &mut worker {
-                Some(worker) => worker.encode(&batch, &mut vectors),
-                None => encoder.worker().and_then(|new| worker.insert(new).encode(&batch, &mut vectors)),
+                Ok(worker) => worker.encode(&batch, &mut vectors),
+                Err(error) => Err(error.clone()),
             };
             self.counters.batch(batch.len(), batch.tokens(), started.elapsed());
             match result {
@@ -167,10 +198,8 @@ fn fail_all(first: Vec<Item>, arrivals: &Receiver<Vec<Item>>, error: &Error) {
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Option<JoinHandle<()>> {
     let spawned = thread::Builder::new().name(name.to_string()).spawn(work);
-    if let Err(error) = spawned {
-        // The channel's other end is gone with the closure, so every call gets an error.
-        tracing::error!(%error, thread = name, "thread cannot be started");
-    }
+    // The channel's other end is gone with the closure, so every call gets an error.
+    spawned.inspect_err(|error| tracing::error!(%error, thread = name, "thread cannot be started")).ok()
 }

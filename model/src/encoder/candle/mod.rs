@@ -8,6 +8,7 @@
 mod blocks;
 mod cuda;
 
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use candle_core::{D, DType, Device, Tensor};
@@ -25,13 +26,15 @@ use crate::{Error, ModelInfo, Result};
 /// Tokens of a batch, and rows of its activations: enough to fill a large GPU, few enough for a single text to be soon
 /// done.
 const BATCH_TOKENS: usize = 8 * 1024;
-/// Workers of a GPU: while one computes, the other's vectors are on their way back.
-const GPU_WORKERS: usize = 2;
+/// Workers of a GPU: while one computes, another's vectors are on their way back, and a third gets its batch ready.
+const GPU_WORKERS: usize = 3;
 
 /// A model for a candle device; each worker has a stream and a copy of the weights of its own.
 pub(crate) struct CandleEncoder {
     info: ModelInfo,
     device: String,
+    /// What workers that begin at the same time copy to the device.
+    weights: Mutex<Weak<Weights>>,
 }
 
 impl CandleEncoder {
@@ -41,7 +44,20 @@ impl CandleEncoder {
     /// When the device cannot be opened.
     pub(crate) fn load(info: &ModelInfo, device: &str) -> Result<Self> {
         open(device)?;
-        Ok(Self { info: info.clone(), device: device.to_string() })
+        Ok(Self { info: info.clone(), device: device.to_string(), weights: Mutex::default() })
+    }
+}
+
+impl CandleEncoder {
+    /// Read once for all workers that begin while another still has them.
+    fn weights(&self, config: &Config) -> Result<Arc<Weights>> {
+        let mut kept = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(weights) = kept.upgrade() {
+            return Ok(weights);
+        }
+        let weights = Arc::new(Weights::read(&self.info.folder, config)?);
+        *kept = Arc::downgrade(&weights);
+        Ok(weights)
     }
 }
 
@@ -80,8 +96,8 @@ impl Encoder for CandleEncoder {
     fn worker(&self) -> Result<Box<dyn Worker>> {
         let device = open(&self.device)?;
         let config = Config::read(&self.info.folder)?;
-        let weights = Weights::read(&self.info.folder, &config)?;
-        Ok(Box::new(Model::new(weights, config, &self.info, &device)?))
+        let weights = self.weights(&config)?;
+        Ok(Box::new(Model::new(&weights, config, &self.info, &device)?))
     }
 
     /// By a large product of random numbers, since zeros cost a GPU less.
@@ -206,7 +222,7 @@ impl Upload<'_> {
 }
 
 impl Model {
-    fn new(weights: Weights, config: Config, info: &ModelInfo, device: &Device) -> Result<Self> {
+    fn new(weights: &Weights, config: Config, info: &ModelInfo, device: &Device) -> Result<Self> {
         let dtype = dtype(info.precision, device)?;
         let upload = Upload { device, dtype };
         let hidden = config.hidden;

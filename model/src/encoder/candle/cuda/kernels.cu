@@ -151,7 +151,7 @@ __device__ void attend(const T *qkv, const T *bias, const uint32_t *tokens, int 
         for (int j = 0; j < N; j++) q[j] = own ? q[j] + b[j] : 0.0f;
     }
     const T *keys = qkv + start * stride + hidden + at, *values = keys + hidden;
-    if (distances) distances += head * (2 * longest - 1) + longest - 1 - (row - start);
+    if (longest) distances += head * (2 * longest - 1) + longest - 1 - (row - start);
     float most = -INFINITY, total = 0;
     for (int from = 0; from < length; from += 32) {
         // Eight products at a time are summed over the lanes by halving: lane 4 · i has the i-th.
@@ -183,7 +183,7 @@ __device__ void attend(const T *qkv, const T *bias, const uint32_t *tokens, int 
         }
         const int key = from + (lane & 3) * 8 + lane / 4;
         if (key >= length) score = -INFINITY;
-        else if (distances) score += distances[key];
+        else if (longest) score += distances[key];
         const float higher = fmaxf(most, warp_max(score)), shrunk = __expf(most - higher);
         const float weight = __expf(score - higher);
         most = higher;
@@ -203,8 +203,140 @@ __device__ void attend(const T *qkv, const T *bias, const uint32_t *tokens, int 
     float b[N];
     load(bias + 2 * hidden + at, b);
 #pragma unroll
-    for (int j = 0; j < N; j++) sums[j] = length ? sums[j] / total + b[j] : 0.0f;
+    for (int j = 0; j < N; j++) sums[j] = sums[j] / total + b[j];
     store(sums, out + size_t(row) * hidden + at);
+}
+
+// c += a · b on the tensor cores: 16 × 16 by 16 × 8.
+__device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                 "{%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+__device__ __forceinline__ uint32_t packed(float low, float high) {
+    const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
+    return *reinterpret_cast<const uint32_t *>(&both);
+}
+
+__device__ __forceinline__ float quad_sum(float x) {
+    x += __shfl_xor_sync(ALL, x, 1);
+    return x + __shfl_xor_sync(ALL, x, 2);
+}
+
+__device__ __forceinline__ float quad_max(float x) {
+    x = fmaxf(x, __shfl_xor_sync(ALL, x, 1));
+    return fmaxf(x, __shfl_xor_sync(ALL, x, 2));
+}
+
+// The same on tensor cores, for heads of 32 · H values: a warp has 16 queries of one sequence, and goes through that
+// sequence's keys from its first one, 16 at a time, whatever is beside it.
+//
+// Which of a head's values stands where along a product is free as long as both factors agree: a lane takes eight
+// neighbours, one load, for two products of queries and keys; and in the product with values, columns are dealt so that
+// a lane ends up with four neighbours.
+template <int H>
+__device__ void attend_tiles(const __nv_bfloat16 *qkv, const __nv_bfloat16 *bias, const uint32_t *tiles, int count,
+                             int heads, const float *distances, int longest, __nv_bfloat16 *out) {
+    using T = __nv_bfloat16;
+    const int tile = blockIdx.x * WARPS + threadIdx.x / 32, head = blockIdx.y, lane = threadIdx.x % 32;
+    if (tile >= count) return;
+    const int start = tiles[tile], length = tiles[count + tile], first = tiles[2 * count + tile];
+    const int hidden = heads * 32 * H, at = head * 32 * H, group = lane / 4, member = lane % 4;
+    const size_t stride = 3 * size_t(hidden);
+    const T *sequence = qkv + start * stride + at, *keys = sequence + hidden, *values = keys + hidden;
+    const int queries[2] = {first + group, first + group + 8};
+
+    uint32_t q[2 * H][4];
+#pragma unroll
+    for (int h = 0; h < H; h++) {
+        float b[8];
+        load(bias + at + 32 * h + 8 * member, b);
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            float x[8];
+            load(sequence + min(queries[half], length - 1) * stride + 32 * h + 8 * member, x);
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                q[2 * h + i / 2][i % 2 * 2 + half] = packed(x[2 * i] + b[2 * i], x[2 * i + 1] + b[2 * i + 1]);
+        }
+    }
+    if (longest) distances += head * (2 * longest - 1) + longest - 1;
+    float sums[4 * H][4] = {}, most[2] = {-INFINITY, -INFINITY}, total[2] = {};
+    for (int from = 0; from < length; from += 16) {
+        float scores[2][4] = {};
+#pragma unroll
+        for (int n = 0; n < 2; n++) {
+            const T *key = keys + min(from + 8 * n + group, length - 1) * stride + 8 * member;
+#pragma unroll
+            for (int h = 0; h < H; h++) {
+                const uint4 k = *reinterpret_cast<const uint4 *>(key + 32 * h);
+                multiply(scores[n], q[2 * h], k.x, k.y);
+                multiply(scores[n], q[2 * h + 1], k.z, k.w);
+            }
+        }
+        float higher[2] = {most[0], most[1]};
+#pragma unroll
+        for (int n = 0; n < 2; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const int key = from + 8 * n + 2 * member + i % 2;
+                float &score = scores[n][i];
+                if (key >= length) score = -INFINITY;
+                else if (longest) score += distances[key - min(queries[i / 2], length - 1)];
+                higher[i / 2] = fmaxf(higher[i / 2], score);
+            }
+        float shrunk[2], added[2] = {};
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            higher[half] = quad_max(higher[half]);
+            shrunk[half] = __expf(most[half] - higher[half]);
+            most[half] = higher[half];
+        }
+#pragma unroll
+        for (int n = 0; n < 2; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                scores[n][i] = __expf(scores[n][i] - most[i / 2]);
+                added[i / 2] += scores[n][i];
+            }
+#pragma unroll
+        for (int half = 0; half < 2; half++) total[half] = total[half] * shrunk[half] + quad_sum(added[half]);
+        const uint32_t weights[4] = {packed(scores[0][0], scores[0][1]), packed(scores[0][2], scores[0][3]),
+                                     packed(scores[1][0], scores[1][1]), packed(scores[1][2], scores[1][3])};
+#pragma unroll
+        for (int j = 0; j < 2 * H; j++) {
+            // Two values of each of a lane's four keys.
+            uint32_t v[4];
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const int key = min(from + 2 * member + i % 2 + i / 2 * 8, length - 1);
+                v[i] = *reinterpret_cast<const uint32_t *>(values + key * stride + 16 * j + 2 * group);
+            }
+            float(&low)[4] = sums[2 * j], (&high)[4] = sums[2 * j + 1];
+#pragma unroll
+            for (int i = 0; i < 4; i++) low[i] *= shrunk[i / 2], high[i] *= shrunk[i / 2];
+            multiply(low, weights, __byte_perm(v[0], v[1], 0x5410), __byte_perm(v[2], v[3], 0x5410));
+            multiply(high, weights, __byte_perm(v[0], v[1], 0x7632), __byte_perm(v[2], v[3], 0x7632));
+        }
+    }
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        if (queries[half] >= length) continue;
+        T *row = out + size_t(start + queries[half]) * hidden + at;
+#pragma unroll
+        for (int j = 0; j < 2 * H; j++) {
+            const int here = 16 * j + 4 * member;
+            float x[4] = {sums[2 * j][2 * half], sums[2 * j + 1][2 * half], sums[2 * j][2 * half + 1],
+                          sums[2 * j + 1][2 * half + 1]};
+            float b[4];
+            load(bias + 2 * hidden + at + here, b);
+#pragma unroll
+            for (int i = 0; i < 4; i++) x[i] = x[i] / total[half] + b[i];
+            store(x, row + here);
+        }
+    }
 }
 
 // A block has a sequence: the mean of its rows or the first of them, scaled to length 1.
@@ -265,5 +397,16 @@ __device__ void pool(const T *x, const uint32_t *tokens, int rows, int sequences
     ATTEND(NAME, T, 4)                                                                                                 \
     ATTEND(NAME, T, 8)
 
+#define ATTEND_TILES(H)                                                                                                \
+    extern "C" __global__ void __launch_bounds__(128)                                                                  \
+        attend_tiles_##H(const __nv_bfloat16 *qkv, const __nv_bfloat16 *bias, const uint32_t *tiles, int count,        \
+                         int heads, const float *distances, int longest, __nv_bfloat16 *out) {                         \
+        attend_tiles<H>(qkv, bias, tiles, count, heads, distances, longest, out);                                      \
+    }
+
 KERNELS(f32, float)
 KERNELS(bf16, __nv_bfloat16)
+ATTEND_TILES(1)
+ATTEND_TILES(2)
+ATTEND_TILES(3)
+ATTEND_TILES(4)

@@ -14,6 +14,10 @@ use crate::kernels::Activation;
 const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
 /// Rows of a block: a warp each, as in `kernels.cu`.
 const WARPS: usize = 4;
+/// Rows that attention on tensor cores takes at once.
+pub(super) const TILE: usize = 16;
+/// Values of a head that they take at once.
+const TILE_VALUES: usize = 32;
 /// Threads of a block where a row is not a warp's.
 const THREADS: usize = 128;
 /// Columns that a thread takes at once.
@@ -23,23 +27,30 @@ const SHARED: usize = 48 << 10;
 
 /// The packed sequences of a batch on the device: what each row's token is and belongs to.
 pub(super) struct Tokens {
-    /// For each row its id, its sequence's first row and length; for each sequence its first row; and its length.
+    /// One after the other: for each row its id, its sequence's first row, and its length; for each sequence its first
+    /// row, and its length; for each tile its sequence's first row, its length, and the tile's first place in it.
     pub(super) all: Tensor,
     pub(super) rows: usize,
     pub(super) sequences: usize,
+    /// Pieces of sequences of [`TILE`] rows at most.
+    pub(super) tiles: usize,
 }
 
 /// The types that kernels are made for.
 trait Element: CudaDType + DeviceRepr {
     const NAME: &'static str;
+    /// Whether tensor cores multiply them without loss.
+    const TENSOR_CORES: bool;
 }
 
 impl Element for f32 {
     const NAME: &'static str = "f32";
+    const TENSOR_CORES: bool = false;
 }
 
 impl Element for bf16 {
     const NAME: &'static str = "bf16";
+    const TENSOR_CORES: bool = true;
 }
 
 /// Whether the kernels have a form for a model of these sizes.
@@ -68,8 +79,15 @@ pub(super) struct Attend<'a> {
     pub(super) tokens: &'a Tokens,
     pub(super) bias: &'a Tensor,
     pub(super) heads: usize,
-    /// What distances of key and query add to scores: `[heads, 2 · longest − 1]`, in 32-bit floats; and the longest.
-    pub(super) distances: Option<&'a (Tensor, usize)>,
+    pub(super) distances: &'a Distances,
+}
+
+/// What distances of key and query add to scores.
+pub(super) struct Distances {
+    /// `[heads, 2 · longest − 1]`, in 32-bit floats.
+    pub(super) values: Tensor,
+    /// Tokens of the longest sequence; 0 where distances add nothing.
+    pub(super) longest: usize,
 }
 
 /// `x = LayerNorm(x + bias + residual)`; the residual is the second operand.
@@ -181,32 +199,50 @@ impl Attend<'_> {
         let (device, (rows, columns), heads) = (&qkv.device, shape2(layout)?, self.heads);
         let hidden = columns / 3;
         let size = hidden / heads;
-        let Some(values) = lane_values(size) else { bail!("no kernel for heads of {size} values") };
         let qkv = view::<T>(qkv, layout)?;
         views! {
             tokens: u32 = self.tokens.all;
             bias: T = self.bias;
+            distances: f32 = self.distances.values;
         }
         let mut out = alloc::<T>(device, rows * hidden)?;
-        let function = format!("attend_{}_{values}", T::NAME);
-        let grid = (rows.div_ceil(WARPS), heads);
-        let (rows_, heads_, size_) = (rows as i32, heads as i32, size as i32);
-        match self.distances {
-            Some((distances, longest)) => {
-                views! { distances: f32 = distances; }
-                let longest = *longest as i32;
-                launch!(
-                    device, function, grid, 32 * WARPS, 0, &qkv, &bias, &tokens, &rows_, &heads_, &size_, &distances,
-                    &longest, &mut out
-                );
-            }
-            None => {
-                // A null pointer.
-                launch!(
-                    device, function, grid, 32 * WARPS, 0, &qkv, &bias, &tokens, &rows_, &heads_, &size_, &0u64, &0i32,
-                    &mut out
-                );
-            }
+        let longest = self.distances.longest as i32;
+        if T::TENSOR_CORES && size.is_multiple_of(TILE_VALUES) && size <= 4 * TILE_VALUES {
+            let count = self.tokens.tiles;
+            let tiles = tokens.slice(3 * rows + 2 * self.tokens.sequences..);
+            launch!(
+                device,
+                format!("attend_tiles_{}", size / TILE_VALUES),
+                (count.div_ceil(WARPS), heads),
+                32 * WARPS,
+                0,
+                &qkv,
+                &bias,
+                &tiles,
+                &(count as i32),
+                &(heads as i32),
+                &distances,
+                &longest,
+                &mut out
+            );
+        } else {
+            let Some(values) = lane_values(size) else { bail!("no kernel for heads of {size} values") };
+            launch!(
+                device,
+                format!("attend_{}_{values}", T::NAME),
+                (rows.div_ceil(WARPS), heads),
+                32 * WARPS,
+                0,
+                &qkv,
+                &bias,
+                &tokens,
+                &(rows as i32),
+                &(heads as i32),
+                &(size as i32),
+                &distances,
+                &longest,
+                &mut out
+            );
         }
         Ok((CudaStorage::wrap_cuda_slice(out, device.clone()), (rows, hidden).into()))
     }
