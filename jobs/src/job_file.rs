@@ -10,6 +10,7 @@ use generel_pipeline::sources::ReadOptions;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::alignment_files::AlignmentFiles;
 use crate::environment;
 use crate::exit::UsageError;
 use crate::ingest::{AUTO, Request};
@@ -137,12 +138,35 @@ pub(crate) struct AlignStep {
     /// Never map codes of different categories to each other.
     #[serde(default)]
     pub(crate) same_category: bool,
-    /// Least confidence in the SSSOM file.
+    /// Least confidence in the files; without it all in the SSSOM file, 0.7 in OMOP's.
     #[serde(default)]
-    pub(crate) min_confidence: f64,
+    pub(crate) min_confidence: Option<f64>,
     /// SSSOM TSV to write, relative to the job file.
     #[serde(default)]
     pub(crate) out: Option<PathBuf>,
+    /// OMOP's source_to_concept_map to write, as CSV, relative to the job file; needs concepts.
+    #[serde(default)]
+    pub(crate) source_to_concept_map: Option<PathBuf>,
+    /// CONCEPT.csv of a vocabulary download (Athena), for the concept ids of that table.
+    #[serde(default)]
+    pub(crate) concepts: Option<PathBuf>,
+    /// Report of codes mapped, doubtful and unmapped by category: csv, json, ndjson or parquet.
+    #[serde(default)]
+    pub(crate) coverage: Option<PathBuf>,
+}
+
+impl AlignStep {
+    /// Its files, relative to the job file's folder.
+    pub(crate) fn files(&self, base: &Path) -> AlignmentFiles {
+        let place = |path: &Option<PathBuf>| path.as_ref().map(|path| base.join(path));
+        AlignmentFiles {
+            sssom: place(&self.out),
+            min_confidence: self.min_confidence,
+            source_to_concept_map: place(&self.source_to_concept_map),
+            concepts: place(&self.concepts),
+            coverage: place(&self.coverage),
+        }
+    }
 }
 
 fn default_top_k() -> usize {

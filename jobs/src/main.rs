@@ -1,5 +1,6 @@
 //! The `generel` command.
 
+mod alignment_files;
 mod cli;
 mod demo;
 mod environment;

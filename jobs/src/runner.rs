@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use chrono::Utc;
-use generel_pipeline::align::{AlignOptions, AlignReport, SourceSpec, SssomHeader, align, write_sssom};
+use generel_pipeline::align::{AlignOptions, AlignReport, SourceSpec, align};
 use generel_pipeline::ingest::FileReport;
 use generel_pipeline::runs::{RunRecord, new_run_id, record};
 use generel_pipeline::sources::Fingerprint;
@@ -18,9 +18,6 @@ use crate::ingest::{Chosen as ChosenFile, choose, ingest};
 use crate::job_file::{AlignStep, ExportStep, IngestStep, JobFile};
 use crate::models::{Chosen, ModelChoice, ModelOverrides};
 use crate::progress::{Step, note};
-
-/// Licence of mapping sets where a job does not say.
-const MAPPING_LICENCE: &str = "https://creativecommons.org/publicdomain/zero/1.0/";
 
 /// What a job did, step by step.
 #[derive(Debug, Default)]
@@ -173,13 +170,11 @@ impl Runner {
             self.seconds(),
             detail,
         ));
-        if let Some(out) = &step.out {
-            let path = self.base.join(out);
-            if !report.skipped || !path.exists() {
-                export_sssom(session, &options, step.min_confidence, &path).await?;
-            }
-            self.report.written.push(path);
+        let files = step.files(&self.base);
+        if !report.skipped || files.paths().any(|path| !path.exists()) {
+            files.write(session, &options).await?;
         }
+        self.report.written.extend(files.paths().cloned());
         self.report.changed |= !report.skipped;
         self.report.alignments.push(report);
         Ok(())
@@ -218,34 +213,13 @@ pub(crate) async fn align_sources(session: &Session, options: &AlignOptions, run
     Ok(report)
 }
 
-/// Writes an alignment's SSSOM file, whole or not at all. Returns the rows written.
-pub(crate) async fn export_sssom(
-    session: &Session,
-    options: &AlignOptions,
-    min_confidence: f64,
-    path: &Path,
-) -> Result<usize> {
-    let mut buffer = Vec::new();
-    let rows = write_sssom(session, options, &sssom_header(options, min_confidence), &mut buffer).await?;
-    output::replace_file(path, &buffer)?;
-    Ok(rows)
-}
-
-pub(crate) fn sssom_header(options: &AlignOptions, min_confidence: f64) -> SssomHeader {
-    let name = format!("{}-{}", options.left, options.right).replace(':', "-");
-    SssomHeader {
-        mapping_set_id: format!("urn:generel:mapping-set:{name}"),
-        license: MAPPING_LICENCE.to_string(),
-        min_confidence,
-    }
-}
-
 /// A source of the lake as it stands in a job file or behind an option.
 pub(crate) fn source_spec(text: &str) -> Result<SourceSpec> {
     Ok(text.parse().map_err(|e| UsageError(format!("'{text}': {e}")))?)
 }
 
 fn align_options(step: &AlignStep) -> Result<AlignOptions> {
+    step.files(Path::new("")).check()?;
     let options = AlignOptions {
         top_k: step.top_k,
         min_score: step.min_score,

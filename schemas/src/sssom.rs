@@ -33,6 +33,9 @@ pub const COLUMNS: &[&str] = &[
     "object_label",
     "object_source",
     "mapping_justification",
+    "author_id",
+    "reviewer_id",
+    "mapping_source",
     "mapping_tool",
     "mapping_tool_version",
     "mapping_date",
@@ -42,6 +45,7 @@ pub const COLUMNS: &[&str] = &[
     "match_string",
     "similarity_score",
     "similarity_measure",
+    "comment",
 ];
 
 /// The CURIE of the field that a name of this type stands in (`subject_match_field`, `object_match_field`).

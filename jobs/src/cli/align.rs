@@ -4,18 +4,20 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use generel_pipeline::align::{AlignOptions, DEFAULT_MIN_SCORE, DEFAULT_TOP_K, SourceSpec, write_sssom};
+use generel_pipeline::align::{AlignOptions, DEFAULT_MIN_SCORE, DEFAULT_TOP_K, SourceSpec};
 use generel_pipeline::runs::{RunRecord, new_run_id, record};
 
 use super::{LakeOptions, ModelOptions};
-use crate::progress::note;
-use crate::runner::{align_sources, export_sssom, session, sssom_header};
+use crate::alignment_files::AlignmentFiles;
+use crate::runner::{align_sources, session};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   generel align --left hospital:condition_occurrence --right doid
   generel align --left gwas_catalog --right doid --top-k 3 --min-confidence 0.7 --out traits.sssom.tsv
   generel align --left local --right doid --curated curated.sssom.tsv --one-to-one
+  generel align --left hospital --right snomed --source-to-concept-map map.csv --concepts CONCEPT.csv
+  generel align --left hospital --right doid --coverage -
   generel align --left a --right b --out - | head
 
 The table mappings holds all ranks; the SSSOM file the best object of each subject, and sssom:NoTermFound where there is
@@ -45,12 +47,22 @@ pub(super) struct AlignArgs {
     /// Never map codes of different categories to each other
     #[arg(long)]
     same_category: bool,
-    /// Least confidence in the SSSOM file; a subject without a mapping has sssom:NoTermFound
-    #[arg(long, default_value_t = 0.0, value_name = "P")]
-    min_confidence: f64,
+    /// Least confidence in the files; without it all in the SSSOM file, 0.7 in OMOP's. In the SSSOM file, a subject without
+    /// a mapping has sssom:NoTermFound
+    #[arg(long, value_name = "P")]
+    min_confidence: Option<f64>,
     /// SSSOM TSV to write; - for stdout
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// OMOP's source_to_concept_map to write, as CSV; - for stdout
+    #[arg(long, value_name = "FILE", requires = "concepts")]
+    source_to_concept_map: Option<PathBuf>,
+    /// CONCEPT.csv of a vocabulary download (Athena), for the concept ids of that table
+    #[arg(long, value_name = "FILE")]
+    concepts: Option<PathBuf>,
+    /// Report to write: codes mapped, doubtful and unmapped by category; csv, json, ndjson or parquet, - for stdout
+    #[arg(long, value_name = "FILE")]
+    coverage: Option<PathBuf>,
     #[command(flatten)]
     lake: LakeOptions,
     #[command(flatten)]
@@ -68,6 +80,14 @@ pub(super) async fn run(args: AlignArgs) -> Result<()> {
         ..AlignOptions::new(args.left, args.right)
     };
     options.check()?;
+    let files = AlignmentFiles {
+        sssom: args.out,
+        min_confidence: args.min_confidence,
+        source_to_concept_map: args.source_to_concept_map,
+        concepts: args.concepts,
+        coverage: args.coverage,
+    };
+    files.check()?;
     let model = args.model.choice().pull().await?;
     let (run_id, started_at, model_id) = (new_run_id(), chrono::Utc::now(), model.info.model_id.clone());
     let session = session(lake, Some(model)).await?;
@@ -86,17 +106,5 @@ pub(super) async fn run(args: AlignArgs) -> Result<()> {
     if !report.skipped {
         record(&session.lake, &run, true).await?;
     }
-    match args.out {
-        None => {}
-        Some(path) if path.as_os_str() == "-" => {
-            let mut buffer = Vec::new();
-            write_sssom(&session, &options, &sssom_header(&options, args.min_confidence), &mut buffer).await?;
-            std::io::Write::write_all(&mut std::io::stdout(), &buffer)?;
-        }
-        Some(path) => {
-            let rows = export_sssom(&session, &options, args.min_confidence, &path).await?;
-            note(format_args!("wrote {} ({rows} mappings)", path.display()));
-        }
-    }
-    Ok(())
+    files.write(&session, &options).await
 }

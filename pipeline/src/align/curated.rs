@@ -3,13 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use arrow::array::{Array, RecordBatch, StringArray};
-use datafusion::prelude::{col, lit};
+use arrow::array::{Array, StringArray};
+use datafusion::prelude::{DataFrame, col, lit};
+use generel_schemas::ids::source_curie;
 use generel_schemas::sssom;
 use generel_schemas::tables::{KG_EDGES, MAPPINGS, NEGATED};
 
 use super::AlignOptions;
-use super::mapping_file::{KnownMapping, read_mappings};
+use super::mapping_file::{KnownMapping, Origin, read_mappings};
 use super::names::Names;
 use crate::sources::Fingerprint;
 use crate::text_columns::text_columns;
@@ -64,7 +65,9 @@ impl Curated {
     pub(super) fn fingerprint(&self) -> Fingerprint {
         let mut lines: Vec<String> = self.negative.iter().map(|(s, o)| format!("{s} not {o}")).collect();
         for (subject, known) in &self.of_subject {
-            lines.extend(known.iter().map(|(o, m)| format!("{subject} {} {o} {:?}", m.predicate, m.confidence)));
+            lines.extend(
+                known.iter().map(|(o, m)| format!("{subject} {} {o} {:?} {:?}", m.predicate, m.confidence, m.origin)),
+            );
         }
         lines.sort_unstable();
         Fingerprint::of(&lines.iter().map(String::as_bytes).collect::<Vec<_>>())
@@ -74,8 +77,9 @@ impl Curated {
 /// Mappings that a source of `kg_edges` has.
 async fn of_source(session: &Session, source: &str) -> Result<Vec<KnownMapping>> {
     let frame = session.ctx().table(KG_EDGES.name).await?.filter(col("source").eq(lit(source)))?;
-    let frame = frame.select_columns(&["subject", "predicate", "object"])?;
-    let rows = texts(frame.collect().await?)?;
+    let rows = texts(frame.select_columns(&["subject", "predicate", "object"])?).await?;
+    let origin =
+        Origin { mapping_source: Some(source_curie("generel.source", source).to_string()), ..Origin::default() };
     Ok(rows
         .into_iter()
         .filter_map(|[subject, predicate, object]| {
@@ -84,7 +88,8 @@ async fn of_source(session: &Session, source: &str) -> Result<Vec<KnownMapping>>
             let predicate = positive.unwrap_or(&predicate).to_string();
             let is_mapping =
                 predicate.starts_with("skos:") || predicate == "owl:equivalentClass" || predicate == "owl:sameAs";
-            is_mapping.then_some(KnownMapping { subject, object, predicate, negative, confidence: None })
+            let origin = origin.clone();
+            is_mapping.then_some(KnownMapping { subject, object, predicate, negative, confidence: None, origin })
         })
         .collect())
 }
@@ -97,24 +102,47 @@ async fn accepted(session: &Session) -> Result<Vec<KnownMapping>> {
     let frame = session.ctx().table(MAPPINGS.name).await?;
     let made =
         col("mapping_justification").eq(lit(sssom::MANUAL_CURATION)).and(col("mapping_tool").not_eq(lit("generel")));
-    let frame = frame.filter(made)?.select_columns(&["subject_id", "predicate_id", "object_id"])?;
-    let rows = texts(frame.collect().await?)?;
+    // A lake of an earlier version has no column of authors until something is written.
+    let optional = |name: &str| match frame.schema().has_column_with_unqualified_name(name) {
+        true => col(name),
+        false => lit(""),
+    };
+    let columns = [
+        col("subject_id"),
+        col("predicate_id"),
+        col("object_id"),
+        col("mapping_date"),
+        optional("author_id"),
+        optional("reviewer_id"),
+        optional("mapping_source"),
+        optional("comment"),
+    ];
+    let rows = texts(frame.clone().filter(made)?.select(columns)?).await?;
+    let slot = |text: String| Some(text).filter(|t| !t.is_empty());
     Ok(rows
         .into_iter()
-        .map(|[subject, predicate, object]| KnownMapping {
+        .map(|[subject, predicate, object, date, author, reviewer, source, comment]| KnownMapping {
             subject,
             object,
             predicate,
             negative: false,
             confidence: None,
+            origin: Origin {
+                author_id: slot(author),
+                reviewer_id: slot(reviewer),
+                mapping_source: slot(source),
+                mapping_date: date.parse().ok(),
+                comment: slot(comment),
+            },
         })
         .collect())
 }
 
-fn texts(batches: Vec<RecordBatch>) -> Result<Vec<[String; 3]>> {
+/// The rows of a query as texts, NULL as an empty one.
+async fn texts<const N: usize>(frame: DataFrame) -> Result<Vec<[String; N]>> {
     let mut rows = Vec::new();
-    for batch in batches {
-        let columns: [StringArray; 3] = text_columns(&batch)?;
+    for batch in frame.collect().await? {
+        let columns: [StringArray; N] = text_columns(&batch)?;
         rows.extend((0..batch.num_rows()).map(|row| {
             columns.each_ref().map(|c| if c.is_null(row) { String::new() } else { c.value(row).to_string() })
         }));

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
+use chrono::NaiveDate;
 use generel_schemas::ids::Curie;
 use generel_schemas::sssom;
 
@@ -22,6 +23,23 @@ pub struct KnownMapping {
     pub negative: bool,
     /// The file's confidence, 0 to 1.
     pub confidence: Option<f64>,
+    /// Who made it, whence, and when.
+    pub origin: Origin,
+}
+
+/// What a file says of a mapping beyond the mapping, in SSSOM's slots.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// CURIEs, separated by `|`.
+    pub author_id: Option<String>,
+    /// CURIEs, separated by `|`.
+    pub reviewer_id: Option<String>,
+    /// The mapping set: the row's `mapping_source`, else the file's `mapping_set_id`.
+    pub mapping_source: Option<String>,
+    /// When it was made.
+    pub mapping_date: Option<NaiveDate>,
+    /// What stands beside it.
+    pub comment: Option<String>,
 }
 
 impl KnownMapping {
@@ -64,6 +82,8 @@ fn parse(text: &str) -> std::result::Result<Vec<KnownMapping>, String> {
     let (subject, object) = (needed("subject_id")?, needed("object_id")?);
     let (predicate, modifier, confidence) =
         (column("predicate_id"), column("predicate_modifier"), column("confidence"));
+    let slots = ["author_id", "reviewer_id", "mapping_source", "mapping_date", "comment"].map(column);
+    let mapping_set = metadata(text, "mapping_set_id");
     let mut all = Vec::new();
     for record in reader.records() {
         let record = record.map_err(|e| e.to_string())?;
@@ -85,12 +105,34 @@ fn parse(text: &str) -> std::result::Result<Vec<KnownMapping>, String> {
                     _ => return Err(format!("line {line}: confidence '{text}' is no number from 0 to 1")),
                 },
             },
+            origin: {
+                let [author_id, reviewer_id, source, date, comment] =
+                    slots.map(|slot| slot.and_then(cell).map(str::to_string));
+                let date = date.map(|date| {
+                    date.parse().map_err(|_| format!("line {line}: mapping_date '{date}' is no date as 2026-01-31"))
+                });
+                Origin {
+                    author_id,
+                    reviewer_id,
+                    mapping_source: source.or_else(|| mapping_set.clone()),
+                    mapping_date: date.transpose()?,
+                    comment,
+                }
+            },
         };
         if mapping.object != sssom::NO_TERM_FOUND && mapping.subject != sssom::NO_TERM_FOUND {
             all.push(mapping);
         }
     }
     Ok(all)
+}
+
+/// A slot of the metadata block in front of the table.
+fn metadata(text: &str, slot: &str) -> Option<String> {
+    let lines = text.lines().map_while(|line| line.strip_prefix('#'));
+    let values = lines.filter_map(|line| line.trim().strip_prefix(slot)?.trim_start().strip_prefix(':'));
+    let unquoted = values.map(|value| value.trim().trim_matches(['"', '\'']).to_string());
+    unquoted.filter(|value| !value.is_empty()).next()
 }
 
 #[cfg(test)]
@@ -106,14 +148,34 @@ mod tests {
         assert_eq!(read.len(), 2);
         assert_eq!((read[0].confidence, read[0].negative, read[1].negative), (Some(0.5), false, true));
         assert_eq!(read[0].clone().reversed().predicate, "skos:narrowMatch");
+        assert_eq!(read[0].origin, Origin::default());
         let bare = parse("object_id,subject_id\nb:1,a:1\n").unwrap();
         assert_eq!((bare[0].subject.as_str(), bare[0].predicate.as_str()), ("a:1", "skos:exactMatch"));
+    }
+
+    #[test]
+    fn who_made_a_mapping_is_kept() {
+        let text = "#mapping_set_id: \"https://example.org/set\"\n#curie_map:\n#  a: b\n\
+                    subject_id\tobject_id\tauthor_id\tmapping_date\tmapping_source\tcomment\n\
+                    a:1\tb:1\torcid:0000-0001|orcid:0000-0002\t2025-02-28\t\tsee a\n\
+                    a:2\tb:2\t\t\tx:set\t\n";
+        let read = parse(text).unwrap();
+        let origin = Origin {
+            author_id: Some("orcid:0000-0001|orcid:0000-0002".into()),
+            reviewer_id: None,
+            mapping_source: Some("https://example.org/set".into()),
+            mapping_date: NaiveDate::from_ymd_opt(2025, 2, 28),
+            comment: Some("see a".into()),
+        };
+        assert_eq!(read[0].origin, origin);
+        assert_eq!(read[1].origin.mapping_source.as_deref(), Some("x:set"));
     }
 
     #[test]
     fn problems_name_the_line_and_the_column() {
         assert!(parse("a,b\n1,2\n").unwrap_err().contains("no column subject_id among a, b"));
         assert!(parse("subject_id,object_id\na:1,\n").unwrap_err().contains("line 2: object_id is empty"));
+        assert!(parse("subject_id,object_id,mapping_date\na:1,b:1,May\n").unwrap_err().contains("'May'"));
         assert!(parse("subject_id,object_id,confidence\na:1,b:1,high\n").unwrap_err().contains("'high'"));
     }
 }

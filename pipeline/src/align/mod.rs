@@ -3,6 +3,7 @@
 
 mod candidates;
 mod confidence;
+mod coverage;
 mod curated;
 mod evaluate;
 mod evidence;
@@ -10,6 +11,7 @@ mod lexical;
 mod mapping_file;
 mod names;
 mod neighbors;
+mod omop;
 mod rows;
 mod select;
 mod sssom;
@@ -18,11 +20,13 @@ use chrono::Utc;
 use generel_schemas::tables::MAPPINGS;
 
 pub use confidence::Confidence;
+pub use coverage::{Coverage, coverage};
 pub use evaluate::{
     CurvePoint, EvaluateOptions, Evaluation, GoldCounts, Measure, MethodResult, Metrics, ReliabilityBin, evaluate, fit,
 };
-pub use mapping_file::{KnownMapping, read_mappings};
+pub use mapping_file::{KnownMapping, Origin, read_mappings};
 pub use names::SourceSpec;
+pub use omop::{ConceptMapReport, write_source_to_concept_map};
 pub use select::{DOUBTFUL, MAPPED, Mapping};
 pub use sssom::{SssomHeader, write_sssom};
 

@@ -32,7 +32,9 @@ pub(super) fn batch(mappings: &[Mapping], left: &Names, right: &Names, common: &
     let subject_name = |m: &Mapping| m.names.map(|(name, _, _)| left.name(name));
     let object_name = |m: &Mapping| m.names.map(|(_, name, _)| right.name(name));
     let score = |m: &Mapping| m.names.map(|(_, _, cosine)| f64::from(cosine).clamp(0.0, 1.0));
-    let days = common.date.signed_duration_since(NaiveDate::default()).num_days() as i32;
+    let days = |made: Option<NaiveDate>| {
+        made.unwrap_or(common.date).signed_duration_since(NaiveDate::default()).num_days() as i32
+    };
     let columns: Vec<ArrayRef> = vec![
         text(&|m| left.curie(m.subject).to_string()),
         text(&|m| left.label(m.subject).to_string()),
@@ -51,18 +53,23 @@ pub(super) fn batch(mappings: &[Mapping], left: &Names, right: &Names, common: &
         optional(&|m| m.names.map(|_| sssom::COSINE.to_string())),
         constant("generel"),
         constant(VERSION),
-        Arc::new(Date32Array::from(vec![days; mappings.len()])),
+        Arc::new(Date32Array::from_iter_values(mappings.iter().map(|m| days(m.origin.mapping_date)))),
         Arc::new(Int32Array::from_iter_values(mappings.iter().map(|m| m.rank))),
         Arc::new(mappings.iter().map(|m| m.margin).collect::<Float64Array>()),
         Arc::new(BooleanArray::from(mappings.iter().map(|m| m.mutual).collect::<Vec<_>>())),
         constant(common.model_id),
         constant(common.alignment_id),
+        optional(&|m| m.origin.author_id.clone()),
+        optional(&|m| m.origin.reviewer_id.clone()),
+        optional(&|m| m.origin.mapping_source.clone()),
+        optional(&|m| m.origin.comment.clone()),
     ];
     Ok(RecordBatch::try_new(MAPPINGS.schema(), columns)?)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::mapping_file::Origin;
     use super::*;
 
     #[test]
@@ -79,6 +86,7 @@ mod tests {
             rank: 1,
             margin: None,
             mutual: true,
+            origin: Origin::default(),
         };
         let curated = Mapping { names: None, ..mapping.clone() };
         let common = Common {

@@ -7,6 +7,7 @@ use generel_schemas::sssom;
 
 use super::curated::Curated;
 use super::evidence::Pair;
+use super::mapping_file::Origin;
 
 /// From this confidence on a mapping is taken for right.
 pub const MAPPED: f64 = 0.7;
@@ -30,6 +31,8 @@ pub struct Mapping {
     pub margin: Option<f64>,
     /// Whether the subject is also the object's best.
     pub mutual: bool,
+    /// Of a curated mapping: who made it, whence, and when.
+    pub(super) origin: Origin,
 }
 
 /// The mappings of each subject: its curated objects, then the best others up to `k`.
@@ -52,6 +55,7 @@ pub(super) fn select(pairs: &[Pair], curated: &Curated, k: usize, one_to_one: bo
                 rank: 0,
                 margin: None,
                 mutual: computed.is_some_and(|m| m.mutual),
+                origin: mapping.origin.clone(),
             });
         }
     }
@@ -116,6 +120,7 @@ fn computed(pair: &Pair) -> Mapping {
         rank: 0,
         margin: None,
         mutual: pair.is_mutual(),
+        origin: Origin::default(),
     }
 }
 
@@ -157,6 +162,7 @@ mod tests {
             predicate: predicate.into(),
             negative: false,
             confidence: None,
+            origin: Origin { author_id: Some("orcid:0".into()), ..Origin::default() },
         }
     }
 
@@ -184,6 +190,7 @@ mod tests {
             ("skos:broadMatch", "semapv:ManualMappingCuration")
         );
         assert_eq!((first.confidence, first.names), (1.0, None));
+        assert_eq!(first.origin.author_id.as_deref(), Some("orcid:0"));
     }
 
     #[test]

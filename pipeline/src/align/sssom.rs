@@ -97,9 +97,16 @@ fn read_row(batch: &RecordBatch, row: usize) -> Result<Row> {
             out.insert(column, text);
         }
     }
+    let justification = out.get("mapping_justification").map_or("", String::as_str);
+    let (lexical, manual) = (justification == sssom::LEXICAL_MATCHING, justification == sssom::MANUAL_CURATION);
     // `match_string` is the string both sides share; without one the slot stays empty.
-    if out.get("mapping_justification").map(String::as_str) != Some(sssom::LEXICAL_MATCHING) {
+    if !lexical {
         out.remove("match_string");
+    }
+    // No tool made what a person did.
+    if manual {
+        out.remove("mapping_tool");
+        out.remove("mapping_tool_version");
     }
     Ok(out)
 }
@@ -167,9 +174,12 @@ fn curie_map(rows: &[Row]) -> BTreeMap<String, String> {
         "object_source",
         "subject_match_field",
         "object_match_field",
+        "author_id",
+        "reviewer_id",
+        "mapping_source",
     ];
     let mut map = BTreeMap::new();
-    for curie in rows.iter().flat_map(|r| columns.iter().filter_map(|c| r.get(c))) {
+    for curie in rows.iter().flat_map(|r| columns.iter().filter_map(|c| r.get(c))).flat_map(|ids| ids.split('|')) {
         if let Ok(curie) = curie.parse::<Curie>() {
             let uri = curie.uri_prefix().map_or_else(|| format!("urn:generel:{}:", curie.prefix()), str::to_string);
             map.insert(curie.prefix().to_string(), uri);

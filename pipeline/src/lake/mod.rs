@@ -108,17 +108,30 @@ impl Lake {
         Ok(Some(delta))
     }
 
-    /// The table, made if it is not there.
+    /// The table, made if it is not there, with the columns that an earlier version did not have.
     ///
     /// # Errors
     /// When it can be neither read nor made.
     pub async fn table_or_create(&self, table: &'static Table) -> Result<DeltaTable> {
-        if let Some(found) = self.table(table).await? {
-            return Ok(found);
-        }
         let failed = |e| Error::delta(table.name, e);
         let schema: StructType = table.schema().as_ref().try_into_kernel()?;
         let columns: Vec<StructField> = schema.fields().cloned().collect();
+        if let Some(found) = self.table(table).await? {
+            let stored = found.snapshot().map_err(failed)?.schema();
+            let missing: Vec<StructField> = columns.into_iter().filter(|c| stored.field(c.name()).is_none()).collect();
+            if missing.is_empty() {
+                return Ok(found);
+            }
+            let version = found.version();
+            return match found.add_columns().with_fields(missing).await {
+                Ok(extended) => Ok(extended),
+                // Another writer added them in the meantime, or nobody can.
+                Err(error) => match self.table(table).await? {
+                    Some(again) if again.version() != version => Ok(again),
+                    _ => Err(failed(error)),
+                },
+            };
+        }
         let uri = self.url(table)?;
         ensure_table_uri(uri.as_str()).map_err(failed)?;
         let made = CreateBuilder::new()

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::error::invalid;
 use crate::{Error, Result};
@@ -117,6 +117,11 @@ impl Curie {
         &self.local
     }
 
+    /// The part after the colon as it was before [`source_curie`] encoded it.
+    pub fn decoded_local(&self) -> String {
+        percent_decode_str(&self.local).decode_utf8_lossy().into_owned()
+    }
+
     /// What the prefix expands to, where the prefix is known.
     pub fn uri_prefix(&self) -> Option<&'static str> {
         known(&self.prefix).map(|p| p.uri)
@@ -202,6 +207,7 @@ mod tests {
             let (x, y) = (source_curie("my traits", &a), source_curie("my traits", &b));
             prop_assert_eq!(x.to_string().parse::<Curie>().unwrap(), x.clone());
             prop_assert_eq!(a == b, x == y);
+            prop_assert_eq!(x.decoded_local(), a);
         }
 
         #[test]

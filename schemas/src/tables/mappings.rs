@@ -32,4 +32,8 @@ const COLUMNS: &[Column] = &[
     column("mutual", Kind::Bool, false, "whether the subject is also the object's best"),
     optional("model_id", Kind::Text, "the model that embedded both sides"),
     text("alignment_id", "which alignment made the row: sources and options, hashed"),
+    optional("author_id", Kind::Text, "who made a curated mapping: CURIEs, separated by |"),
+    optional("reviewer_id", Kind::Text, "who reviewed a curated mapping: CURIEs, separated by |"),
+    optional("mapping_source", Kind::Text, "where a curated mapping comes from: its mapping set"),
+    optional("comment", Kind::Text, "what a curator wrote beside the mapping"),
 ];
