@@ -96,6 +96,49 @@ fn a_job_file_does_only_what_is_stale() {
 }
 
 #[test]
+fn an_alignment_becomes_a_concept_map_and_a_coverage_report() {
+    let place = Place::new();
+    place.write("toy.obo", OBO);
+    place.write("gwas.tsv", ssf(&[GOOD]));
+    place.write(
+        "CONCEPT.csv",
+        "concept_id\tconcept_name\tvocabulary_id\tstandard_concept\tconcept_code\tinvalid_reason\n\
+         312327\tMyocardial infarction\tTOY\tS\t1\t\n",
+    );
+    place.write(
+        "curated.tsv",
+        "subject_id\tobject_id\tauthor_id\nukb:Heart%20attack\tTOY:1\torcid:0000-0002-1825-0097\n",
+    );
+    let ingested = place.generel(&["ingest", "--format", "obo", "--source", "toy", "toy.obo"]);
+    assert_eq!(ingested.code, 0, "{}", ingested.stderr);
+    let ingested =
+        place.generel(&["ingest", "--format", "gwas-ssf", "--source", "ukb", "--trait", "Heart attack", "gwas.tsv"]);
+    assert_eq!(ingested.code, 0, "{}", ingested.stderr);
+    let align = ["align", "--left", "ukb", "--right", "toy"];
+    place
+        .generel(&[&align[..], &["--source-to-concept-map", "map.csv"]].concat())
+        .fails_with(2, &["required arguments"]);
+    let map = ["--source-to-concept-map", "map.csv", "--concepts", "CONCEPT.csv", "--coverage", "-"];
+    let ran = place.generel(&[&align[..], &map].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stdout.contains("| ukb    | all      | 1     | 1      | 0        | 0        |"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("1 rows, 1 with a concept id, 1 of them standard"), "{}", ran.stderr);
+    let map = std::fs::read_to_string(place.path("map.csv")).expect("a map");
+    let row = map.lines().nth(1).expect("a row");
+    assert!(row.starts_with("Heart attack,0,ukb,Heart attack,312327,TOY,"), "{map}");
+    assert!(row.ends_with(",2099-12-31,"), "{map}");
+    // Who made a curated mapping stands in the file, and no tool beside it.
+    let ran = place.generel(&[&align[..], &["--curated", "curated.tsv", "--out", "-"]].concat());
+    assert!(
+        ran.stdout.contains("\tsemapv:ManualMappingCuration\torcid:0000-0002-1825-0097\t\t\t\t\t"),
+        "{}\n{}",
+        ran.stdout,
+        ran.stderr
+    );
+    assert!(ran.stdout.contains("#   orcid: "), "{}", ran.stdout);
+}
+
+#[test]
 fn embed_writes_one_object_a_line() {
     let place = Place::new();
     let ran = place.generel(&["embed", "--text", "heart attack", "--text", " "]);

@@ -162,14 +162,14 @@ fn text(evaluation: &Evaluation, others: &[(String, Evaluation)]) -> String {
     let mut add = |name: String, method: &generel_pipeline::align::MethodResult| {
         let (all, hard) = (&method.all, &method.hard);
         lines.push(format!(
-            "{name:34} {:>22} {:>6.3} {:>6.3} {:>6.3} {:>22} {:>6.3} {:>6.3} {:>22}",
+            "{name:34} {:>22} {:>6.3} {:>6.3} {:>6.3} {:>22} {:>6.3} {:>6} {:>22}",
             range(&all.hits_at_1),
             all.hits_at_5.value,
             all.hits_at_10.value,
             all.mean_reciprocal_rank.value,
             range(&all.average_precision),
             all.best_f1,
-            all.calibration_error.value,
+            all.calibration().map_or("–".to_string(), |error| format!("{error:.3}")),
             range(&hard.hits_at_1),
         ));
     };

@@ -88,7 +88,7 @@ fn row(name: &str, m: &Metrics) -> String {
         format!("{:.3}", m.best_f1),
         format!("{:.3}", m.best.precision),
         format!("{:.3}", m.best.recall),
-        format!("{:.3}", m.calibration_error.value),
+        m.calibration().map_or("–".to_string(), |error| format!("{error:.3}")),
     ];
     let cells: String = cells.iter().map(|c| format!("<td class=\"n\">{c}</td>")).collect();
     format!("<tr><th scope=\"row\">{}</th>{cells}</tr>\n", escape(name))

@@ -80,6 +80,13 @@ pub struct Metrics {
     pub reliability: Vec<ReliabilityBin>,
 }
 
+impl Metrics {
+    /// The calibration error where scores are probabilities; a ranking's scores, which may be anything, have none.
+    pub fn calibration(&self) -> Option<f64> {
+        Some(self.calibration_error.value).filter(|error| *error <= 1.0)
+    }
+}
+
 /// Measures ranked objects.
 pub(super) fn measure(all: &[Ranked], resamples: usize) -> Metrics {
     if all.is_empty() {
