@@ -105,7 +105,7 @@ async fn accepted(session: &Session) -> Result<Vec<KnownMapping>> {
     // A lake of an earlier version has no column of authors until something is written.
     let optional = |name: &str| match frame.schema().has_column_with_unqualified_name(name) {
         true => col(name),
-        false => lit(""),
+        false => lit("").alias(name),
     };
     let columns = [
         col("subject_id"),

@@ -131,8 +131,8 @@ fn parse(text: &str) -> std::result::Result<Vec<KnownMapping>, String> {
 fn metadata(text: &str, slot: &str) -> Option<String> {
     let lines = text.lines().map_while(|line| line.strip_prefix('#'));
     let values = lines.filter_map(|line| line.trim().strip_prefix(slot)?.trim_start().strip_prefix(':'));
-    let unquoted = values.map(|value| value.trim().trim_matches(['"', '\'']).to_string());
-    unquoted.filter(|value| !value.is_empty()).next()
+    let mut unquoted = values.map(|value| value.trim().trim_matches(['"', '\'']).to_string());
+    unquoted.find(|value| !value.is_empty())
 }
 
 #[cfg(test)]

@@ -195,3 +195,26 @@ fn lake_error(location: &str, error: &DeltaTableError) -> Error {
     };
     Error::Lake { location: location.to_string(), message }
 }
+
+#[cfg(test)]
+mod tests {
+    use generel_schemas::tables::MAPPINGS;
+
+    use super::*;
+
+    /// The table before curated mappings had authors.
+    static EARLIER: Table = Table { columns: MAPPINGS.columns.split_at(MAPPINGS.columns.len() - 4).0, ..MAPPINGS };
+
+    #[tokio::test]
+    async fn an_earlier_table_gets_the_columns_it_lacks() {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = Lake::at_folder(folder.path()).unwrap();
+        let earlier = lake.table_or_create(&EARLIER).await.unwrap();
+        assert!(earlier.snapshot().unwrap().schema().field("author_id").is_none());
+        for _ in 0..2 {
+            let now = lake.table_or_create(&MAPPINGS).await.unwrap();
+            assert!(now.snapshot().unwrap().schema().field("author_id").is_some());
+            assert_eq!(now.version(), Some(1));
+        }
+    }
+}
