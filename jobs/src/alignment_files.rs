@@ -42,14 +42,7 @@ impl AlignmentFiles {
         if self.source_to_concept_map.is_some() && self.concepts.is_none() {
             return Err(UsageError("source-to-concept-map needs concepts: OMOP's CONCEPT.csv".into()).into());
         }
-        if let Some(path) = self.coverage.as_deref().filter(|p| !is_stdout(p)) {
-            let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
-            if Form::of_extension(extension).is_none() {
-                let problem =
-                    format!("coverage {}: the extension must be csv, json, ndjson or parquet", path.display());
-                return Err(UsageError(problem).into());
-            }
-        }
+        self.coverage.as_deref().map(coverage_form).transpose()?;
         if self.min_confidence.is_some_and(|p| !(0.0..=1.0).contains(&p)) {
             return Err(UsageError("min-confidence is a probability: between 0 and 1".into()).into());
         }
@@ -82,10 +75,8 @@ impl AlignmentFiles {
         if let Some(path) = &self.coverage {
             let rows = coverage(session, options).await?;
             let frame = session.ctx().read_batch(coverage_table(options.left.source(), &rows)?)?;
-            let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
-            let form = Form::of_extension(extension).unwrap_or(Form::Table);
             let mut buffer = Vec::new();
-            output::write(frame, form, &mut buffer).await?;
+            output::write(frame, coverage_form(path)?, &mut buffer).await?;
             put(path, &buffer, format_args!("{} categories", rows.len()))?;
         }
         Ok(())
@@ -94,6 +85,10 @@ impl AlignmentFiles {
 
 fn is_stdout(path: &Path) -> bool {
     path.as_os_str() == "-"
+}
+
+fn coverage_form(path: &Path) -> Result<Form> {
+    if is_stdout(path) { Ok(Form::Table) } else { Form::of_path(path, "coverage") }
 }
 
 fn put(path: &Path, bytes: &[u8], what: std::fmt::Arguments) -> Result<()> {

@@ -15,7 +15,7 @@ use generel_pipeline::{Lake, Session, SessionOptions};
 use crate::cli::output::{self, Form};
 use crate::exit::UsageError;
 use crate::ingest::{Chosen as ChosenFile, choose, ingest};
-use crate::job_file::{AlignStep, ExportStep, IngestStep, JobFile};
+use crate::job_file::{AlignStep, IngestStep, JobFile};
 use crate::models::{Chosen, ModelChoice, ModelOverrides};
 use crate::progress::{Step, note};
 
@@ -89,7 +89,7 @@ impl Runner {
             ));
         }
         for step in &self.job.export {
-            export_form(step)?;
+            Form::of_path(&step.file, "export")?;
             note(format_args!("export  {}", step.file.display()));
         }
         Ok(())
@@ -114,7 +114,7 @@ impl Runner {
             let path = self.base.join(&step.file);
             let frame =
                 session.ctx().sql(&step.sql).await.with_context(|| format!("export {}", step.file.display()))?;
-            output::write_file(frame, export_form(step)?, &path).await?;
+            output::write_file(frame, Form::of_path(&step.file, "export")?, &path).await?;
             self.report.written.push(path);
         }
         let state = self.state(model_id.as_deref());
@@ -230,16 +230,4 @@ fn align_options(step: &AlignStep) -> Result<AlignOptions> {
     };
     options.check()?;
     Ok(options)
-}
-
-fn export_form(step: &ExportStep) -> Result<Form> {
-    let extension = step.file.extension().and_then(|e| e.to_str()).unwrap_or("");
-    match Form::of_extension(extension) {
-        Some(form) => Ok(form),
-        None => Err(UsageError(format!(
-            "export {}: the extension must be csv, json, ndjson or parquet",
-            step.file.display()
-        ))
-        .into()),
-    }
 }

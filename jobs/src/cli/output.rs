@@ -15,6 +15,8 @@ use datafusion::prelude::DataFrame;
 use futures::StreamExt;
 use parquet::arrow::ArrowWriter;
 
+use crate::exit::UsageError;
+
 /// The form of a query's result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Form {
@@ -31,14 +33,20 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    /// The form that a file name's extension says.
-    pub(crate) fn of_extension(extension: &str) -> Option<Self> {
-        match extension {
-            "csv" => Some(Self::Csv),
-            "json" => Some(Self::Json),
-            "ndjson" | "jsonl" => Some(Self::Ndjson),
-            "parquet" => Some(Self::Parquet),
-            _ => None,
+    /// The form that a file's extension says; `what` the file is for stands in the error.
+    ///
+    /// # Errors
+    /// [`UsageError`] for another extension.
+    pub(crate) fn of_path(path: &Path, what: &str) -> Result<Self> {
+        match path.extension().and_then(|e| e.to_str()).unwrap_or("") {
+            "csv" => Ok(Self::Csv),
+            "json" => Ok(Self::Json),
+            "ndjson" | "jsonl" => Ok(Self::Ndjson),
+            "parquet" => Ok(Self::Parquet),
+            _ => {
+                let problem = format!("{what} {}: the extension must be csv, json, ndjson or parquet", path.display());
+                Err(UsageError(problem).into())
+            }
         }
     }
 }

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Float64Type;
-use datafusion::prelude::{col, lit};
-use generel_schemas::tables::MAPPINGS;
 
 use super::names::Names;
 use super::{AlignOptions, DOUBTFUL, MAPPED};
@@ -31,9 +29,7 @@ pub struct Coverage {
 /// When the lake cannot be read.
 pub async fn coverage(session: &Session, options: &AlignOptions) -> Result<Vec<Coverage>> {
     let left = Names::load(session, &options.left).await?;
-    let best = col("alignment_id").eq(lit(options.id())).and(col("rank").eq(lit(1i32)));
-    let frame =
-        session.ctx().table(MAPPINGS.name).await?.filter(best)?.select_columns(&["subject_id", "confidence"])?;
+    let frame = options.best_mappings(session).await?.select_columns(&["subject_id", "confidence"])?;
     let numbers = left.numbers();
     let mut confidence = vec![0.0; left.codes()];
     for batch in frame.collect().await? {

@@ -17,6 +17,7 @@ mod select;
 mod sssom;
 
 use chrono::Utc;
+use datafusion::prelude::{DataFrame, col, lit};
 use generel_schemas::tables::MAPPINGS;
 
 pub use confidence::Confidence;
@@ -96,6 +97,12 @@ impl AlignOptions {
     /// Identity of the alignment in the lake: the two sources. Aligning them again replaces its rows.
     fn id(&self) -> String {
         Fingerprint::of(&[self.left.to_string().as_bytes(), self.right.to_string().as_bytes()]).to_string()
+    }
+
+    /// The best mapping of every subject of the alignment in the lake.
+    async fn best_mappings(&self, session: &Session) -> Result<DataFrame> {
+        let best = col("alignment_id").eq(lit(self.id())).and(col("rank").eq(lit(1i32)));
+        Ok(session.ctx().table(MAPPINGS.name).await?.filter(best)?)
     }
 
     /// Changes with anything that can change the result.

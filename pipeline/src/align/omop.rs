@@ -8,7 +8,6 @@ use arrow::array::{Array, StringArray};
 use chrono::Utc;
 use datafusion::prelude::{col, lit};
 use generel_schemas::ids::Curie;
-use generel_schemas::tables::MAPPINGS;
 
 use super::AlignOptions;
 use crate::sources::Place;
@@ -71,8 +70,7 @@ pub async fn write_source_to_concept_map(
     concepts: &Path,
     out: &mut (dyn Write + Send),
 ) -> Result<ConceptMapReport> {
-    let best = col("alignment_id").eq(lit(options.id())).and(col("rank").eq(lit(1i32)));
-    let frame = session.ctx().table(MAPPINGS.name).await?.filter(best)?;
+    let frame = options.best_mappings(session).await?;
     let frame = frame
         .filter(col("confidence").gt_eq(lit(min_confidence)))?
         .select_columns(&["subject_id", "subject_label", "object_id"])?

@@ -10,7 +10,6 @@ use datafusion::prelude::{col, lit};
 use datafusion::scalar::ScalarValue;
 use generel_schemas::ids::Curie;
 use generel_schemas::sssom;
-use generel_schemas::tables::MAPPINGS;
 
 use super::AlignOptions;
 use super::names::Names;
@@ -52,11 +51,9 @@ pub async fn write_sssom(
 type Row = BTreeMap<&'static str, String>;
 
 async fn rows(session: &Session, options: &AlignOptions, min_confidence: f64) -> Result<Vec<Row>> {
-    let frame = session
-        .ctx()
-        .table(MAPPINGS.name)
+    let frame = options
+        .best_mappings(session)
         .await?
-        .filter(col("alignment_id").eq(lit(options.id())).and(col("rank").eq(lit(1i32))))?
         .filter(col("confidence").gt_eq(lit(min_confidence)))?
         .sort_by(vec![col("subject_id")])?;
     let mut rows = Vec::new();
