@@ -206,8 +206,14 @@ pub(crate) async fn align_sources(session: &Session, options: &AlignOptions, run
     step.end(match report.skipped {
         true => "up to date, nothing to do".to_string(),
         false => format!(
-            "{} of {} codes mapped to {} codes, {} doubtful, {} mappings, {} names embedded",
-            report.mapped, report.subjects, report.objects, report.doubtful, report.mappings, report.embedded
+            "{} of {} codes mapped to {} codes, {} doubtful, {} mappings, {} names embedded, {} searched for",
+            report.mapped,
+            report.subjects,
+            report.objects,
+            report.doubtful,
+            report.mappings,
+            report.embedded,
+            report.searched
         ),
     });
     Ok(report)

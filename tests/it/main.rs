@@ -1,5 +1,6 @@
 //! End-to-end tests, one binary: linking is the slow part.
 
+mod align;
 mod cli;
 mod concurrent;
 mod crash;

@@ -9,12 +9,15 @@ mod evaluate;
 mod evidence;
 mod lexical;
 mod mapping_file;
+mod name_neighbors;
 mod names;
 mod neighbors;
 mod omop;
 mod rows;
 mod select;
+mod similar_names;
 mod sssom;
+mod vector_table;
 
 use chrono::Utc;
 use datafusion::prelude::{DataFrame, col, lit};
@@ -142,18 +145,17 @@ impl Sides {
         Ok(Self { left, right, curated, neighbors, weights })
     }
 
-    /// Embeds what has no vector and finds the pairs of names. Also tells how many names were embedded.
+    /// Embeds what has no vector and finds the pairs of names. Also tells how many names were embedded and searched for.
     async fn candidates(
         &self,
         session: &Session,
         options: &AlignOptions,
         run_id: &str,
         progress: &(dyn Fn(u64, u64) + Send + Sync),
-    ) -> Result<(Vec<NamePair>, u64)> {
+    ) -> Result<(Vec<NamePair>, [u64; 2])> {
         let texts = Names::texts([&self.left, &self.right]);
         let embedded = embed_texts(session, &texts, run_id, progress).await?.embedded;
-        let mut pairs =
-            candidates::candidates(session, &self.left, &self.right, options.top_k, options.min_score).await?;
+        let (mut pairs, searched) = candidates::candidates(session, &self.left, &self.right, options, run_id).await?;
         if options.same_category {
             let other = |p: &NamePair| {
                 let categories = self.left.category(p.subject).zip(self.right.category(p.object));
@@ -161,7 +163,7 @@ impl Sides {
             };
             pairs.retain(|p| !other(p));
         }
-        Ok((pairs, embedded))
+        Ok((pairs, [embedded, searched as u64]))
     }
 
     fn weigh(&self, names: &[NamePair], weights: &Confidence) -> Vec<Pair> {
@@ -184,6 +186,8 @@ pub struct AlignReport {
     pub objects: usize,
     /// Names embedded that had no vector before.
     pub embedded: u64,
+    /// Names that were searched for: new ones, and those that lost a neighbor.
+    pub searched: u64,
     /// Subjects whose best object is taken for right.
     pub mapped: usize,
     /// Subjects whose best object is doubtful.
@@ -217,6 +221,7 @@ pub async fn align(
         subjects: sides.left.codes(),
         objects: sides.right.codes(),
         embedded: 0,
+        searched: 0,
         mapped: 0,
         doubtful: 0,
         mappings: 0,
@@ -226,8 +231,8 @@ pub async fn align(
     if marks::read(&MAPPINGS, &stored, &mark.id).await? == Some(mark.version) {
         return Ok(report);
     }
-    let (names, embedded) = sides.candidates(session, options, run_id, progress).await?;
-    report.embedded = embedded;
+    let (names, counts) = sides.candidates(session, options, run_id, progress).await?;
+    [report.embedded, report.searched] = counts;
     let pairs = sides.weigh(&names, &sides.weights);
     let mappings = select::select(&pairs, &sides.curated, options.top_k, options.one_to_one);
     let common = rows::Common {

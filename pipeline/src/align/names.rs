@@ -204,6 +204,15 @@ impl Names {
         Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
     }
 
+    /// A hash of each name: of its code and of what its place among the code's names depends on.
+    pub(super) fn hashes(&self) -> Vec<i64> {
+        let hash = |name: &Name| {
+            let kind: &[u8] = if name.is_label() { b"label" } else { b"synonym" };
+            Fingerprint::of(&[self.curie(name.code_no).as_bytes(), kind, name.name.as_bytes()]).as_i64()
+        };
+        self.names.iter().map(hash).collect()
+    }
+
     /// Changes with any code, label or name.
     pub(super) fn fingerprint(&self) -> Fingerprint {
         let codes = self.codes.iter().flat_map(|code| {

@@ -6,6 +6,7 @@ mod embeddings;
 mod gwas_associations;
 mod kg_edges;
 mod mappings;
+mod name_neighbors;
 mod patient_events;
 mod quarantine;
 mod runs;
@@ -21,6 +22,7 @@ pub use embeddings::EMBEDDINGS;
 pub use gwas_associations::GWAS_ASSOCIATIONS;
 pub use kg_edges::{HAS_DB_XREF, KG_EDGES, NEGATED, SUB_CLASS_OF};
 pub use mappings::MAPPINGS;
+pub use name_neighbors::NAME_NEIGHBORS;
 pub use patient_events::PATIENT_EVENTS;
 pub use quarantine::QUARANTINE;
 pub use runs::RUNS;
@@ -34,6 +36,7 @@ pub const ALL: &[&Table] = &[
     &GWAS_ASSOCIATIONS,
     &EMBEDDINGS,
     &MAPPINGS,
+    &NAME_NEIGHBORS,
     &QUARANTINE,
     &RUNS,
 ];
