@@ -2,11 +2,12 @@
 //! machine's measured peak, in turns, in one run. Every result is compared with the others'.
 //!
 //! cargo bench --profile dev -p generel-model --bench similarity -- [--queries N] [--rows N] [--k K] [--threads N]
-//!     [--rounds N] [--passes f32,bf16,int8] [--peers a,b|none] [--growth] [--names FILE]
+//!     [--rounds N] [--passes f32,bf16,int8] [--peers a,b|none] [--growth] [--names FILE] [--recall 0.99]
 //!
 //! Vectors are random directions, or with --names embeddings of a file's lines (as many as there are). Peers
 //! (benches/similarity_peers.py) run in the Python of PEERS_PYTHON, default python3: faiss, faiss-avx512 (the same with
-//! OPENBLAS_CORETYPE told), usearch, torch-bf16, hnsw. --growth measures sizes over three decades instead.
+//! OPENBLAS_CORETYPE told), usearch, torch-bf16, hnsw. --growth measures sizes over three decades instead. --recall
+//! adds the approximate search: its index and a search by it, with the recall reached.
 
 mod support;
 
@@ -17,7 +18,7 @@ use std::time::Instant;
 
 use arrow::array::{AsArray, StringArray};
 use arrow::datatypes::Float32Type;
-use generel_model::search::{Corpus, Neighbor, SearchOptions};
+use generel_model::search::{Cells, Corpus, Neighbor, SearchOptions};
 use generel_model::store::{DEFAULT_MODEL, ModelStore};
 use generel_model::{Embedder, EmbedderOptions, Precision, peak_gops};
 
@@ -64,6 +65,14 @@ fn main() {
             let note =
                 format!("{}, {above:.0} MB above the inputs at most", if same { "same result" } else { "DIFFERS" });
             turn(&mut turns, name, seconds, note);
+        }
+        if let (Some(recall), Some(exact)) = (options.recall, &reference) {
+            let (built, searched, found, note) = approximate(&queries, rows.clone(), recall, &options);
+            let hits = |(a, b): (&Vec<Neighbor>, &Vec<Neighbor>)| a.iter().filter(|n| b.contains(n)).count();
+            let reached = exact.iter().zip(&found).map(hits).sum::<usize>() as f64;
+            let reached = reached / exact.iter().map(Vec::len).sum::<usize>() as f64;
+            let note = format!("recall {reached:.4}; index {built:.2} s, search {searched:.2} s; {note}");
+            turn(&mut turns, "generel cells".into(), built + searched, note);
         }
         for peer in &options.peers {
             match run_peer(peer, &files, &options) {
@@ -121,6 +130,7 @@ struct Options {
     peers: Vec<String>,
     growth: bool,
     names: Option<PathBuf>,
+    recall: Option<f64>,
 }
 
 impl Options {
@@ -137,7 +147,12 @@ impl Options {
             peers: arguments.list("--peers", PEERS),
             growth: arguments.has("--growth"),
             names: arguments.value("--names").map(PathBuf::from),
+            recall: arguments.value("--recall").map(|r| r.parse().expect("a recall")),
         }
+    }
+
+    fn search(&self) -> SearchOptions {
+        SearchOptions { k: Some(self.k), ties: false, min_score: -1.0 }
     }
 
     /// Queries and rows.
@@ -165,7 +180,34 @@ fn ours(
 ) -> (f64, Vec<Vec<Neighbor>>, String) {
     let started = Instant::now();
     let corpus = Corpus::new(rows, DIMENSION, None, pass).expect("rows");
-    let search = SearchOptions { k: Some(options.k), ties: false, min_score: -1.0 };
+    let search = options.search();
+    let found = in_pieces(queries, options.threads, |piece| corpus.search(piece, search).expect("neighbors"));
+    (started.elapsed().as_secs_f64(), found, corpus.first_pass().to_string())
+}
+
+/// Seconds for the index and for the search.
+fn approximate(
+    queries: &[f32],
+    rows: Vec<f32>,
+    recall: f64,
+    options: &Options,
+) -> (f64, f64, Vec<Vec<Neighbor>>, String) {
+    let started = Instant::now();
+    let corpus = Corpus::new(rows, DIMENSION, None, None).expect("rows");
+    let cells = Cells::new(&corpus).expect("cells");
+    let built = started.elapsed().as_secs_f64();
+    let (search, reach) = (options.search(), cells.reach(options.k, recall));
+    let found =
+        in_pieces(queries, options.threads, |piece| cells.search(&corpus, piece, search, reach).expect("neighbors"));
+    let note = format!("{} cells", cells.count());
+    (built, started.elapsed().as_secs_f64() - built, found, note)
+}
+
+fn in_pieces(
+    queries: &[f32],
+    threads: usize,
+    search: impl Fn(&[f32]) -> Vec<Vec<Neighbor>> + Sync,
+) -> Vec<Vec<Neighbor>> {
     let pieces: Vec<&[f32]> = queries.chunks(PIECE * DIMENSION).collect();
     let next = AtomicUsize::new(0);
     let mut found: Vec<(usize, Vec<Vec<Neighbor>>)> = std::thread::scope(|scope| {
@@ -174,16 +216,15 @@ fn ours(
             while let Some((at, piece)) =
                 Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, pieces.get(i)?)))
             {
-                own.push((at, corpus.search(piece, search).expect("neighbors")));
+                own.push((at, search(piece)));
             }
             own
         };
-        let threads: Vec<_> = (0..options.threads).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         threads.into_iter().flat_map(|t| t.join().expect("a thread")).collect()
     });
     found.sort_by_key(|(at, _)| *at);
-    let seconds = started.elapsed().as_secs_f64();
-    (seconds, found.into_iter().flat_map(|(_, f)| f).collect(), corpus.first_pass().to_string())
+    found.into_iter().flat_map(|(_, f)| f).collect()
 }
 
 /// Bytes of memory in use, and the most since the process began or the mark was reset.

@@ -138,6 +138,9 @@ pub(crate) struct AlignStep {
     /// Never map codes of different categories to each other.
     #[serde(default)]
     pub(crate) same_category: bool,
+    /// Share of the nearest names that must be found; less than 1 searches large sources approximately.
+    #[serde(default = "default_recall")]
+    pub(crate) recall: f64,
     /// Least confidence in the files; without it all in the SSSOM file, 0.7 in OMOP's.
     #[serde(default)]
     pub(crate) min_confidence: Option<f64>,
@@ -171,6 +174,10 @@ impl AlignStep {
 
 fn default_top_k() -> usize {
     DEFAULT_TOP_K
+}
+
+fn default_recall() -> f64 {
+    1.0
 }
 
 fn default_min_score() -> f32 {

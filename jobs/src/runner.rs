@@ -162,7 +162,9 @@ impl Runner {
         let report = align_sources(session, &options, run_id).await?;
         let detail = match report.skipped {
             true => "up to date".to_string(),
-            false => format!("{} names embedded, {} of {} mapped", report.embedded, report.mapped, report.subjects),
+            false => {
+                format!("{} names embedded, {} of {} mapped", report.search.embedded, report.mapped, report.subjects)
+            }
         };
         self.report.timeline.push((
             format!("align {} to {}", options.left, options.right),
@@ -194,6 +196,14 @@ impl Runner {
     }
 }
 
+/// The recall of an approximate search.
+fn sampled([found, all]: [u64; 2]) -> String {
+    match all {
+        0 => String::new(),
+        _ => format!(", recall {:.4} of a sample ({found} of {all})", found as f64 / all as f64),
+    }
+}
+
 /// `3 this, 4 that`.
 pub(crate) fn counted(counts: &BTreeMap<String, u64>, between: &str) -> String {
     counts.iter().map(|(what, n)| format!("{n} {what}")).collect::<Vec<_>>().join(between)
@@ -206,14 +216,15 @@ pub(crate) async fn align_sources(session: &Session, options: &AlignOptions, run
     step.end(match report.skipped {
         true => "up to date, nothing to do".to_string(),
         false => format!(
-            "{} of {} codes mapped to {} codes, {} doubtful, {} mappings, {} names embedded, {} searched for",
+            "{} of {} codes mapped to {} codes, {} doubtful, {} mappings, {} names embedded, {} searched for{}",
             report.mapped,
             report.subjects,
             report.objects,
             report.doubtful,
             report.mappings,
-            report.embedded,
-            report.searched
+            report.search.embedded,
+            report.search.searched,
+            sampled(report.search.sample)
         ),
     });
     Ok(report)
@@ -232,6 +243,7 @@ fn align_options(step: &AlignStep) -> Result<AlignOptions> {
         curated: step.curated.clone(),
         one_to_one: step.one_to_one,
         same_category: step.same_category,
+        recall: step.recall,
         ..AlignOptions::new(source_spec(&step.left)?, source_spec(&step.right)?)
     };
     options.check()?;

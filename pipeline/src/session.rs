@@ -7,8 +7,9 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use generel_model::{Embedder, VectorStore};
 use generel_schemas::tables::{self, EMBEDDINGS};
+use generel_udfs::SimilarityIndexes;
 
-use crate::lake::LakeVectors;
+use crate::lake::{LakeIndexes, LakeVectors};
 use crate::{Error, Lake, Result};
 
 /// Name under which the stored vectors of all models stand, untyped.
@@ -55,7 +56,8 @@ impl Session {
         let config = SessionConfig::new()
             .with_information_schema(true)
             .with_target_partitions(options.partitions)
-            .with_default_catalog_and_schema("generel", "lake");
+            .with_default_catalog_and_schema("generel", "lake")
+            .with_extension(Arc::new(SimilarityIndexes(Arc::new(LakeIndexes::new(lake.clone())))));
         let pool = TrackConsumersPool::new(FairSpillPool::new(options.memory_bytes), REPORTED_CONSUMERS);
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).build_arc()?;
         let ctx = SessionContext::new_with_config_rt(config, runtime);

@@ -39,7 +39,10 @@ use generel_model::Embedder;
 
 pub use codec::GenerelPhysicalCodec;
 pub use embedding::{EmbedExec, HoistEmbed, PlanEmbed};
-pub use similarity_join::{PlanSimilarityJoin, SimilarityJoinExec, SimilarityJoinOptions, UseScore};
+pub use similarity_join::{
+    GenerelOptions, PlanSimilarityJoin, SimilarityIndexStore, SimilarityIndexes, SimilarityJoinExec,
+    SimilarityJoinOptions, UseScore, recall_of_sample,
+};
 pub use vectors::to_fixed_size;
 
 /// The functions that need no model.

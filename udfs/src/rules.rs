@@ -9,7 +9,7 @@ use datafusion::prelude::SessionContext;
 use generel_model::Embedder;
 
 use crate::embedding::{HoistEmbed, PlanEmbed};
-use crate::similarity_join::{PlanSimilarityJoin, UseScore};
+use crate::similarity_join::{GenerelOptions, PlanSimilarityJoin, UseScore};
 
 /// The logical rule before which ours must run: it drops the columns that ours leave behind.
 const BEFORE: &str = "optimize_projections";
@@ -21,6 +21,7 @@ const BEFORE: &str = "optimize_projections";
 pub(crate) fn register(ctx: &SessionContext, embedder: &Embedder) -> Result<()> {
     let shared = ctx.state_ref();
     let mut state = shared.write();
+    state.config_mut().options_mut().extensions.insert(GenerelOptions::default());
     let id = state.session_id().to_string();
     let mut builder = SessionStateBuilder::new_from_existing(state.clone()).with_session_id(id);
     let logical = &mut builder.optimizer().get_or_insert_default().rules;

@@ -47,6 +47,9 @@ pub(super) struct AlignArgs {
     /// Never map codes of different categories to each other
     #[arg(long)]
     same_category: bool,
+    /// Search names of large sources approximately, so that about this share of the nearest is found; 1 for all
+    #[arg(long, default_value_t = 1.0, value_name = "SHARE")]
+    recall: f64,
     /// Least confidence in the files; without it all in the SSSOM file, 0.7 in OMOP's. In the SSSOM file, a subject without
     /// a mapping has sssom:NoTermFound
     #[arg(long, value_name = "P")]
@@ -77,6 +80,7 @@ pub(super) async fn run(args: AlignArgs) -> Result<()> {
         curated: args.curated,
         one_to_one: args.one_to_one,
         same_category: args.same_category,
+        recall: args.recall,
         ..AlignOptions::new(args.left, args.right)
     };
     options.check()?;
@@ -99,7 +103,7 @@ pub(super) async fn run(args: AlignArgs) -> Result<()> {
         status: "done",
         inputs: serde_json::json!([options.left.to_string(), options.right.to_string()]),
         outputs: serde_json::json!({ "mappings": report.version }),
-        counts: serde_json::json!({ "mappings": report.mappings, "embeddings": report.embedded }),
+        counts: serde_json::json!({ "mappings": report.mappings, "embeddings": report.search.embedded }),
         model_id: Some(model_id),
         state: report.state,
     };

@@ -293,6 +293,24 @@ impl Operand {
         }
     }
 
+    /// Some of the rows that were prepared for a matrix without columns, in another order.
+    pub(super) fn select(&self, matrix: &PackedMatrix, some: &[u32]) -> Self {
+        let mut own = Self::default();
+        if matrix.kind == Kind::Float {
+            return own;
+        }
+        own.words.reserve(some.len().next_multiple_of(TILE_ROWS) * matrix.depth);
+        let of = |row: &u32| *row as usize * matrix.depth..(*row as usize + 1) * matrix.depth;
+        for (row, words) in some.iter().zip(own.words.words_mut().chunks_exact_mut(matrix.depth)) {
+            words.copy_from_slice(&self.words.words()[of(row)]);
+        }
+        if matrix.kind == Kind::Int8 {
+            own.scales.extend(some.iter().map(|row| self.scales[*row as usize]));
+            own.zeros.extend(some.iter().map(|row| self.zeros[*row as usize]));
+        }
+        own
+    }
+
     /// Rows in the form that a matrix wants; for [`Kind::Float`] that is the rows themselves.
     pub(super) fn prepare(&mut self, matrix: &PackedMatrix, x: &[f32], rows: usize) {
         if matrix.kind == Kind::Float {

@@ -65,6 +65,18 @@ impl Queries {
         Self { floats, operand, lost, dimension: m.inputs }
     }
 
+    /// Some of the queries, for rows packed in the same way.
+    pub(crate) fn select(&self, some: &[u32], like: &Rows) -> Self {
+        let m = &like.matrix;
+        let mut floats = Vec::new();
+        if m.kind == Kind::Float {
+            floats.reserve(some.len() * m.inputs);
+            some.iter().for_each(|row| floats.extend_from_slice(&self.floats[*row as usize * m.inputs..][..m.inputs]));
+        }
+        let lost = some.iter().map(|row| self.lost[*row as usize]).collect();
+        Self { floats, operand: self.operand.select(m, some), lost, dimension: self.dimension }
+    }
+
     /// How far a product of a query with any of some rows can be from the exact one.
     pub(crate) fn slack(&self, query: usize, rows: &Rows) -> f32 {
         let lost = self.lost[query];
@@ -91,7 +103,7 @@ pub(crate) fn scan(
 ) {
     let m = &rows.matrix;
     assert!(m.inputs == queries.dimension && floors.len() <= QUERIES, "queries that do not fit the rows");
-    assert!((first + floors.len()) * m.inputs <= queries.floats.len() && panels.end <= m.panels(), "out of range");
+    assert!(first + floors.len() <= queries.lost.len() && panels.end <= m.panels(), "out of range");
     let words = queries.operand.words(m, &queries.floats, first);
     let select = Select { matrix: m, operand: &queries.operand, first, floors, hits };
     m.multiply(words, floors.len(), panels, select);

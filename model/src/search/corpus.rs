@@ -22,6 +22,8 @@ const KEPT_BYTES: usize = 160 << 20;
 const LEAST_QUERIES: usize = 8;
 /// Pairs that are waiting for their exact score when it is time to raise the floors.
 const WAITING: usize = 4 * QUERIES;
+/// Numbers that are hashed together.
+const HASHED: usize = 1 << 16;
 /// Panels that are multiplied between two looks at the pairs waiting.
 const PANELS: usize = 8;
 
@@ -43,6 +45,12 @@ pub struct SearchOptions {
     pub ties: bool,
     /// Neighbors below this cosine are not neighbors.
     pub min_score: f32,
+}
+
+impl SearchOptions {
+    pub(super) fn check(&self) -> Result<()> {
+        if self.k == Some(0) { Err(Error::Search("k must be at least 1".into())) } else { Ok(()) }
+    }
 }
 
 /// Rows to be searched. Threads can share one.
@@ -112,9 +120,46 @@ impl Corpus {
         of_squares(0.0, self.squares[index], self.squares[index]).is_some()
     }
 
+    /// Numbers of a row.
+    pub(super) fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    /// All rows, as they were given.
+    pub(super) fn vectors(&self) -> &[f32] {
+        &self.vectors
+    }
+
+    /// The row scaled to length 1; 0 without a direction.
+    pub(super) fn direction(&self, index: usize) -> Vec<f32> {
+        directions(self.row(index), &self.squares[index..=index], self.dimension)
+    }
+
+    /// Offers a row to a query's best, with its exact score. `square` is `|query|²`.
+    pub(super) fn offer(&self, best: &mut TopK, query: &[f32], square: f64, index: usize) {
+        if let Some(score) = of_squares(dot(query, self.row(index)), square, self.squares[index]) {
+            best.offer(index as u32, score, self.groups.as_ref().map(|g| g[index]));
+        }
+    }
+
     /// The row, as it was given.
     fn row(&self, index: usize) -> &[f32] {
         &self.vectors[index * self.dimension..(index + 1) * self.dimension]
+    }
+
+    /// Changes with any vector.
+    pub fn content_hash(&self) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&(self.dimension as u64).to_le_bytes());
+        let mut bytes = Vec::with_capacity(4 * HASHED);
+        for some in self.vectors.chunks(HASHED) {
+            bytes.clear();
+            some.iter().for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()));
+            hasher.update(&bytes);
+        }
+        let mut first = [0; 8];
+        first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+        u64::from_be_bytes(first)
     }
 
     /// The precision of the first pass.
@@ -128,9 +173,7 @@ impl Corpus {
     /// # Errors
     /// When the queries are not of this dimension, or k is 0.
     pub fn search(&self, queries: &[f32], options: SearchOptions) -> Result<Vec<Vec<Neighbor>>> {
-        if options.k == Some(0) {
-            return Err(Error::Search("k must be at least 1".into()));
-        }
+        options.check()?;
         if !queries.len().is_multiple_of(self.dimension) {
             return Err(Error::Search("the queries have not the stated dimension".into()));
         }
@@ -226,12 +269,9 @@ impl Search<'_> {
     }
 
     fn offer(&mut self, query: usize, index: usize) {
-        let corpus = self.corpus;
-        let dimension = corpus.dimension;
-        let ab = dot(&self.queries[query * dimension..(query + 1) * dimension], corpus.row(index));
-        if let Some(score) = of_squares(ab, self.squares[query], corpus.squares[index]) {
-            self.best[query].offer(index as u32, score, corpus.groups.as_ref().map(|g| g[index]));
-        }
+        let dimension = self.corpus.dimension;
+        let vector = &self.queries[query * dimension..(query + 1) * dimension];
+        self.corpus.offer(&mut self.best[query], vector, self.squares[query], index);
     }
 }
 

@@ -1,8 +1,10 @@
 //! Similarity search on slices: shared by the join operator and the stream consumer.
 
+mod cells;
 mod corpus;
 mod cosine;
 mod topk;
 
+pub use cells::Cells;
 pub use corpus::{Corpus, Neighbor, SearchOptions};
 pub use cosine::cosine;

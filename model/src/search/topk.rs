@@ -1,5 +1,6 @@
 //! The best of a stream of scores.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use super::Neighbor;
@@ -28,8 +29,7 @@ impl TopK {
         self.floor
     }
 
-    /// Offers a neighbor. `index` must not fall from call to call: that is what makes ties deterministic.
-    /// A NaN score is never kept.
+    /// Offers a neighbor; whatever the order of calls, ties go to the smaller index. A NaN score is never kept.
     pub(super) fn offer(&mut self, index: u32, score: f32, group: Option<u32>) {
         if score.is_nan() || score < self.floor {
             return;
@@ -38,20 +38,19 @@ impl TopK {
         self.grouped = group.is_some();
         let Some(k) = self.k else { return self.best.push((neighbor, group.unwrap_or(index))) };
         let full = self.best.len() >= k;
-        // Once full, an equal score with a larger index loses.
-        if full && !self.ties && score <= self.floor {
+        if full && !self.ties && before(&self.best[k - 1].0, &neighbor) {
             return;
         }
         let held = group.and_then(|group| self.best.iter().position(|(_, g)| *g == group));
         if let Some(at) = held {
-            if self.best[at].0.score >= score {
+            if before(&self.best[at].0, &neighbor) {
                 return;
             }
             self.best.remove(at);
         } else if full && !self.ties {
             self.best.pop();
         }
-        let at = self.best.partition_point(|(n, _)| n.score >= score);
+        let at = self.best.partition_point(|(n, _)| before(n, &neighbor));
         self.best.insert(at, (neighbor, group.unwrap_or(index)));
         if self.best.len() >= k {
             self.floor = self.best[k - 1].0.score;
@@ -64,8 +63,7 @@ impl TopK {
     /// Best first.
     pub(super) fn into_sorted(mut self) -> Vec<Neighbor> {
         if self.k.is_none() {
-            // Stable: offered in the order of their indices, ties stay in it.
-            self.best.sort_by(|(a, _), (b, _)| b.score.total_cmp(&a.score));
+            self.best.sort_unstable_by(|(a, _), (b, _)| order(a, b));
             if self.grouped {
                 let mut seen = HashSet::new();
                 self.best.retain(|(_, group)| seen.insert(*group));
@@ -73,4 +71,13 @@ impl TopK {
         }
         self.best.into_iter().map(|(n, _)| n).collect()
     }
+}
+
+/// Best first, of equal ones the smaller index.
+fn order(a: &Neighbor, b: &Neighbor) -> Ordering {
+    b.score.total_cmp(&a.score).then(a.index.cmp(&b.index))
+}
+
+fn before(a: &Neighbor, b: &Neighbor) -> bool {
+    order(a, b).is_lt()
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use super::AlignOptions;
 use super::evidence::NamePair;
 use super::lexical::{Vocabulary, Words};
 use super::name_neighbors::Basis;
 use super::names::Names;
 use super::similar_names::{Limits, SimilarNames};
+use super::{AlignOptions, Search};
 use crate::{Result, Session};
 
 /// Objects looked at for each name of a subject, at least: behind the best are those that it is told from.
@@ -17,7 +17,7 @@ const LEAST_OBJECTS: usize = 10;
 /// Subjects looked at for each name of an object.
 const SUBJECTS: usize = 3;
 
-/// The candidates of an alignment, and how many names were searched for. All names must have vectors in the lake.
+/// The candidates of an alignment, and how they were searched for. All names must have vectors in the lake.
 ///
 /// # Errors
 /// When the lake fails.
@@ -27,13 +27,17 @@ pub(super) async fn candidates(
     right: &Names,
     options: &AlignOptions,
     run_id: &str,
-) -> Result<(Vec<NamePair>, usize)> {
+) -> Result<(Vec<NamePair>, Search)> {
     let mut vocabulary = Vocabulary::default();
     let of_left: Vec<Words> = left.names().map(|n| vocabulary.words(&n.text)).collect();
     let of_right: Vec<Words> = right.names().map(|n| vocabulary.words(&n.text)).collect();
     vocabulary.weigh();
-    let limits =
-        Limits { objects: LEAST_OBJECTS.max(options.top_k + 1), subjects: SUBJECTS, min_score: options.min_score };
+    let limits = Limits {
+        objects: LEAST_OBJECTS.max(options.top_k + 1),
+        subjects: SUBJECTS,
+        min_score: options.min_score,
+        recall: options.recall,
+    };
     let basis = Basis::new(&options.id(), &session.embedder()?.info().model_id, limits);
     let found = SimilarNames::find(session, &basis, [(left, &of_left), (right, &of_right)], limits, run_id).await?;
     // A name without a direction is similar to nothing.
@@ -58,5 +62,6 @@ pub(super) async fn candidates(
         }
     };
     let cosines: Vec<_> = cosines.into_iter().collect();
-    Ok((cosines.into_par_iter().map(pair).collect(), found.searched))
+    let search = Search { embedded: 0, searched: found.searched as u64, sample: found.sample };
+    Ok((cosines.into_par_iter().map(pair).collect(), search))
 }

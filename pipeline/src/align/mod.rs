@@ -65,6 +65,8 @@ pub struct AlignOptions {
     pub curated: Vec<String>,
     /// Whether each code is mapped to one other at most.
     pub one_to_one: bool,
+    /// Share of the nearest names that a search must find; 1 for the exact search.
+    pub recall: f64,
     /// Whether codes of different categories are never mapped to each other, where both have one.
     pub same_category: bool,
 }
@@ -79,6 +81,7 @@ impl AlignOptions {
             min_score: DEFAULT_MIN_SCORE,
             curated: Vec::new(),
             one_to_one: false,
+            recall: 1.0,
             same_category: false,
         }
     }
@@ -93,6 +96,9 @@ impl AlignOptions {
         }
         if !(-1.0..=1.0).contains(&self.min_score) {
             return Err(Error::Invalid("min-score is a cosine: between -1 and 1".into()));
+        }
+        if !(self.recall > 0.0 && self.recall <= 1.0) {
+            return Err(Error::Invalid("recall is a share above 0, at most 1".into()));
         }
         Ok(())
     }
@@ -110,8 +116,8 @@ impl AlignOptions {
 
     /// Changes with anything that can change the result.
     fn fingerprint(&self, sides: &Sides, model_id: &str) -> Result<Fingerprint> {
-        let options =
-            format!("{ALIGNMENT} {} {} {} {}", self.top_k, self.min_score, self.one_to_one, self.same_category);
+        let Self { top_k, min_score, one_to_one, same_category, recall, .. } = self;
+        let options = format!("{ALIGNMENT} {top_k} {min_score} {one_to_one} {same_category} {recall}");
         let weights = serde_json::to_string(&sides.weights).map_err(|e| Error::Internal(e.to_string()))?;
         let parts = [
             &sides.left.fingerprint(),
@@ -145,17 +151,17 @@ impl Sides {
         Ok(Self { left, right, curated, neighbors, weights })
     }
 
-    /// Embeds what has no vector and finds the pairs of names. Also tells how many names were embedded and searched for.
+    /// Embeds what has no vector and finds the pairs of names.
     async fn candidates(
         &self,
         session: &Session,
         options: &AlignOptions,
         run_id: &str,
         progress: &(dyn Fn(u64, u64) + Send + Sync),
-    ) -> Result<(Vec<NamePair>, [u64; 2])> {
+    ) -> Result<(Vec<NamePair>, Search)> {
         let texts = Names::texts([&self.left, &self.right]);
         let embedded = embed_texts(session, &texts, run_id, progress).await?.embedded;
-        let (mut pairs, searched) = candidates::candidates(session, &self.left, &self.right, options, run_id).await?;
+        let (mut pairs, search) = candidates::candidates(session, &self.left, &self.right, options, run_id).await?;
         if options.same_category {
             let other = |p: &NamePair| {
                 let categories = self.left.category(p.subject).zip(self.right.category(p.object));
@@ -163,12 +169,23 @@ impl Sides {
             };
             pairs.retain(|p| !other(p));
         }
-        Ok((pairs, [embedded, searched as u64]))
+        Ok((pairs, Search { embedded, ..search }))
     }
 
     fn weigh(&self, names: &[NamePair], weights: &Confidence) -> Vec<Pair> {
         evidence::weigh(names, weights, Some(self.neighbors.parents()))
     }
+}
+
+/// How names were searched for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Search {
+    /// Names embedded that had no vector before.
+    pub embedded: u64,
+    /// Names that were searched for: new ones, and those that lost a neighbor.
+    pub searched: u64,
+    /// Of the exact neighbors of a sample of names, those that an approximate search found, and all.
+    pub sample: [u64; 2],
 }
 
 /// What the stage did.
@@ -184,10 +201,8 @@ pub struct AlignReport {
     pub subjects: usize,
     /// Codes on the right.
     pub objects: usize,
-    /// Names embedded that had no vector before.
-    pub embedded: u64,
-    /// Names that were searched for: new ones, and those that lost a neighbor.
-    pub searched: u64,
+    /// How names were searched for.
+    pub search: Search,
     /// Subjects whose best object is taken for right.
     pub mapped: usize,
     /// Subjects whose best object is doubtful.
@@ -220,8 +235,7 @@ pub async fn align(
         skipped: true,
         subjects: sides.left.codes(),
         objects: sides.right.codes(),
-        embedded: 0,
-        searched: 0,
+        search: Search::default(),
         mapped: 0,
         doubtful: 0,
         mappings: 0,
@@ -231,8 +245,8 @@ pub async fn align(
     if marks::read(&MAPPINGS, &stored, &mark.id).await? == Some(mark.version) {
         return Ok(report);
     }
-    let (names, counts) = sides.candidates(session, options, run_id, progress).await?;
-    [report.embedded, report.searched] = counts;
+    let names;
+    (names, report.search) = sides.candidates(session, options, run_id, progress).await?;
     let pairs = sides.weigh(&names, &sides.weights);
     let mappings = select::select(&pairs, &sides.curated, options.top_k, options.one_to_one);
     let common = rows::Common {

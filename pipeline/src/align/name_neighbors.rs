@@ -32,7 +32,8 @@ pub(super) struct Basis {
 
 impl Basis {
     pub(super) fn new(alignment_id: &str, model_id: &str, limits: Limits) -> Self {
-        let on = format!("{VERSION} {model_id} {} {} {}", limits.objects, limits.subjects, limits.min_score);
+        let Limits { objects, subjects, min_score, recall } = limits;
+        let on = format!("{VERSION} {model_id} {objects} {subjects} {min_score} {recall}");
         let mark = Mark::new(format!("generel/neighbors/{alignment_id}"), Fingerprint::of(&[on.as_bytes()]).as_i64());
         Self { alignment_id: alignment_id.to_string(), mark }
     }

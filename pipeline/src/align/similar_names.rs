@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::lexical::Words;
 use super::name_neighbors::{Basis, Stored};
 use super::names::Names;
-use super::vector_table::VectorTable;
+use super::vector_table::{Sample, VectorTable};
 use crate::{Result, Session};
 
 /// What is searched for.
@@ -19,6 +19,8 @@ pub(super) struct Limits {
     pub(super) subjects: usize,
     /// Least cosine.
     pub(super) min_score: f32,
+    /// Share of them that must be found; 1 for the exact search.
+    pub(super) recall: f64,
 }
 
 /// A name by its number, and its cosine.
@@ -35,6 +37,8 @@ pub(super) struct SimilarNames {
     pub(super) same_words: BTreeMap<(usize, usize), Option<f32>>,
     /// Names that were searched for.
     pub(super) searched: usize,
+    /// The recall of a sample, where the search is approximate.
+    pub(super) sample: Sample,
 }
 
 /// A side with what an earlier run knew of it.
@@ -66,11 +70,15 @@ impl SimilarNames {
         let mut left = Side::new(left, &keys[0], &stored.left, &of_right);
         let mut right = Side::new(right, &keys[1], &stored.right, &of_left);
         let searched = left.open() + right.open();
+        let mut sample = Sample::default();
         if searched > 0 {
             let l = VectorTable::register(session, "left", &left).await?;
             let r = VectorTable::register(session, "right", &right).await?;
-            left.add(l.nearest(session, &r, limits.objects, limits.min_score).await?);
-            right.add(r.nearest(session, &l, limits.subjects, limits.min_score).await?);
+            let (of_left, left_sample) = l.nearest(session, &r, limits.objects, limits).await?;
+            let (of_right, right_sample) = r.nearest(session, &l, limits.subjects, limits).await?;
+            left.add(of_left);
+            right.add(of_right);
+            sample = [left_sample[0] + right_sample[0], left_sample[1] + right_sample[1]];
             same_words.extend(l.same_words(session, &r).await?);
             l.deregister(session)?;
             r.deregister(session)?;
@@ -81,6 +89,7 @@ impl SimilarNames {
             of_right: right.best(lefts, limits.subjects),
             same_words,
             searched,
+            sample,
         };
         if searched > 0 || [&stored.left, &stored.right].map(HashMap::len) != keys.each_ref().map(Vec::len) {
             found.store(session, basis, &keys, run_id).await?;

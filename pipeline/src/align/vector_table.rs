@@ -6,11 +6,20 @@ use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float32Type, Int32Type, Schema};
 use datafusion::datasource::MemTable;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use generel_schemas::tables::EMBEDDINGS;
+use generel_udfs::{GenerelOptions, recall_of_sample};
 
-use super::similar_names::Side;
+use super::similar_names::{Limits, Side};
 use crate::{Error, Result, Session};
+
+/// Two names by number, and their cosine.
+type ScoredPair = ((usize, usize), Option<f32>);
+/// Of the exact neighbors of a sample of names, those that were found, and all.
+pub(super) type Sample = [u64; 2];
 
 /// A registered table and, of its rows, the views with the names that are `open` or `known`, and those that are `new`.
 pub(super) struct VectorTable {
@@ -58,7 +67,7 @@ impl VectorTable {
     }
 
     /// Own and other names by number, and their cosine: for open names the best of all others, of `codes` codes; for
-    /// known names the best that are new.
+    /// known names the best that are new. Also the recall of a sample, where the search is approximate.
     ///
     /// # Errors
     /// When a query fails.
@@ -67,40 +76,39 @@ impl VectorTable {
         session: &Session,
         other: &Self,
         codes: usize,
-        min_score: f32,
-    ) -> Result<Vec<(usize, usize, f32)>> {
-        let (own, others) = (&self.table, &other.table);
+        limits: Limits,
+    ) -> Result<(Vec<(usize, usize, f32)>, Sample)> {
+        let (own, others, min_score) = (&self.table, &other.table, limits.min_score);
+        let ctx = with_recall(session.ctx(), limits.recall)?;
         let search = |own: String, others: String| {
             format!(
                 "SELECT left_name_no, right_name_no, similarity_score \
                  FROM similarity_join('{own}', '{others}', {codes}, {min_score:?}, 'code_no')"
             )
         };
-        let mut found = Vec::new();
+        let (mut found, mut sample) = (Vec::new(), Sample::default());
         if self.open {
-            found = pairs(session, &search(format!("{own}_open"), others.clone())).await?;
+            (found, sample) = pairs(&ctx, &search(format!("{own}_open"), others.clone())).await?;
         }
         if self.known && other.new {
-            found.extend(pairs(session, &search(format!("{own}_known"), format!("{others}_new"))).await?);
+            let (more, of_more) = pairs(&ctx, &search(format!("{own}_known"), format!("{others}_new"))).await?;
+            found.extend(more);
+            sample = [sample[0] + of_more[0], sample[1] + of_more[1]];
         }
-        Ok(found.into_iter().filter_map(|((a, b), cosine)| Some((a, b, cosine?))).collect())
+        Ok((found.into_iter().filter_map(|((a, b), cosine)| Some((a, b, cosine?))).collect(), sample))
     }
 
     /// Names of the same words of which one is new, and their cosine.
     ///
     /// # Errors
     /// When a query fails.
-    pub(super) async fn same_words(
-        &self,
-        session: &Session,
-        other: &Self,
-    ) -> Result<Vec<((usize, usize), Option<f32>)>> {
+    pub(super) async fn same_words(&self, session: &Session, other: &Self) -> Result<Vec<ScoredPair>> {
         let sql = format!(
             "SELECT l.name_no, r.name_no, cosine_similarity(l.vector, r.vector) FROM {} l JOIN {} r \
              ON l.words = r.words WHERE l.words <> '' AND (l.new OR r.new)",
             self.table, other.table
         );
-        pairs(session, &sql).await
+        Ok(pairs(session.ctx(), &sql).await?.0)
     }
 
     /// Forgets the table.
@@ -127,9 +135,10 @@ fn with_flags(batch: RecordBatch, open: &[bool], new: &[bool]) -> Result<RecordB
 }
 
 /// The rows of a query of two numbers and a score.
-async fn pairs(session: &Session, sql: &str) -> Result<Vec<((usize, usize), Option<f32>)>> {
+async fn pairs(ctx: &SessionContext, sql: &str) -> Result<(Vec<ScoredPair>, Sample)> {
     let mut all = Vec::new();
-    let mut stream = session.ctx().sql(sql).await?.execute_stream().await?;
+    let plan = ctx.sql(sql).await?.create_physical_plan().await?;
+    let mut stream = execute_stream(Arc::clone(&plan), ctx.task_ctx())?;
     while let Some(batch) = stream.next().await {
         let batch = batch?;
         let numbers = |column: usize| cast(batch.column(column), &DataType::Int32);
@@ -141,5 +150,14 @@ async fn pairs(session: &Session, sql: &str) -> Result<Vec<((usize, usize), Opti
             ((a.value(row) as usize, b.value(row) as usize), score)
         }));
     }
-    Ok(all)
+    Ok((all, recall_of_sample(&plan)))
+}
+
+/// The same session, but with another recall.
+fn with_recall(ctx: &SessionContext, recall: f64) -> Result<SessionContext> {
+    let mut config = ctx.copied_config();
+    let options = config.options_mut().extensions.get_mut::<GenerelOptions>();
+    options.ok_or_else(|| Error::Internal("the session has not GENEREL's options".into()))?.similarity_recall = recall;
+    let state = SessionStateBuilder::new_from_existing(ctx.state()).with_config(config).build();
+    Ok(SessionContext::new_with_state(state))
 }

@@ -8,6 +8,7 @@ mod column;
 mod commit;
 mod constant;
 mod hybrid;
+mod indexes;
 pub(crate) mod marks;
 mod object_reader;
 mod pages;
@@ -31,6 +32,8 @@ use deltalake::protocol::SaveMode;
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError, ensure_table_uri};
 use generel_schemas::Table;
 use url::Url;
+
+pub(crate) use indexes::LakeIndexes;
 
 pub use commit::{Commit, TableWriter};
 pub use marks::Mark;

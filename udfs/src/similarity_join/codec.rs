@@ -41,6 +41,8 @@ pub(crate) struct SimilarityJoinNode {
     /// Nothing for all columns.
     #[prost(message, optional, tag = "13")]
     projection: Option<Columns>,
+    #[prost(double, optional, tag = "14")]
+    recall: Option<f64>,
 }
 
 /// Columns by their indices.
@@ -68,6 +70,7 @@ impl SimilarityJoinNode {
             on_right: options.on.iter().map(|(_, r)| *r as u32).collect(),
             candidates: options.candidates.map(|c| c as u64),
             hold_left: options.hold_left,
+            recall: options.recall,
             projection: options.projection.as_ref().map(|columns| Columns {
                 indices: columns.iter().map(|(i, _)| *i as u32).collect(),
                 names: columns.iter().map(|(_, name)| name.clone()).collect(),
@@ -89,6 +92,7 @@ impl SimilarityJoinNode {
             on: self.on_left.iter().zip(&self.on_right).map(|(l, r)| (*l as usize, *r as usize)).collect(),
             candidates: self.candidates.map(|c| c as usize),
             hold_left: self.hold_left,
+            recall: self.recall,
             projection: self.projection.map(|c| c.indices.into_iter().map(|i| i as usize).zip(c.names).collect()),
         };
         let vector_type = VectorType { model_id: self.model_id, dimension: self.dimension as usize };

@@ -18,7 +18,7 @@ use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::metrics::{
-    BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, SpillMetrics,
+    BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder, MetricValue, MetricsSet, SpillMetrics,
 };
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -36,6 +36,9 @@ use super::options::{SimilarityJoinOptions, output_schema, vector_type};
 use super::pairs::Found;
 use super::probe::{Probe, past_spilled, past_whole};
 use crate::error::plan;
+
+/// The metric of an approximate join: of the matches of a sample of left rows, those that were found.
+const RECALL: &str = "recall_of_sample";
 
 /// The similarity join. Its output is the left columns, the right columns, `similarity_score` Float32 and `rank` Int32 from
 /// 1 for each left row, as far as they are asked for; of semi and anti joins the left columns alone.
@@ -230,9 +233,11 @@ impl SimilarityJoinExec {
         let (cell, right) = (Arc::clone(&self.build), Arc::clone(&self.right));
         let build_rows = MetricBuilder::new(&self.metrics).counter("build_rows", partition);
         let metrics = SpillMetrics::new(&self.metrics, partition);
+        let model_id = self.vector_type.model_id.clone();
+        let found = self.options.recall.map(|_| MetricBuilder::new(&self.metrics).ratio_metrics(RECALL, partition));
         let founds = stream::once(async move {
             let build = cell.get_or_try_init(|| async {
-                let build = gather(&right, &probe.options, &probe.context, metrics).await?;
+                let build = gather(&right, &probe.options, &probe.context, metrics, (&model_id, found)).await?;
                 if let Build::Whole(side) = &build {
                     build_rows.add(side.rows.num_rows());
                 }
@@ -263,4 +268,17 @@ impl SimilarityJoinExec {
         });
         founds.try_flatten().boxed()
     }
+}
+
+/// What the approximate joins of a plan that has run found of the exact neighbors of a sample of rows, and how many these are.
+pub fn recall_of_sample(plan: &Arc<dyn ExecutionPlan>) -> [u64; 2] {
+    let of_children = plan.children().into_iter().map(recall_of_sample);
+    let of_plan = plan.metrics().map(|all| all.iter().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let of_plan = of_plan.iter().filter_map(|metric| match metric.value() {
+        MetricValue::Ratio { name, ratio_metrics } if name == RECALL => {
+            Some([ratio_metrics.part() as u64, ratio_metrics.total() as u64])
+        }
+        _ => None,
+    });
+    of_children.chain(of_plan).fold([0, 0], |[found, all], [f, a]| [found + f, all + a])
 }

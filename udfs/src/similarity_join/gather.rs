@@ -8,7 +8,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SpillFile;
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
-use datafusion::physical_plan::metrics::SpillMetrics;
+use datafusion::physical_plan::metrics::{RatioMetrics, SpillMetrics};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, SendableRecordBatchStream, SpillManager};
 use futures::StreamExt;
@@ -55,6 +55,7 @@ pub(super) async fn gather(
     options: &SimilarityJoinOptions,
     context: &Arc<TaskContext>,
     metrics: SpillMetrics,
+    (model_id, found): (&str, Option<RatioMetrics>),
 ) -> Result<Build> {
     let partitions = plan.output_partitioning().partition_count();
     let manager = SpillManager::new(context.runtime_env(), metrics, plan.schema());
@@ -79,7 +80,11 @@ pub(super) async fn gather(
         // What the batches took is counted twice for a moment, as it is there twice.
         if reservation.try_grow(needed).is_ok() {
             drop(parts);
-            return Ok(Build::Whole(Arc::new(BuildSide::of(all, options, reservation)?)));
+            let mut side = BuildSide::of(all, options, reservation)?;
+            if let Some((recall, found)) = options.recall.zip(found) {
+                side = side.indexed(model_id, recall, found, context).await?;
+            }
+            return Ok(Build::Whole(Arc::new(side)));
         }
     }
     for part in &mut parts {

@@ -4,6 +4,7 @@ mod codec;
 mod exec;
 mod functions;
 mod gather;
+mod index;
 mod merge;
 mod options;
 mod pairs;
@@ -13,8 +14,9 @@ mod sides;
 mod table;
 
 pub(crate) use codec::SimilarityJoinNode;
-pub use exec::SimilarityJoinExec;
+pub use exec::{SimilarityJoinExec, recall_of_sample};
 pub(crate) use functions::{NearestFunction, SimilarityJoinFunction};
+pub use index::{GenerelOptions, SimilarityIndexStore, SimilarityIndexes};
 pub use options::SimilarityJoinOptions;
 pub use rules::{PlanSimilarityJoin, UseScore};
 

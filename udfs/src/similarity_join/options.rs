@@ -38,6 +38,8 @@ pub struct SimilarityJoinOptions {
     /// Whether the right side streams past a left side that is held, and not the other way round: for few left rows. Needs
     /// a k.
     pub hold_left: bool,
+    /// Share of the nearest rows that must be found, below 1; `None` for the exact result.
+    pub recall: Option<f64>,
     /// Columns that come out, of the left ones, the right ones, `similarity_score` and `rank`, and under which names;
     /// `None` for all, under their own.
     pub projection: Option<Vec<(usize, String)>>,
@@ -56,6 +58,7 @@ impl SimilarityJoinOptions {
             right_group: None,
             candidates: None,
             hold_left: false,
+            recall: None,
             projection: None,
         }
     }
@@ -73,7 +76,12 @@ impl SimilarityJoinOptions {
     /// Writes the options as `EXPLAIN` shows them.
     pub(super) fn describe(&self, left: &Schema, right: &Schema, f: &mut fmt::Formatter) -> fmt::Result {
         let (of_left, of_right) = (left.field(self.left_vector).name(), right.field(self.right_vector).name());
-        write!(f, "SimilarityJoinExec: strategy=exact, type={}, on={of_left} ~ {of_right}", self.join_type)?;
+        write!(f, "SimilarityJoinExec: strategy=")?;
+        match self.recall {
+            Some(recall) => write!(f, "approximate, recall={recall}")?,
+            None => f.write_str("exact")?,
+        }
+        write!(f, ", type={}, on={of_left} ~ {of_right}", self.join_type)?;
         for (l, r) in &self.on {
             write!(f, " AND {} = {}", left.field(*l).name(), right.field(*r).name())?;
         }

@@ -11,7 +11,6 @@ use generel_model::search::{Neighbor, SearchOptions};
 
 use super::options::SimilarityJoinOptions;
 use super::sides::{BuildSide, Part, matrix};
-use crate::error::execution;
 
 /// Pairs of a left and a right row; without a right row or a score where there is none.
 #[derive(Debug, Default)]
@@ -71,7 +70,7 @@ impl Pairs {
         let mut matched = vec![true; probe.num_rows()];
         match build.parts_of(probe, &options.on)? {
             None => {
-                let found = build.parts[0].corpus.search(&vectors, search).map_err(execution)?;
+                let found = build.search(0, &vectors, search)?;
                 of_rows = found.into_iter().map(|f| (0, f)).collect();
             }
             Some(parts) => {
@@ -79,7 +78,7 @@ impl Pairs {
                 for (part, rows) in parts {
                     let at = |i: &u32| *i as usize * dimension;
                     let own: Vec<f32> = rows.iter().flat_map(|i| &vectors[at(i)..at(i) + dimension]).copied().collect();
-                    let found = build.parts[part].corpus.search(&own, search).map_err(execution)?;
+                    let found = build.search(part, &own, search)?;
                     for (row, found) in rows.into_iter().zip(found) {
                         of_rows[row as usize] = (part, found);
                         matched[row as usize] = true;

@@ -1,14 +1,18 @@
 //! The two sides in memory: vectors as one matrix, equal keys as numbers.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::row::{OwnedRow, RowConverter, SortField};
 use datafusion::common::exec_err;
 use datafusion::error::Result;
+use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryReservation;
-use generel_model::search::Corpus;
+use datafusion::physical_plan::metrics::RatioMetrics;
+use generel_model::search::{Corpus, Neighbor, SearchOptions};
 
+use super::index::Index;
 use super::options::SimilarityJoinOptions;
 use crate::error::execution;
 use crate::vectors::values;
@@ -21,12 +25,13 @@ pub(super) struct BuildSide {
     pub(super) parts: Vec<Part>,
     keys: Option<Keys>,
     dimension: usize,
+    index: Option<Index>,
     _reservation: MemoryReservation,
 }
 
 /// Rows that have the same keys.
 pub(super) struct Part {
-    pub(super) corpus: Corpus,
+    pub(super) corpus: Arc<Corpus>,
     /// Which rows they are; `None` for all.
     rows: Option<Vec<u32>>,
     /// Rows that have no direction, by their numbers in the corpus.
@@ -37,7 +42,7 @@ impl Part {
     fn new(vectors: Vec<f32>, dimension: usize, groups: Option<Vec<u32>>, rows: Option<Vec<u32>>) -> Result<Self> {
         let corpus = Corpus::new(vectors, dimension, groups, None).map_err(execution)?;
         let without_direction = (0..corpus.rows()).filter(|i| !corpus.has_direction(*i)).map(|i| i as u32).collect();
-        Ok(Self { corpus, rows, without_direction })
+        Ok(Self { corpus: Arc::new(corpus), rows, without_direction })
     }
 
     /// The row of the build side that a row of the corpus is.
@@ -65,7 +70,7 @@ impl BuildSide {
         let columns: Vec<usize> = options.on.iter().map(|(_, right)| *right).collect();
         if columns.is_empty() {
             let parts = vec![Part::new(vectors.into_owned(), dimension, groups, None)?];
-            return Ok(Self { rows, parts, keys: None, dimension, _reservation: reservation });
+            return Ok(Self { rows, parts, keys: None, dimension, index: None, _reservation: reservation });
         }
         let (keys, of_keys) = Keys::of(&rows, &columns)?;
         let parts = of_keys.into_iter().map(|of_key| {
@@ -75,7 +80,33 @@ impl BuildSide {
             Part::new(own, dimension, groups, Some(of_key))
         });
         let parts = parts.collect::<Result<_>>()?;
-        Ok(Self { rows, parts, keys: Some(keys), dimension, _reservation: reservation })
+        Ok(Self { rows, parts, keys: Some(keys), dimension, index: None, _reservation: reservation })
+    }
+
+    /// Puts the rows of the one part into cells, where that gains; see [`Index::of`].
+    ///
+    /// # Errors
+    /// When that fails.
+    pub(super) async fn indexed(
+        mut self,
+        model_id: &str,
+        recall: f64,
+        found: RatioMetrics,
+        context: &TaskContext,
+    ) -> Result<Self> {
+        if let [part] = self.parts.as_slice() {
+            self.index = Index::of(&part.corpus, model_id, recall, found, context).await?;
+        }
+        Ok(self)
+    }
+
+    /// The neighbors of left rows in a part.
+    pub(super) fn search(&self, part: usize, queries: &[f32], options: SearchOptions) -> Result<Vec<Vec<Neighbor>>> {
+        let corpus = &self.parts[part].corpus;
+        match &self.index {
+            Some(index) => index.search(corpus, queries, options),
+            None => corpus.search(queries, options).map_err(execution),
+        }
     }
 
     /// Numbers in all vectors.

@@ -14,6 +14,7 @@ use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use generel_schemas::vector::VectorType;
 
 use super::exec::SimilarityJoinExec;
+use super::index::recall;
 use super::options::{SimilarityJoinOptions, joined_schema, vector_type};
 
 /// The left side is held where it has at most so many rows, and the right side so many times more.
@@ -152,7 +153,9 @@ impl TableProvider for SimilarityTable {
             return Ok(Arc::new(SimilarityJoinExec::try_new_typed(right, left, swapped, self.vector_type.clone())?));
         }
         let hold_left = options.hold_left || options.k.is_some() && holds(left_rows, right_rows);
-        let own = SimilarityJoinOptions { hold_left, ..own };
+        let approximates = options.k.is_some() && options.on.is_empty() && !options.is_semi() && !hold_left;
+        let recall = recall(state.config_options())?.filter(|_| approximates);
+        let own = SimilarityJoinOptions { hold_left, recall, ..own };
         Ok(Arc::new(SimilarityJoinExec::try_new_typed(left, right, own, self.vector_type.clone())?))
     }
 }
