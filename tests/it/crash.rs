@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::{Place, pull, repository};
 
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 10] = [
     "concepts",
     "concept_names",
     "patient_events",
@@ -13,6 +13,7 @@ const TABLES: [&str; 9] = [
     "gwas_associations",
     "embeddings",
     "mappings",
+    "name_neighbors",
     "quarantine",
     "runs",
 ];

@@ -27,6 +27,9 @@ const HASHED: usize = 1 << 16;
 /// Panels that are multiplied between two looks at the pairs waiting.
 const PANELS: usize = 8;
 
+/// The label of what is different from nothing.
+pub const UNLABELED: u32 = u32::MAX;
+
 /// A neighbor of a query.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Neighbor {
@@ -62,6 +65,8 @@ pub struct Corpus {
     squares: Vec<f64>,
     /// With groups, k counts them, and each shows its best row.
     groups: Option<Vec<u32>>,
+    /// Labels that keep queries and rows apart.
+    labels: Option<Vec<u32>>,
     precision: Precision,
     /// The first blocks, once packed.
     kept: Vec<OnceLock<Rows>>,
@@ -107,7 +112,18 @@ impl Corpus {
         let blocks = rows.div_ceil(BLOCK_ROWS).min(KEPT_BYTES / (BLOCK_ROWS * dimension * bytes));
         let squares = vectors.chunks_exact(dimension).map(|row| dot(row, row)).collect();
         let kept = (0..blocks).map(|_| OnceLock::new()).collect();
-        Ok(Self { vectors, dimension, squares, groups, precision, kept })
+        Ok(Self { vectors, dimension, squares, groups, labels: None, precision, kept })
+    }
+
+    /// The same, with a label for each row: see [`Corpus::search_apart`].
+    ///
+    /// # Errors
+    /// When they are not one a row.
+    pub fn with_labels(self, labels: Vec<u32>) -> Result<Self> {
+        if labels.len() != self.rows() {
+            return Err(Error::Search("there must be one label a row".into()));
+        }
+        Ok(Self { labels: Some(labels), ..self })
     }
 
     /// Rows.
@@ -173,6 +189,22 @@ impl Corpus {
     /// # Errors
     /// When the queries are not of this dimension, or k is 0.
     pub fn search(&self, queries: &[f32], options: SearchOptions) -> Result<Vec<Vec<Neighbor>>> {
+        self.run(queries, None, options)
+    }
+
+    /// The same among the rows that have another label than the query. Who is [`UNLABELED`] has no neighbors, and is
+    /// nobody's.
+    ///
+    /// # Errors
+    /// As [`Corpus::search`], and when the labels are not one a query, or the rows have none.
+    pub fn search_apart(&self, queries: &[f32], labels: &[u32], options: SearchOptions) -> Result<Vec<Vec<Neighbor>>> {
+        if self.labels.is_none() || labels.len() * self.dimension != queries.len() {
+            return Err(Error::Search("queries and rows must have a label each".into()));
+        }
+        self.run(queries, Some(labels), options)
+    }
+
+    fn run(&self, queries: &[f32], labels: Option<&[u32]>, options: SearchOptions) -> Result<Vec<Vec<Neighbor>>> {
         options.check()?;
         if !queries.len().is_multiple_of(self.dimension) {
             return Err(Error::Search("the queries have not the stated dimension".into()));
@@ -181,6 +213,7 @@ impl Corpus {
         let mut search = Search {
             corpus: self,
             queries,
+            labels,
             squares: queries.chunks_exact(self.dimension).map(|row| dot(row, row)).collect(),
             best: (0..n).map(|_| TopK::new(options.k, options.ties, options.min_score)).collect(),
         };
@@ -208,6 +241,7 @@ impl Corpus {
 struct Search<'a> {
     corpus: &'a Corpus,
     queries: &'a [f32],
+    labels: Option<&'a [u32]>,
     squares: Vec<f64>,
     best: Vec<TopK>,
 }
@@ -269,6 +303,12 @@ impl Search<'_> {
     }
 
     fn offer(&mut self, query: usize, index: usize) {
+        if let (Some(own), Some(labels)) = (self.labels, &self.corpus.labels) {
+            let (own, other) = (own[query], labels[index]);
+            if own == other || own == UNLABELED || other == UNLABELED {
+                return;
+            }
+        }
         let dimension = self.corpus.dimension;
         let vector = &self.queries[query * dimension..(query + 1) * dimension];
         self.corpus.offer(&mut self.best[query], vector, self.squares[query], index);
@@ -353,6 +393,33 @@ mod tests {
                 prop_assert_eq!(&corpus.search(&queries, options).unwrap(), &expected, "{:?}", pass);
             }
         }
+    }
+
+    #[test]
+    fn labels_keep_apart() {
+        for n in [3, 40] {
+            let (queries, rows) = (vectors(n, 5, 1), vectors(200, 5, 2));
+            let label = |i: usize| if i.is_multiple_of(9) { UNLABELED } else { i as u32 % 4 };
+            let labels: Vec<u32> = (0..200).map(label).collect();
+            let corpus = Corpus::new(rows.clone(), 5, None, None).unwrap();
+            assert!(
+                corpus
+                    .search_apart(&queries, &labels[..n], SearchOptions { k: None, ties: false, min_score: 0.0 })
+                    .is_err()
+            );
+            let corpus = corpus.with_labels(labels.clone()).unwrap();
+            let options = SearchOptions { k: None, ties: false, min_score: -1.0 };
+            let mut expected = naive(&queries, &rows, 5, None, options);
+            for (query, found) in expected.iter_mut().enumerate() {
+                let apart = |row: usize| labels[row] != labels[query] && labels[row] != UNLABELED;
+                found.retain(|n| labels[query] != UNLABELED && apart(n.index as usize));
+                found.truncate(3);
+            }
+            let options = SearchOptions { k: Some(3), ..options };
+            assert_eq!(corpus.search_apart(&queries, &labels[..n], options).unwrap(), expected);
+            assert!(corpus.search_apart(&queries, &labels[1..n], options).is_err());
+        }
+        assert!(Corpus::new(vec![1.0], 1, None, None).unwrap().with_labels(vec![]).is_err());
     }
 
     #[test]

@@ -6,5 +6,5 @@ mod cosine;
 mod topk;
 
 pub use cells::Cells;
-pub use corpus::{Corpus, Neighbor, SearchOptions};
+pub use corpus::{Corpus, Neighbor, SearchOptions, UNLABELED};
 pub use cosine::cosine;

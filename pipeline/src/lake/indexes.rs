@@ -78,3 +78,28 @@ impl SimilarityIndexStore for LakeIndexes {
 fn external(error: crate::Error) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_latest_are_kept_beside_the_vectors_and_survive_a_vacuum() {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = Lake::at_folder(folder.path()).unwrap();
+        let indexes = LakeIndexes::new(lake.clone());
+        // Without a table there is no place.
+        indexes.write("a", vec![1]).await.unwrap();
+        assert_eq!((indexes.list().await.unwrap(), indexes.read("a").await.unwrap()), (vec![], None));
+        lake.table_or_create(&EMBEDDINGS).await.unwrap();
+        for i in 0..MOST + 2 {
+            indexes.write(&format!("model-{i:02}"), vec![i as u8]).await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let kept = indexes.list().await.unwrap();
+        assert_eq!((kept.len(), kept[0].as_str()), (MOST, "model-17"));
+        assert_eq!(indexes.read("model-01").await.unwrap(), None);
+        lake.vacuum(&EMBEDDINGS, chrono::TimeDelta::zero(), true, false).await.unwrap();
+        assert_eq!(indexes.read("model-02").await.unwrap(), Some(vec![2]));
+    }
+}

@@ -43,6 +43,9 @@ pub(crate) struct SimilarityJoinNode {
     projection: Option<Columns>,
     #[prost(double, optional, tag = "14")]
     recall: Option<f64>,
+    /// Nothing, or a left and a right column.
+    #[prost(uint32, repeated, tag = "15")]
+    apart: Vec<u32>,
 }
 
 /// Columns by their indices.
@@ -71,6 +74,7 @@ impl SimilarityJoinNode {
             candidates: options.candidates.map(|c| c as u64),
             hold_left: options.hold_left,
             recall: options.recall,
+            apart: options.apart.iter().flat_map(|(l, r)| [*l as u32, *r as u32]).collect(),
             projection: options.projection.as_ref().map(|columns| Columns {
                 indices: columns.iter().map(|(i, _)| *i as u32).collect(),
                 names: columns.iter().map(|(_, name)| name.clone()).collect(),
@@ -93,6 +97,10 @@ impl SimilarityJoinNode {
             candidates: self.candidates.map(|c| c as usize),
             hold_left: self.hold_left,
             recall: self.recall,
+            apart: match self.apart.as_slice() {
+                [l, r] => Some((*l as usize, *r as usize)),
+                _ => None,
+            },
             projection: self.projection.map(|c| c.indices.into_iter().map(|i| i as usize).zip(c.names).collect()),
         };
         let vector_type = VectorType { model_id: self.model_id, dimension: self.dimension as usize };

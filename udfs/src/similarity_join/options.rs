@@ -24,6 +24,8 @@ pub struct SimilarityJoinOptions {
     pub right_vector: usize,
     /// Columns that must be equal, of the left and the right side; NULL is equal to nothing.
     pub on: Vec<(usize, usize)>,
+    /// Columns that must differ, of the left and the right side; NULL differs from nothing. For inner joins.
+    pub apart: Option<(usize, usize)>,
     /// Inner, Left (rows without a match come with NULLs), LeftSemi or LeftAnti.
     pub join_type: JoinType,
     /// Most matches of a left row, the best ones; `None` for all.
@@ -52,6 +54,7 @@ impl SimilarityJoinOptions {
             left_vector,
             right_vector,
             on: Vec::new(),
+            apart: None,
             join_type: JoinType::Inner,
             k: Some(k),
             min_score,
@@ -84,6 +87,9 @@ impl SimilarityJoinOptions {
         write!(f, ", type={}, on={of_left} ~ {of_right}", self.join_type)?;
         for (l, r) in &self.on {
             write!(f, " AND {} = {}", left.field(*l).name(), right.field(*r).name())?;
+        }
+        if let Some((l, r)) = self.apart {
+            write!(f, " AND {} <> {}", left.field(l).name(), right.field(r).name())?;
         }
         if let Some(k) = self.k {
             write!(f, ", k={k}")?;

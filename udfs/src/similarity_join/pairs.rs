@@ -68,9 +68,10 @@ impl Pairs {
         let k = if options.is_semi() { Some(1) } else { options.k };
         let search = SearchOptions { k, ties: options.candidates.is_some(), min_score: options.min_score };
         let mut matched = vec![true; probe.num_rows()];
+        let labels = build.labels(probe, options.apart)?;
         match build.parts_of(probe, &options.on)? {
             None => {
-                let found = build.search(0, &vectors, search)?;
+                let found = build.search(0, &vectors, labels.as_deref(), search)?;
                 of_rows = found.into_iter().map(|f| (0, f)).collect();
             }
             Some(parts) => {
@@ -78,7 +79,9 @@ impl Pairs {
                 for (part, rows) in parts {
                     let at = |i: &u32| *i as usize * dimension;
                     let own: Vec<f32> = rows.iter().flat_map(|i| &vectors[at(i)..at(i) + dimension]).copied().collect();
-                    let found = build.search(part, &own, search)?;
+                    let labels: Option<Vec<u32>> =
+                        labels.as_ref().map(|labels| rows.iter().map(|i| labels[*i as usize]).collect());
+                    let found = build.search(part, &own, labels.as_deref(), search)?;
                     for (row, found) in rows.into_iter().zip(found) {
                         of_rows[row as usize] = (part, found);
                         matched[row as usize] = true;
@@ -90,9 +93,10 @@ impl Pairs {
         for (left, (part, found)) in of_rows.into_iter().enumerate() {
             let direction = vectors[left * dimension..(left + 1) * dimension].iter();
             let part = &build.parts.get(part);
-            pairs.of_row(left as u32, part.filter(|_| matched[left]), found, options, || {
-                generel_model::search::cosine(direction.as_slice(), direction.as_slice()).is_some()
-            });
+            let label = labels.as_ref().map(|labels| labels[left]);
+            let has_direction = || generel_model::search::cosine(direction.as_slice(), direction.as_slice()).is_some();
+            let may_match = |row: u32| build.may_match(label, row);
+            pairs.of_row(left as u32, part.filter(|_| matched[left]), found, options, (&has_direction, &may_match));
         }
         Ok(pairs)
     }
@@ -103,7 +107,7 @@ impl Pairs {
         part: Option<&Part>,
         found: Vec<Neighbor>,
         options: &SimilarityJoinOptions,
-        has_direction: impl FnOnce() -> bool,
+        (has_direction, may_match): (&dyn Fn() -> bool, &dyn Fn(u32) -> bool),
     ) {
         match options.join_type {
             JoinType::LeftSemi if !found.is_empty() => self.push(left, None, None, None),
@@ -120,12 +124,16 @@ impl Pairs {
                     rank += 1;
                     self.push(left, Some(part.row(index)), None, Some(rank));
                 };
+                let may_match = |index: &u32| may_match(part.row(*index));
                 match options.candidates {
                     None | Some(0) => {}
                     Some(most) if has_direction() => {
-                        part.without_direction.iter().take(most).for_each(|index| unscored(*index));
+                        let rows = part.without_direction.iter().copied();
+                        rows.filter(may_match).take(most).for_each(&mut unscored);
                     }
-                    Some(most) => (0..part.corpus.rows()).take(most).for_each(|index| unscored(index as u32)),
+                    Some(most) => {
+                        (0..part.corpus.rows() as u32).filter(may_match).take(most).for_each(&mut unscored);
+                    }
                 }
             }
         }

@@ -10,7 +10,7 @@ use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::metrics::RatioMetrics;
-use generel_model::search::{Corpus, Neighbor, SearchOptions};
+use generel_model::search::{Corpus, Neighbor, SearchOptions, UNLABELED};
 
 use super::index::Index;
 use super::options::SimilarityJoinOptions;
@@ -24,6 +24,8 @@ pub(super) struct BuildSide {
     /// Its rows by equal keys; one part where there are none.
     pub(super) parts: Vec<Part>,
     keys: Option<Keys>,
+    /// What its rows must differ in from left rows.
+    apart: Option<Apart>,
     dimension: usize,
     index: Option<Index>,
     _reservation: MemoryReservation,
@@ -39,8 +41,17 @@ pub(super) struct Part {
 }
 
 impl Part {
-    fn new(vectors: Vec<f32>, dimension: usize, groups: Option<Vec<u32>>, rows: Option<Vec<u32>>) -> Result<Self> {
-        let corpus = Corpus::new(vectors, dimension, groups, None).map_err(execution)?;
+    fn new(
+        vectors: Vec<f32>,
+        dimension: usize,
+        groups: Option<Vec<u32>>,
+        labels: Option<Vec<u32>>,
+        rows: Option<Vec<u32>>,
+    ) -> Result<Self> {
+        let mut corpus = Corpus::new(vectors, dimension, groups, None).map_err(execution)?;
+        if let Some(labels) = labels {
+            corpus = corpus.with_labels(labels).map_err(execution)?;
+        }
         let without_direction = (0..corpus.rows()).filter(|i| !corpus.has_direction(*i)).map(|i| i as u32).collect();
         Ok(Self { corpus: Arc::new(corpus), rows, without_direction })
     }
@@ -67,20 +78,23 @@ impl BuildSide {
         let (vectors, dimension) = matrix(&rows, options.right_vector)?;
         reservation.try_resize(Self::memory(&rows, options.right_vector))?;
         let groups = options.right_group.map(|g| numbers(rows.column(g))).transpose()?;
+        let apart = options.apart.map(|(_, right)| Apart::of(&rows, right)).transpose()?;
+        let labels = |of: Option<&[u32]>| apart.as_ref().map(|apart| apart.labels_of(of));
         let columns: Vec<usize> = options.on.iter().map(|(_, right)| *right).collect();
         if columns.is_empty() {
-            let parts = vec![Part::new(vectors.into_owned(), dimension, groups, None)?];
-            return Ok(Self { rows, parts, keys: None, dimension, index: None, _reservation: reservation });
+            let parts = vec![Part::new(vectors.into_owned(), dimension, groups, labels(None), None)?];
+            return Ok(Self { rows, parts, keys: None, apart, dimension, index: None, _reservation: reservation });
         }
         let (keys, of_keys) = Keys::of(&rows, &columns)?;
         let parts = of_keys.into_iter().map(|of_key| {
             let at = |i: &u32| *i as usize * dimension;
             let own: Vec<f32> = of_key.iter().flat_map(|i| &vectors[at(i)..at(i) + dimension]).copied().collect();
             let groups = groups.as_ref().map(|g| of_key.iter().map(|i| g[*i as usize]).collect());
-            Part::new(own, dimension, groups, Some(of_key))
+            let labels = labels(Some(&of_key));
+            Part::new(own, dimension, groups, labels, Some(of_key))
         });
         let parts = parts.collect::<Result<_>>()?;
-        Ok(Self { rows, parts, keys: Some(keys), dimension, index: None, _reservation: reservation })
+        Ok(Self { rows, parts, keys: Some(keys), apart, dimension, index: None, _reservation: reservation })
     }
 
     /// Puts the rows of the one part into cells, where that gains; see [`Index::of`].
@@ -100,13 +114,32 @@ impl BuildSide {
         Ok(self)
     }
 
-    /// The neighbors of left rows in a part.
-    pub(super) fn search(&self, part: usize, queries: &[f32], options: SearchOptions) -> Result<Vec<Vec<Neighbor>>> {
+    /// The neighbors of left rows in a part; `labels` are theirs, where rows must differ.
+    pub(super) fn search(
+        &self,
+        part: usize,
+        queries: &[f32],
+        labels: Option<&[u32]>,
+        options: SearchOptions,
+    ) -> Result<Vec<Vec<Neighbor>>> {
         let corpus = &self.parts[part].corpus;
-        match &self.index {
-            Some(index) => index.search(corpus, queries, options),
-            None => corpus.search(queries, options).map_err(execution),
+        match (&self.index, labels) {
+            (_, Some(labels)) => corpus.search_apart(queries, labels, options).map_err(execution),
+            (Some(index), None) => index.search(corpus, queries, options),
+            (None, None) => corpus.search(queries, options).map_err(execution),
         }
+    }
+
+    /// The labels of the rows of a probe batch, where rows must differ.
+    pub(super) fn labels(&self, probe: &RecordBatch, apart: Option<(usize, usize)>) -> Result<Option<Vec<u32>>> {
+        let of_column = |(left, apart): (usize, &Apart)| apart.labels_of_left(probe.column(left));
+        apart.map(|(left, _)| left).zip(self.apart.as_ref()).map(of_column).transpose()
+    }
+
+    /// Whether a left row of a label and a right row may match, as far as they must differ.
+    pub(super) fn may_match(&self, label: Option<u32>, row: u32) -> bool {
+        let other = self.apart.as_ref().map(|apart| apart.labels[row as usize]);
+        label.zip(other).is_none_or(|(a, b)| a != b && a != UNLABELED && b != UNLABELED)
     }
 
     /// Numbers in all vectors.
@@ -162,6 +195,42 @@ pub(super) fn matrix(batch: &RecordBatch, vector: usize) -> Result<(std::borrow:
         }
     }
     Ok((own.into(), dimension))
+}
+
+/// A column whose values left rows must not have, as labels.
+struct Apart {
+    keys: Keys,
+    /// Of all rows; NULL is unlabeled.
+    labels: Vec<u32>,
+}
+
+impl Apart {
+    fn of(rows: &RecordBatch, column: usize) -> Result<Self> {
+        let (keys, of_keys) = Keys::of(rows, &[column])?;
+        let mut labels = vec![UNLABELED; rows.num_rows()];
+        for (label, rows) in of_keys.into_iter().enumerate() {
+            rows.into_iter().for_each(|row| labels[row as usize] = label as u32);
+        }
+        Ok(Self { keys, labels })
+    }
+
+    fn labels_of(&self, rows: Option<&[u32]>) -> Vec<u32> {
+        match rows {
+            Some(rows) => rows.iter().map(|row| self.labels[*row as usize]).collect(),
+            None => self.labels.clone(),
+        }
+    }
+
+    /// A value that no row has differs from all of them.
+    fn labels_of_left(&self, column: &ArrayRef) -> Result<Vec<u32>> {
+        let found = self.keys.look_up(std::slice::from_ref(column))?;
+        let label = |(row, found): (usize, Option<usize>)| match found {
+            _ if column.is_null(row) => UNLABELED,
+            Some(label) => label as u32,
+            None => UNLABELED - 1,
+        };
+        Ok(found.into_iter().enumerate().map(label).collect())
+    }
 }
 
 /// Values of key columns and their numbers.

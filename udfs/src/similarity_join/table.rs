@@ -111,9 +111,10 @@ impl TableProvider for SimilarityTable {
         let lefts = self.left.schema().fields().len();
         let rights = self.right.schema().fields().len();
         let of_left = wanted.iter().copied().filter(|i| *i < lefts);
-        let left_needed = needed(of_left.chain([options.left_vector]).chain(options.on.iter().map(|(l, _)| *l)));
+        let keys = options.on.iter().chain(&options.apart).map(|(l, _)| *l);
+        let left_needed = needed(of_left.chain([options.left_vector]).chain(keys));
         let of_right = wanted.iter().filter(|i| (lefts..lefts + rights).contains(*i)).map(|i| i - lefts);
-        let keys = options.on.iter().map(|(_, r)| *r).chain(options.right_group);
+        let keys = options.on.iter().chain(&options.apart).map(|(_, r)| *r).chain(options.right_group);
         let right_needed = needed(of_right.chain([options.right_vector]).chain(keys));
         let left = state.create_physical_plan(&some_columns(&self.left, &left_needed)?).await?;
         let right = state.create_physical_plan(&some_columns(&self.right, &right_needed)?).await?;
@@ -128,6 +129,7 @@ impl TableProvider for SimilarityTable {
             left_vector: at_left(options.left_vector),
             right_vector: at_right(options.right_vector),
             on: options.on.iter().map(|(l, r)| (at_left(*l), at_right(*r))).collect(),
+            apart: options.apart.map(|(l, r)| (at_left(l), at_right(r))),
             right_group: options.right_group.map(at_right),
             projection: Some(projection.zip(names).collect()),
             ..options.clone()
@@ -153,7 +155,8 @@ impl TableProvider for SimilarityTable {
             return Ok(Arc::new(SimilarityJoinExec::try_new_typed(right, left, swapped, self.vector_type.clone())?));
         }
         let hold_left = options.hold_left || options.k.is_some() && holds(left_rows, right_rows);
-        let approximates = options.k.is_some() && options.on.is_empty() && !options.is_semi() && !hold_left;
+        let plain = options.on.is_empty() && options.apart.is_none();
+        let approximates = options.k.is_some() && plain && !options.is_semi() && !hold_left;
         let recall = recall(state.config_options())?.filter(|_| approximates);
         let own = SimilarityJoinOptions { hold_left, recall, ..own };
         Ok(Arc::new(SimilarityJoinExec::try_new_typed(left, right, own, self.vector_type.clone())?))
@@ -162,7 +165,8 @@ impl TableProvider for SimilarityTable {
 
 /// Every pair comes, whichever side is gathered: the smaller one.
 fn swaps(options: &SimilarityJoinOptions, left: Option<usize>, right: Option<usize>) -> bool {
-    let symmetric = options.join_type == JoinType::Inner && options.k.is_none() && options.right_group.is_none();
+    let plain = options.right_group.is_none() && options.apart.is_none();
+    let symmetric = options.join_type == JoinType::Inner && options.k.is_none() && plain;
     symmetric && left.zip(right).is_some_and(|(left, right)| left < right)
 }
 

@@ -124,6 +124,15 @@ fn queries(t: f64, k: usize) -> Vec<String> {
             "WITH pairs AS (SELECT l.id, r.id AS other, {cosine} AS s FROM l, r) \
                  SELECT * FROM pairs QUALIFY row_number() OVER (PARTITION BY id ORDER BY s DESC, other) < {k}"
         ),
+        ranked("row_number()", "PARTITION BY l.id", " NULLS LAST, r.id", "l JOIN r ON l.id <> r.id"),
+        ranked("row_number()", "PARTITION BY l.id", ", r.id", "l JOIN r ON r.category <> l.category"),
+        ranked("rank()", "PARTITION BY r.id", "", "l JOIN r ON l.category = r.category AND l.id <> r.id"),
+        ranked(
+            "row_number()",
+            "PARTITION BY l.id",
+            ", r.id",
+            &format!("l JOIN r ON {cosine} > {t} AND l.category <> r.category"),
+        ),
         // With rules that find nothing to do.
         format!("SELECT l.id, r.id FROM l FULL JOIN r ON {cosine} >= {t}"),
         format!(

@@ -4,7 +4,8 @@ use datafusion::common::{JoinType, NullEquality};
 use datafusion::error::Result;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{
-    Expr, Filter, Join, LogicalPlan, LogicalPlanBuilder, ScalarUDF, Sort, Window, WindowFunctionDefinition,
+    BinaryExpr, Expr, Filter, Join, LogicalPlan, LogicalPlanBuilder, Operator, ScalarUDF, Sort, Window,
+    WindowFunctionDefinition,
 };
 use datafusion::optimizer::OptimizerConfig;
 
@@ -51,6 +52,16 @@ pub(super) fn threshold(cosine: &ScalarUDF, join: &Join, config: &dyn OptimizerC
 fn between<'a>(cosine: &ScalarUDF, condition: &'a Expr, join: &Join) -> Option<(&'a Expr, &'a Expr, f32)> {
     let (a, b, score) = at_least(cosine, condition)?;
     in_order(a, b, join).map(|(a, b)| (a, b, score))
+}
+
+/// Expressions of a join's left and right side that a condition wants to differ.
+fn differ<'a>(condition: &'a Expr, join: &Join) -> Option<(&'a Expr, &'a Expr)> {
+    match condition {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::NotEq, right }) if is_plain(left) && is_plain(right) => {
+            in_order(left, right, join)
+        }
+        _ => None,
+    }
 }
 
 /// Two expressions, the one of the left side first.
@@ -117,19 +128,28 @@ pub(super) fn best_of_each(
         () => return Ok(None),
     };
     // A condition can be part of the join if it is a least cosine of the same vectors.
-    let mut min_score = None;
+    // Or if it says that two columns differ.
+    let (mut min_score, mut apart) = (None, None);
     for condition in join.filter.iter().flat_map(split_conjunction) {
         match between(cosine, condition, join) {
             Some((l, r, score)) if l == a && r == b => {
                 min_score = Some(min_score.map_or(score, |m: f32| m.max(score)));
             }
-            _ => return Ok(None),
+            _ => match differ(condition, join) {
+                Some(columns) if apart.is_none() => apart = Some(columns),
+                _ => return Ok(None),
+            },
         }
     }
     let Some((mut left, mut right, on)) = sides(join, reversed) else { return Ok(None) };
     let (of_left, of_right) = if reversed { (b, a) } else { (a, b) };
+    let apart = apart.map(|(l, r)| match reversed {
+        true => (left.column(r), right.column(l)),
+        false => (left.column(l), right.column(r)),
+    });
     let options = SimilarityJoinOptions {
         on,
+        apart,
         candidates: Some(candidates(
             min_score.is_some(),
             params.order_by.len() > 1 || function.fun.name() == "rank",
