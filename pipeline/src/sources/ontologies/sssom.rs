@@ -334,6 +334,12 @@ mod tests {
         assert!(Sssom.recognize(&head("subject\tpredicate\tobject\n".to_string())).is_none());
     }
 
+    #[test]
+    fn a_header_of_torn_characters_is_refused() {
+        let error = testing::read(&Sssom, &[("x.tsv", b"\xe1\t\x80\x80")], &testing::options()).unwrap_err();
+        assert!(error.to_string().contains("not UTF-8"), "{error}");
+    }
+
     proptest! {
         #[test]
         fn any_bytes_balance(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {

@@ -137,9 +137,12 @@ pub(super) fn header_names(lines: &mut Lines, dialect: &Dialect) -> Result<Vec<S
             }
             let (mut text, mut ends) = (Vec::new(), Vec::new());
             quoted::row(&bytes, 0, delimiter, quote, &mut text, &mut ends);
-            let text = String::from_utf8(text).map_err(|_| not_text(lines.number()))?;
             let starts = std::iter::once(0).chain(ends.iter().copied());
-            starts.zip(&ends).map(|(start, end)| text[start as usize..*end as usize].trim().to_string()).collect()
+            // Each by itself: without the separator the ends of two names can be one character.
+            let names = starts.zip(&ends).map(|(start, end)| std::str::from_utf8(&text[start as usize..*end as usize]));
+            let names =
+                names.map(|name| name.map(|name| name.trim().to_string()).map_err(|_| not_text(lines.number())));
+            names.collect::<Result<_>>()?
         }
         (delimiter, _) => {
             let text = std::str::from_utf8(&bytes).map_err(|_| not_text(lines.number()))?;
