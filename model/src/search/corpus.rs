@@ -152,9 +152,10 @@ impl Corpus {
     }
 
     /// Offers a row to a query's best, with its exact score. `square` is `|query|²`.
-    pub(super) fn offer(&self, best: &mut TopK, query: &[f32], square: f64, index: usize) {
+    pub(super) fn offer(&self, best: &mut TopK, query: &[f32], square: f64, index: usize, grouped: bool) {
         if let Some(score) = of_squares(dot(query, self.row(index)), square, self.squares[index]) {
-            best.offer(index as u32, score, self.groups.as_ref().map(|g| g[index]));
+            let groups = self.groups.as_ref().filter(|_| grouped);
+            best.offer(index as u32, score, groups.map(|g| g[index]));
         }
     }
 
@@ -189,7 +190,7 @@ impl Corpus {
     /// # Errors
     /// When the queries are not of this dimension, or k is 0.
     pub fn search(&self, queries: &[f32], options: SearchOptions) -> Result<Vec<Vec<Neighbor>>> {
-        self.run(queries, None, options)
+        self.run(queries, (None, true), options)
     }
 
     /// The same among the rows that have another label than the query. Who is [`UNLABELED`] has no neighbors, and is
@@ -201,10 +202,20 @@ impl Corpus {
         if self.labels.is_none() || labels.len() * self.dimension != queries.len() {
             return Err(Error::Search("queries and rows must have a label each".into()));
         }
-        self.run(queries, Some(labels), options)
+        self.run(queries, (Some(labels), true), options)
     }
 
-    fn run(&self, queries: &[f32], labels: Option<&[u32]>, options: SearchOptions) -> Result<Vec<Vec<Neighbor>>> {
+    /// The same where k counts rows, whatever the groups.
+    pub(super) fn search_rows(&self, queries: &[f32], options: SearchOptions) -> Result<Vec<Vec<Neighbor>>> {
+        self.run(queries, (None, false), options)
+    }
+
+    fn run(
+        &self,
+        queries: &[f32],
+        (labels, grouped): (Option<&[u32]>, bool),
+        options: SearchOptions,
+    ) -> Result<Vec<Vec<Neighbor>>> {
         options.check()?;
         if !queries.len().is_multiple_of(self.dimension) {
             return Err(Error::Search("the queries have not the stated dimension".into()));
@@ -214,6 +225,7 @@ impl Corpus {
             corpus: self,
             queries,
             labels,
+            grouped,
             squares: queries.chunks_exact(self.dimension).map(|row| dot(row, row)).collect(),
             best: (0..n).map(|_| TopK::new(options.k, options.ties, options.min_score)).collect(),
         };
@@ -242,6 +254,7 @@ struct Search<'a> {
     corpus: &'a Corpus,
     queries: &'a [f32],
     labels: Option<&'a [u32]>,
+    grouped: bool,
     squares: Vec<f64>,
     best: Vec<TopK>,
 }
@@ -311,7 +324,7 @@ impl Search<'_> {
         }
         let dimension = self.corpus.dimension;
         let vector = &self.queries[query * dimension..(query + 1) * dimension];
-        self.corpus.offer(&mut self.best[query], vector, self.squares[query], index);
+        self.corpus.offer(&mut self.best[query], vector, self.squares[query], index, self.grouped);
     }
 }
 

@@ -17,7 +17,7 @@ const LEAST_OBJECTS: usize = 10;
 /// Subjects looked at for each name of an object.
 const SUBJECTS: usize = 3;
 
-/// The candidates of an alignment, and how they were searched for. All names must have vectors in the lake.
+/// The candidates of an alignment, and how they were searched for; with a run's id they are kept for the next. All names must have vectors in the lake.
 ///
 /// # Errors
 /// When the lake fails.
@@ -26,7 +26,7 @@ pub(super) async fn candidates(
     left: &Names,
     right: &Names,
     options: &AlignOptions,
-    run_id: &str,
+    keep: Option<&str>,
 ) -> Result<(Vec<NamePair>, Search)> {
     let mut vocabulary = Vocabulary::default();
     let of_left: Vec<Words> = left.names().map(|n| vocabulary.words(&n.text)).collect();
@@ -39,7 +39,7 @@ pub(super) async fn candidates(
         recall: options.recall,
     };
     let basis = Basis::new(&options.id(), &session.embedder()?.info().model_id, limits);
-    let found = SimilarNames::find(session, &basis, [(left, &of_left), (right, &of_right)], limits, run_id).await?;
+    let found = SimilarNames::find(session, &basis, [(left, &of_left), (right, &of_right)], limits, keep).await?;
     // A name without a direction is similar to nothing.
     let mut cosines: BTreeMap<(usize, usize), f32> =
         found.same_words.iter().map(|(pair, cosine)| (*pair, cosine.unwrap_or(0.0))).collect();

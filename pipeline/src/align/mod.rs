@@ -151,17 +151,18 @@ impl Sides {
         Ok(Self { left, right, curated, neighbors, weights })
     }
 
-    /// Embeds what has no vector and finds the pairs of names.
+    /// Embeds what has no vector and finds the pairs of names; what was found is kept for the next run, if so told.
     async fn candidates(
         &self,
         session: &Session,
         options: &AlignOptions,
-        run_id: &str,
+        (run_id, keep): (&str, bool),
         progress: &(dyn Fn(u64, u64) + Send + Sync),
     ) -> Result<(Vec<NamePair>, Search)> {
         let texts = Names::texts([&self.left, &self.right]);
         let embedded = embed_texts(session, &texts, run_id, progress).await?.embedded;
-        let (mut pairs, search) = candidates::candidates(session, &self.left, &self.right, options, run_id).await?;
+        let (mut pairs, search) =
+            candidates::candidates(session, &self.left, &self.right, options, keep.then_some(run_id)).await?;
         if options.same_category {
             let other = |p: &NamePair| {
                 let categories = self.left.category(p.subject).zip(self.right.category(p.object));
@@ -246,7 +247,7 @@ pub async fn align(
         return Ok(report);
     }
     let names;
-    (names, report.search) = sides.candidates(session, options, run_id, progress).await?;
+    (names, report.search) = sides.candidates(session, options, (run_id, true), progress).await?;
     let pairs = sides.weigh(&names, &sides.weights);
     let mappings = select::select(&pairs, &sides.curated, options.top_k, options.one_to_one);
     let common = rows::Common {

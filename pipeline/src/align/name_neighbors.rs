@@ -10,7 +10,7 @@ use futures::StreamExt;
 use generel_schemas::tables::NAME_NEIGHBORS;
 
 use super::similar_names::{Limits, SimilarNames};
-use crate::lake::{Commit, Mark, marks};
+use crate::lake::{Commit, Mark, marks, provider_of};
 use crate::sources::Fingerprint;
 use crate::text_columns::text_columns;
 use crate::{Result, Session};
@@ -61,13 +61,13 @@ impl Stored {
         if marks::read(&NAME_NEIGHBORS, &table, &basis.mark.id).await? != Some(basis.mark.version) {
             return Ok(all);
         }
-        let frame = session.ctx().table(NAME_NEIGHBORS.name).await?;
-        let frame = frame.filter(col("alignment_id").eq(lit(&basis.alignment_id)))?.select_columns(&[
-            "kind",
-            "name_key",
-            "neighbor_key",
-            "similarity_score",
-        ])?;
+        // Of the version that has the mark: the session's own may be older.
+        let rows = provider_of(&NAME_NEIGHBORS, table, &session.ctx().state()).await?;
+        let frame = session
+            .ctx()
+            .read_table(rows)?
+            .filter(col("alignment_id").eq(lit(&basis.alignment_id)))?
+            .select_columns(&["kind", "name_key", "neighbor_key", "similarity_score"])?;
         let mut stream = frame.execute_stream().await?;
         while let Some(batch) = stream.next().await {
             all.add(&batch?)?;
@@ -116,18 +116,15 @@ impl SimilarNames {
         [left, right]: &[Vec<i64>; 2],
         run_id: &str,
     ) -> Result<()> {
-        let of = |kind: &'static str, lists: &[Vec<(usize, f32)>], own: &[i64], others: &[i64]| {
-            let rows = lists.iter().zip(own).flat_map(|(list, key)| match list.is_empty() {
-                true => vec![(kind, *key, None, None)],
-                false => list.iter().map(|(n, score)| (kind, *key, Some(others[*n]), Some(*score))).collect(),
-            });
-            rows.collect::<Vec<_>>()
-        };
-        let mut rows = of(LEFT, &self.of_left, left, right);
-        rows.extend(of(RIGHT, &self.of_right, right, left));
-        rows.extend(self.same_words.iter().map(|((l, r), score)| (WORDS, left[*l], Some(right[*r]), *score)));
+        let mut rows = rows(LEFT, &self.of_left, left, right)
+            .chain(rows(RIGHT, &self.of_right, right, left))
+            .chain(self.same_words.iter().map(|((l, r), score)| (WORDS, left[*l], Some(right[*r]), *score)));
         let mut writer = session.lake.writer(&NAME_NEIGHBORS, Some(&basis.alignment_id)).await?;
-        for rows in rows.chunks(BATCH_ROWS) {
+        loop {
+            let rows: Vec<_> = rows.by_ref().take(BATCH_ROWS).collect();
+            if rows.is_empty() {
+                break;
+            }
             let columns: Vec<ArrayRef> = vec![
                 Arc::new(StringArray::from(vec![basis.alignment_id.as_str(); rows.len()])),
                 Arc::new(StringArray::from_iter_values(rows.iter().map(|r| r.0))),
@@ -141,4 +138,18 @@ impl SimilarNames {
         writer.commit(commit).await?;
         Ok(())
     }
+}
+
+/// The neighbors of names as rows; a name without any is one too.
+fn rows<'a>(
+    kind: &'static str,
+    lists: &'a [Vec<(usize, f32)>],
+    own: &'a [i64],
+    others: &'a [i64],
+) -> impl Iterator<Item = (&'static str, i64, Option<i64>, Option<f32>)> + Send + 'a {
+    lists.iter().zip(own).flat_map(move |(list, key)| {
+        let none = list.is_empty().then_some((kind, *key, None, None));
+        let some = list.iter().map(move |(n, score)| (kind, *key, Some(others[*n]), Some(*score)));
+        none.into_iter().chain(some)
+    })
 }

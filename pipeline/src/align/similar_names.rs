@@ -52,7 +52,8 @@ pub(super) struct Side<'a> {
 }
 
 impl SimilarNames {
-    /// Finds them. All names, which come with their words, must have vectors in the lake.
+    /// Finds them; with a run's id they are kept for the next. All names, which come with their words, must have vectors in
+    /// the lake.
     ///
     /// # Errors
     /// When the lake fails.
@@ -61,7 +62,7 @@ impl SimilarNames {
         basis: &Basis,
         [left, right]: [(&Names, &[Words]); 2],
         limits: Limits,
-        run_id: &str,
+        keep: Option<&str>,
     ) -> Result<Self> {
         let keys = [left.0.hashes(), right.0.hashes()];
         let [of_left, of_right] = keys.each_ref().map(|keys| numbers(keys));
@@ -92,7 +93,12 @@ impl SimilarNames {
             sample,
         };
         if searched > 0 || [&stored.left, &stored.right].map(HashMap::len) != keys.each_ref().map(Vec::len) {
-            found.store(session, basis, &keys, run_id).await?;
+            // What is kept spares work, no more: whoever commits at the same time may win.
+            if let Some(run_id) = keep
+                && let Err(error) = found.store(session, basis, &keys, run_id).await
+            {
+                tracing::warn!(%error, "the neighbours of names are not kept: the next run searches for all of them");
+            }
         }
         Ok(found)
     }

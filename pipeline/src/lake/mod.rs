@@ -162,16 +162,10 @@ impl Lake {
     /// # Errors
     /// When its log cannot be read.
     pub async fn provider(&self, table: &Table, session: &dyn Session) -> Result<Arc<dyn TableProvider>> {
-        let Some(found) = self.table(table).await? else {
-            return Ok(Arc::new(EmptyTable::new(table.schema())));
-        };
-        let failed = |e| Error::delta(table.name, e);
-        found.update_datafusion_session(session).map_err(failed)?;
-        // With the session's settings: left to itself the scan evaluates conditions while it decodes, and an asynchronous
-        // function cannot be run there.
-        let settings = SessionStateBuilder::new().with_config(session.config().clone()).build();
-        let provider = found.table_provider().with_session(Arc::new(settings)).build().await?;
-        Ok(Arc::new(provider))
+        match self.table(table).await? {
+            Some(found) => provider_of(table, found, session).await,
+            None => Ok(Arc::new(EmptyTable::new(table.schema()))),
+        }
     }
 
     fn url(&self, table: &Table) -> Result<Url> {
@@ -179,6 +173,24 @@ impl Lake {
             .join(&format!("{}/", table.name))
             .map_err(|e| Error::Lake { location: self.location(), message: e.to_string() })
     }
+}
+
+/// A version of a table for queries.
+///
+/// # Errors
+/// When its log cannot be read.
+pub(crate) async fn provider_of(
+    table: &Table,
+    found: DeltaTable,
+    session: &dyn Session,
+) -> Result<Arc<dyn TableProvider>> {
+    let failed = |e| Error::delta(table.name, e);
+    found.update_datafusion_session(session).map_err(failed)?;
+    // With the session's settings: left to itself the scan evaluates conditions while it decodes, and an asynchronous
+    // function cannot be run there.
+    let settings = SessionStateBuilder::new().with_config(session.config().clone()).build();
+    let provider = found.table_provider().with_session(Arc::new(settings)).build().await?;
+    Ok(Arc::new(provider))
 }
 
 fn as_directory(mut url: Url) -> Url {

@@ -75,7 +75,7 @@ pub(super) async fn gather(
     let mut parts: Vec<Part> = stream::iter(streams).buffered(partitions.max(1)).try_collect().await?;
     if parts.iter().all(|part| part.files.is_empty()) {
         let all = concat_batches(&plan.schema(), parts.iter().flat_map(|p| &p.batches))?;
-        let needed = BuildSide::memory(&all, options.right_vector);
+        let needed = BuildSide::memory(&all, options);
         let reservation = MemoryConsumer::new("SimilarityJoinExec build side").register(context.memory_pool());
         // What the batches took is counted twice for a moment, as it is there twice.
         if reservation.try_grow(needed).is_ok() {
@@ -104,7 +104,7 @@ struct Part {
 
 impl Part {
     fn push(&mut self, batch: RecordBatch, options: &SimilarityJoinOptions) -> Result<()> {
-        let needed = BuildSide::memory(&batch, options.right_vector);
+        let needed = BuildSide::memory(&batch, options);
         self.batches.push(batch);
         if self.files.is_empty() && self.reservation.try_grow(needed).is_ok() { Ok(()) } else { self.spill() }
     }

@@ -86,10 +86,13 @@ impl Index {
         let store = context.session_config().get_extension::<SimilarityIndexes>();
         let own = Arc::clone(corpus);
         let hash = joined(SpawnedTask::spawn_blocking(move || Ok(own.content_hash()))).await?;
+        // Of characters that every store has in names.
+        let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+        let model_id: String = model_id.chars().map(plain).collect();
         let name = format!("{model_id}-{}-{hash:016x}", corpus.rows());
         let mut earlier = None;
         if let Some(store) = &store {
-            match kept(store, &name, model_id, corpus.rows()).await {
+            match kept(store, &name, &model_id, corpus.rows()).await {
                 Ok((Some(bytes), _)) => match Cells::from_bytes(corpus, &bytes) {
                     Ok(cells) => return Ok(Some(Self { cells, recall, found })),
                     Err(error) => tracing::warn!(%error, "a kept similarity index cannot be used, it is made again"),
@@ -101,16 +104,24 @@ impl Index {
         let own = Arc::clone(corpus);
         let made = SpawnedTask::spawn_blocking(move || {
             if let Some(cells) = earlier.and_then(|bytes| Cells::from_earlier(&own, &bytes).ok().flatten()) {
-                return Ok(Some(cells));
+                return Ok(cells);
             }
-            // Without a single direction there is nothing to find.
-            if (0..own.rows()).any(|row| own.has_direction(row)) { Cells::new(&own).map(Some) } else { Ok(None) }
+            Cells::new(&own)
         });
         let made = made.join().await.map_err(|e| DataFusionError::Execution(format!("the indexing panicked: {e}")))?;
-        let Some(cells) = made.map_err(execution)? else { return Ok(None) };
+        let cells = match made {
+            Ok(cells) => cells,
+            Err(error) => {
+                tracing::debug!(%error, "no similarity index can be made, the search is exact");
+                return Ok(None);
+            }
+        };
         if let Some(store) = &store {
-            let bytes = cells.to_bytes().map_err(execution)?;
-            if let Err(error) = store.0.write(&name, bytes).await {
+            let written = match cells.to_bytes() {
+                Ok(bytes) => store.0.write(&name, bytes).await,
+                Err(error) => Err(execution(error)),
+            };
+            if let Err(error) = written {
                 tracing::warn!(%error, "the similarity index cannot be kept");
             }
         }

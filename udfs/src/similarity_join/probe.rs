@@ -149,7 +149,7 @@ fn compare_all(
     let founds = stream::try_unfold((state, probe), |(state, probe)| async move {
         let Some((mut held, mut right, left_reservation)) = state else { return Ok(None) };
         let most = share(&probe.context, 8 * probe.partitions, PART_BYTES);
-        let memory = |batch: &RecordBatch| BuildSide::memory(batch, probe.options.right_vector);
+        let memory = |batch: &RecordBatch| BuildSide::memory(batch, &probe.options);
         let Some((part, reservation)) = next_rows(&mut right, &probe, most, memory).await? else {
             return Ok(Some((held.finish(&right.schema()), (None, probe))));
         };

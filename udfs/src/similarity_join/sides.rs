@@ -28,7 +28,7 @@ pub(super) struct BuildSide {
     apart: Option<Apart>,
     dimension: usize,
     index: Option<Index>,
-    _reservation: MemoryReservation,
+    reservation: MemoryReservation,
 }
 
 /// Rows that have the same keys.
@@ -62,6 +62,9 @@ impl Part {
     }
 }
 
+/// Bytes of a key and its labels, about.
+const LABEL_BYTES: usize = 200;
+
 /// A part of the build side, and the rows of a probe batch that may match its rows.
 type RowsOfPart = (usize, Vec<u32>);
 
@@ -76,14 +79,14 @@ impl BuildSide {
         reservation: MemoryReservation,
     ) -> Result<Self> {
         let (vectors, dimension) = matrix(&rows, options.right_vector)?;
-        reservation.try_resize(Self::memory(&rows, options.right_vector))?;
+        reservation.try_resize(Self::memory(&rows, options))?;
         let groups = options.right_group.map(|g| numbers(rows.column(g))).transpose()?;
         let apart = options.apart.map(|(_, right)| Apart::of(&rows, right)).transpose()?;
         let labels = |of: Option<&[u32]>| apart.as_ref().map(|apart| apart.labels_of(of));
         let columns: Vec<usize> = options.on.iter().map(|(_, right)| *right).collect();
         if columns.is_empty() {
             let parts = vec![Part::new(vectors.into_owned(), dimension, groups, labels(None), None)?];
-            return Ok(Self { rows, parts, keys: None, apart, dimension, index: None, _reservation: reservation });
+            return Ok(Self { rows, parts, keys: None, apart, dimension, index: None, reservation });
         }
         let (keys, of_keys) = Keys::of(&rows, &columns)?;
         let parts = of_keys.into_iter().map(|of_key| {
@@ -94,7 +97,7 @@ impl BuildSide {
             Part::new(own, dimension, groups, labels, Some(of_key))
         });
         let parts = parts.collect::<Result<_>>()?;
-        Ok(Self { rows, parts, keys: Some(keys), apart, dimension, index: None, _reservation: reservation })
+        Ok(Self { rows, parts, keys: Some(keys), apart, dimension, index: None, reservation })
     }
 
     /// Puts the rows of the one part into cells, where that gains; see [`Index::of`].
@@ -108,8 +111,13 @@ impl BuildSide {
         found: RatioMetrics,
         context: &TaskContext,
     ) -> Result<Self> {
-        if let [part] = self.parts.as_slice() {
+        // What finding the centers takes, at most: the rows' directions once more. Without room for it the search is exact.
+        let scratch = 4 * self.size();
+        if let [part] = self.parts.as_slice()
+            && self.reservation.try_grow(scratch).is_ok()
+        {
             self.index = Index::of(&part.corpus, model_id, recall, found, context).await?;
+            self.reservation.shrink(scratch);
         }
         Ok(self)
     }
@@ -148,8 +156,9 @@ impl BuildSide {
     }
 
     /// Bytes that rows take once they are ready: themselves, the matrix, and at most as much again, packed.
-    pub(super) fn memory(rows: &RecordBatch, vector: usize) -> usize {
-        bytes(rows) + 2 * slice_bytes(rows.column(vector))
+    pub(super) fn memory(rows: &RecordBatch, options: &SimilarityJoinOptions) -> usize {
+        let labels = if options.apart.is_some() { LABEL_BYTES * rows.num_rows() } else { 0 };
+        bytes(rows) + 2 * slice_bytes(rows.column(options.right_vector)) + labels
     }
 
     /// The rows of a probe batch that each part may match, as ranges of the list returned; `None` for all rows and the

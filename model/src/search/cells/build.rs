@@ -100,7 +100,7 @@ impl Cells {
         let most = KS[KS.len() - 1] + 1;
         let options = SearchOptions { k: Some(most), ties: false, min_score: -1.0 };
         let pieces: Vec<&[f32]> = queries.chunks(SAMPLED_QUERIES / 16 * self.dimension).collect();
-        let exact = pieces.par_iter().map(|piece| corpus.search(piece, options)).collect::<Result<Vec<_>>>()?;
+        let exact = pieces.par_iter().map(|piece| corpus.search_rows(piece, options)).collect::<Result<Vec<_>>>()?;
         let mut exact: Vec<_> = exact.into_iter().flatten().collect();
         exact.iter_mut().for_each(|found| drop(found.drain(..found.len().min(1))));
         self.reaches.clear();
@@ -146,11 +146,12 @@ fn centers(corpus: &Corpus) -> Result<Vec<f32>> {
     Ok(centers)
 }
 
-/// Directions of at most so many evenly spaced rows, as far as they have one.
+/// Directions of at most so many evenly spaced rows among those that have one.
 fn evenly(corpus: &Corpus, count: usize) -> Vec<f32> {
-    let count = count.min(corpus.rows());
-    let rows = (0..count).map(|i| (i as u128 * corpus.rows() as u128 / count as u128) as usize);
-    rows.filter(|row| corpus.has_direction(*row)).flat_map(|row| corpus.direction(row)).collect()
+    let rows: Vec<usize> = (0..corpus.rows()).filter(|row| corpus.has_direction(*row)).collect();
+    let count = count.min(rows.len());
+    let chosen = (0..count).map(|i| rows[(i as u128 * rows.len() as u128 / count as u128) as usize]);
+    chosen.flat_map(|row| corpus.direction(row)).collect()
 }
 
 /// The nearest center of each row and the cosine; of a row without a direction the first, and 0.

@@ -215,7 +215,7 @@ impl Search<'_> {
                 let query = some[hit.query as usize] as usize;
                 let row = self.cells.rows[self.cells.starts[cell] + hit.row as usize] as usize;
                 let vector = &self.queries[query * dimension..][..dimension];
-                self.corpus.offer(&mut self.best[query], vector, self.squares[query], row);
+                self.corpus.offer(&mut self.best[query], vector, self.squares[query], row, true);
             }
         }
     }
@@ -319,6 +319,12 @@ mod tests {
         assert_eq!(cells.search(&one, &[1.0, 1.0, 0.0, 0.0], options, 0.1).unwrap().concat().len(), 1);
         assert!(cells.search(&one, &[1.0], options, 0.1).is_err());
         assert!(cells.search(&one, &[1.0, 1.0], SearchOptions { k: Some(0), ..options }, 0.1).is_err());
+        // A single direction among many rows is found.
+        let mut rows = vec![0.0; 2 * 5000];
+        rows[2 * 1234] = 3.0;
+        let one = Corpus::new(rows, 2, None, None).unwrap();
+        let cells = Cells::new(&one).unwrap();
+        assert_eq!(cells.search(&one, &[1.0, 1.0], options, 0.1).unwrap()[0][0].index, 1234);
         for rows in [vec![], vec![0.0, 0.0]] {
             assert!(Cells::new(&Corpus::new(rows, 2, None, None).unwrap()).is_err());
         }

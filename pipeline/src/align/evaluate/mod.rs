@@ -91,7 +91,7 @@ pub async fn evaluate(
     options.align.check()?;
     let sides = Sides::load(session, &options.align).await?;
     let (right, mut counts) = gold(&sides, &options.gold)?;
-    let (names, _) = sides.candidates(session, &options.align, run_id, progress).await?;
+    let (names, _) = sides.candidates(session, &options.align, (run_id, false), progress).await?;
     let easy: HashSet<usize> = names
         .iter()
         .filter(|n| n.lexical.equal && right.get(&n.subject).is_some_and(|o| o.contains(&n.object)))
@@ -128,7 +128,7 @@ pub async fn fit(
     for options in all {
         let sides = Sides::load(session, &options.align).await?;
         let (right, _) = gold(&sides, &options.gold)?;
-        let (names, _) = sides.candidates(session, &options.align, run_id, progress).await?;
+        let (names, _) = sides.candidates(session, &options.align, (run_id, false), progress).await?;
         let mut subjects: Vec<usize> = right.keys().copied().collect();
         subjects.sort_by_key(|s| digest(&sides, *s));
         subjects.truncate(FITTED_SUBJECTS);
