@@ -30,6 +30,11 @@ const PANELS: usize = 8;
 /// The label of what is different from nothing.
 pub const UNLABELED: u32 = u32::MAX;
 
+/// Whether a query and a row of these labels can be neighbors: see [`Corpus::search_apart`].
+pub fn labels_differ(a: u32, b: u32) -> bool {
+    a != b && a != UNLABELED && b != UNLABELED
+}
+
 /// A neighbor of a query.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Neighbor {
@@ -316,11 +321,10 @@ impl Search<'_> {
     }
 
     fn offer(&mut self, query: usize, index: usize) {
-        if let (Some(own), Some(labels)) = (self.labels, &self.corpus.labels) {
-            let (own, other) = (own[query], labels[index]);
-            if own == other || own == UNLABELED || other == UNLABELED {
-                return;
-            }
+        if let (Some(own), Some(labels)) = (self.labels, &self.corpus.labels)
+            && !labels_differ(own[query], labels[index])
+        {
+            return;
         }
         let dimension = self.corpus.dimension;
         let vector = &self.queries[query * dimension..(query + 1) * dimension];

@@ -6,5 +6,5 @@ mod cosine;
 mod topk;
 
 pub use cells::Cells;
-pub use corpus::{Corpus, Neighbor, SearchOptions, UNLABELED};
+pub use corpus::{Corpus, Neighbor, SearchOptions, UNLABELED, labels_differ};
 pub use cosine::cosine;

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::lexical::Words;
-use super::name_neighbors::{Basis, Stored};
+use super::name_neighbors::{Basis, Lists, Stored};
 use super::names::Names;
 use super::vector_table::{Sample, VectorTable};
 use crate::{Result, Session};
@@ -112,7 +112,7 @@ impl<'a> Side<'a> {
     fn new(
         (names, words): (&'a Names, &'a [Words]),
         keys: &[i64],
-        stored: &HashMap<i64, Vec<(i64, f32)>>,
+        stored: &Lists,
         others: &HashMap<i64, usize>,
     ) -> Self {
         let new = keys.iter().map(|key| !stored.contains_key(key)).collect();

@@ -62,8 +62,7 @@ impl VectorTable {
             let rows = ctx.sql(&format!("SELECT name_no, code_no, vector FROM {table} WHERE {rows}")).await?;
             ctx.register_table(view.as_str(), rows.into_view())?;
         }
-        let any = |flags: &[bool], what: bool| flags.contains(&what);
-        Ok(Self { open: any(&open, true), known: any(&open, false), new: any(&of.new, true), table })
+        Ok(Self { open: open.contains(&true), known: open.contains(&false), new: of.new.contains(&true), table })
     }
 
     /// Own and other names by number, and their cosine: for open names the best of all others, of `codes` codes; for

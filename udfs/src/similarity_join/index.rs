@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::common::config::ConfigExtension;
 use datafusion::common::runtime::SpawnedTask;
-use datafusion::common::{DataFusionError, extensions_options, plan_err};
+use datafusion::common::{extensions_options, plan_err};
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
@@ -17,8 +17,8 @@ use generel_model::search::{Cells, Corpus, Neighbor, SearchOptions};
 use super::merge::joined;
 use crate::error::execution;
 
-/// Rows from which on cells are worth making. Of 50,000 rows and 20,000 names the exact search takes as long as making
-/// the cells and searching them.
+/// Rows from which on cells are made. For 20,000 left rows, making and searching them takes as long as the exact search of
+/// about 25,000 rows.
 const LEAST_ROWS: usize = 20_000;
 /// Of so many left rows one is searched for exactly: by turns to say how far to look, and to say what was found.
 const SAMPLED: usize = 128;
@@ -102,14 +102,13 @@ impl Index {
             }
         }
         let own = Arc::clone(corpus);
-        let made = SpawnedTask::spawn_blocking(move || {
+        let made = joined(SpawnedTask::spawn_blocking(move || {
             if let Some(cells) = earlier.and_then(|bytes| Cells::from_earlier(&own, &bytes).ok().flatten()) {
-                return Ok(cells);
+                return Ok(Ok(cells));
             }
-            Cells::new(&own)
-        });
-        let made = made.join().await.map_err(|e| DataFusionError::Execution(format!("the indexing panicked: {e}")))?;
-        let cells = match made {
+            Ok(Cells::new(&own))
+        }));
+        let cells = match made.await? {
             Ok(cells) => cells,
             Err(error) => {
                 tracing::debug!(%error, "no similarity index can be made, the search is exact");
@@ -138,18 +137,17 @@ impl Index {
     ) -> Result<Vec<Vec<Neighbor>>> {
         let Some(k) = options.k else { return corpus.search(queries, options).map_err(execution) };
         let dimension = self.cells.dimension();
-        let rows: Vec<usize> = (0..queries.len() / dimension).step_by(SAMPLED).collect();
+        let every_other = |first: usize| (first..queries.len() / dimension).step_by(2 * SAMPLED);
+        let (guides, rows) = (every_other(0).count(), every_other(0).chain(every_other(SAMPLED)));
+        let rows: Vec<usize> = rows.collect();
         let sample: Vec<f32> = rows.iter().flat_map(|row| &queries[row * dimension..][..dimension]).copied().collect();
         let exact = corpus.search(&sample, options).map_err(execution)?;
-        let alternate = |first: usize| (first..rows.len()).step_by(2);
-        let guides: Vec<f32> = alternate(0).flat_map(|i| &sample[i * dimension..][..dimension]).copied().collect();
-        let of_guides: Vec<Vec<Neighbor>> = alternate(0).map(|i| exact[i].clone()).collect();
-        let own = self.cells.reach_of(&guides, &of_guides, options, self.recall);
+        let own = self.cells.reach_of(&sample[..guides * dimension], &exact[..guides], options, self.recall);
         let reach = own.unwrap_or(f32::MIN).max(self.cells.reach(k, self.recall));
         let near = self.cells.search(corpus, queries, options, reach).map_err(execution)?;
-        for i in alternate(1) {
-            self.found.add_total(exact[i].len());
-            self.found.add_part(exact[i].iter().filter(|n| near[rows[i]].contains(n)).count());
+        for (row, exact) in rows.into_iter().zip(exact).skip(guides) {
+            self.found.add_total(exact.len());
+            self.found.add_part(exact.iter().filter(|n| near[row].contains(n)).count());
         }
         Ok(near)
     }

@@ -10,7 +10,7 @@ use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::metrics::RatioMetrics;
-use generel_model::search::{Corpus, Neighbor, SearchOptions, UNLABELED};
+use generel_model::search::{Corpus, Neighbor, SearchOptions, UNLABELED, labels_differ};
 
 use super::index::Index;
 use super::options::SimilarityJoinOptions;
@@ -147,7 +147,7 @@ impl BuildSide {
     /// Whether a left row of a label and a right row may match, as far as they must differ.
     pub(super) fn may_match(&self, label: Option<u32>, row: u32) -> bool {
         let other = self.apart.as_ref().map(|apart| apart.labels[row as usize]);
-        label.zip(other).is_none_or(|(a, b)| a != b && a != UNLABELED && b != UNLABELED)
+        label.zip(other).is_none_or(|(a, b)| labels_differ(a, b))
     }
 
     /// Numbers in all vectors.

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
-use super::{Cells, KS, PIECE, RECALLS};
+use super::{Cells, KS, PIECE, RECALLS, share_of};
 use crate::kernels::{Isa, PackedMatrix, Precision, dot};
 use crate::search::corpus::{Corpus, SearchOptions};
 use crate::{Error, Result};
@@ -103,12 +103,13 @@ impl Cells {
         let exact = pieces.par_iter().map(|piece| corpus.search_rows(piece, options)).collect::<Result<Vec<_>>>()?;
         let mut exact: Vec<_> = exact.into_iter().flatten().collect();
         exact.iter_mut().for_each(|found| drop(found.drain(..found.len().min(1))));
+        let nearness = self.nearness(&queries);
         self.reaches.clear();
         for k in KS.into_iter().rev() {
             exact.iter_mut().for_each(|found| found.truncate(k));
-            let options = SearchOptions { k: Some(k), ..options };
+            let needed = self.needed(&exact, &nearness, SearchOptions { k: Some(k), ..options });
             // Without a neighbor to go by: everywhere.
-            let reaches = RECALLS.map(|recall| self.reach_of(&queries, &exact, options, recall).unwrap_or(2.0));
+            let reaches = RECALLS.map(|recall| share_of(&needed, recall).unwrap_or(2.0));
             self.reaches.splice(0..0, reaches);
         }
         Ok(())

@@ -98,26 +98,22 @@ impl Cells {
     ) -> Option<f32> {
         let squares: Vec<f64> = queries.chunks_exact(self.dimension).map(|row| dot(row, row)).collect();
         let nearness = self.nearness(&directions(queries, &squares, self.dimension));
-        let of_each = exact.iter().zip(nearness.chunks_exact(self.count()));
-        let mut needed: Vec<f32> = of_each.flat_map(|(found, near)| self.needed(found, near, options)).collect();
-        needed.sort_unstable_by(f32::total_cmp);
-        let at = (recall * needed.len() as f64).ceil() as usize;
-        needed.get(at.max(1) - 1).or(needed.last()).copied()
+        share_of(&self.needed(exact, &nearness, options), recall)
     }
 
-    /// How far a query must look for each of its exact neighbors. `near` is the cosines with the centers.
-    fn needed<'a>(
-        &'a self,
-        found: &'a [Neighbor],
-        near: &'a [f32],
-        options: SearchOptions,
-    ) -> impl Iterator<Item = f32> + 'a {
-        let full = options.k.is_some_and(|k| found.len() >= k);
-        let score = found.last().filter(|_| full).map_or(options.min_score, |n| n.score);
-        found.iter().map(move |n| {
-            let cell = self.of_row[n.index as usize] as usize;
-            self.expected(score, cell) - near[cell]
-        })
+    /// How far queries must look for each of their exact neighbors, sorted. `nearness` is their cosines with the centers.
+    fn needed(&self, exact: &[Vec<Neighbor>], nearness: &[f32], options: SearchOptions) -> Vec<f32> {
+        let mut needed = Vec::new();
+        for (found, near) in exact.iter().zip(nearness.chunks_exact(self.count())) {
+            let full = options.k.is_some_and(|k| found.len() >= k);
+            let score = found.last().filter(|_| full).map_or(options.min_score, |n| n.score);
+            needed.extend(found.iter().map(|n| {
+                let cell = self.of_row[n.index as usize] as usize;
+                self.expected(score, cell) - near[cell]
+            }));
+        }
+        needed.sort_unstable_by(f32::total_cmp);
+        needed
     }
 
     /// The nearest rows of each query among those of the cells within reach, as [`Corpus::search`] gives them of all rows.
@@ -139,15 +135,22 @@ impl Cells {
         for queries in queries.chunks(PIECE * self.dimension) {
             let squares: Vec<f64> = queries.chunks_exact(self.dimension).map(|row| dot(row, row)).collect();
             let directions = directions(queries, &squares, self.dimension);
+            let nearness = self.nearness(&directions);
             // All cells are packed alike.
-            let prepared = Queries::prepare(directions.clone(), self.packed(corpus, 0));
+            let prepared = Queries::prepare(directions, self.packed(corpus, 0));
             let best = squares.iter().map(|_| TopK::new(options.k, options.ties, options.min_score)).collect();
-            let mut search = Search { cells: self, corpus, queries, squares, directions, prepared, best };
-            search.run(reach);
+            let mut search = Search { cells: self, corpus, queries, squares, prepared, best };
+            search.run(&nearness, reach);
             all.extend(search.best.into_iter().map(TopK::into_sorted));
         }
         Ok(all)
     }
+}
+
+/// The value that a share of sorted ones is not above.
+fn share_of(sorted: &[f32], share: f64) -> Option<f32> {
+    let at = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(at.max(1) - 1).or(sorted.last()).copied()
 }
 
 /// A search under way.
@@ -156,37 +159,36 @@ struct Search<'a> {
     corpus: &'a Corpus,
     queries: &'a [f32],
     squares: Vec<f64>,
-    directions: Vec<f32>,
     prepared: Queries,
     best: Vec<TopK>,
 }
 
 impl Search<'_> {
-    fn run(&mut self, reach: f32) {
+    /// `nearness` is the queries' cosines with the centers.
+    fn run(&mut self, nearness: &[f32], reach: f32) {
         let count = self.cells.count();
-        let nearness = self.cells.nearness(&self.directions);
+        let first = FIRST.min(count);
         let mut visitors: Vec<Vec<u32>> = vec![Vec::new(); count];
         let mut firsts = Vec::with_capacity(self.best.len() * FIRST);
         let mut order: Vec<u32> = Vec::with_capacity(count);
         for (query, near) in nearness.chunks_exact(count).enumerate() {
             order.clear();
             order.extend(0..count as u32);
-            let first = FIRST.min(count);
             // Equals fall by number, so that the result does not depend on how they are selected.
             order.select_nth_unstable_by(first - 1, |a, b| {
                 near[*b as usize].total_cmp(&near[*a as usize]).then(a.cmp(b))
             });
             for cell in &order[..first] {
                 visitors[*cell as usize].push(query as u32);
-                firsts.push((query as u32, *cell));
             }
+            firsts.extend_from_slice(&order[..first]);
         }
         self.visit_all(&visitors);
         visitors.iter_mut().for_each(Vec::clear);
-        for ((query, near), first) in nearness.chunks_exact(count).enumerate().zip(firsts.chunks(FIRST.min(count))) {
+        for ((query, near), firsts) in nearness.chunks_exact(count).enumerate().zip(firsts.chunks(first)) {
             let score = self.best[query].floor();
             for (cell, near) in near.iter().enumerate() {
-                if *near >= self.cells.expected(score, cell) - reach && first.iter().all(|f| f.1 != cell as u32) {
+                if *near >= self.cells.expected(score, cell) - reach && !firsts.contains(&(cell as u32)) {
                     visitors[cell].push(query as u32);
                 }
             }
