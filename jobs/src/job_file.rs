@@ -14,6 +14,7 @@ use crate::alignment_files::AlignmentFiles;
 use crate::environment;
 use crate::exit::UsageError;
 use crate::ingest::{AUTO, Request};
+use crate::models::ModelSettings;
 
 /// A job: what to ingest, embed, align and export, in this order.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -195,6 +196,16 @@ pub(crate) struct ExportStep {
 }
 
 impl JobFile {
+    /// What the file says of the model.
+    pub(crate) fn model_settings(&self) -> ModelSettings<'_> {
+        ModelSettings {
+            of: &self.name,
+            name: self.model.as_deref(),
+            precision: self.precision.as_deref(),
+            device: self.device.as_deref(),
+        }
+    }
+
     /// Reads a job file.
     ///
     /// # Errors
@@ -212,7 +223,7 @@ impl JobFile {
 }
 
 /// Replaces `${NAME}`; `$$` is a dollar sign.
-fn substitute(text: &str, variable: impl Fn(&str) -> Option<String>) -> std::result::Result<String, String> {
+pub(crate) fn substitute(text: &str, variable: impl Fn(&str) -> Option<String>) -> std::result::Result<String, String> {
     let mut out = String::with_capacity(text.len());
     for (number, line) in text.lines().enumerate() {
         let mut rest = line;

@@ -2,6 +2,7 @@
 
 mod alignment_files;
 mod cli;
+mod consumer_file;
 mod demo;
 mod environment;
 mod exit;
@@ -12,6 +13,7 @@ mod progress;
 mod report;
 mod runner;
 mod serve;
+mod watch;
 
 use std::process::ExitCode;
 

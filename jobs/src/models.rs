@@ -6,7 +6,6 @@ use generel_model::{DeviceChoice, Embedder, EmbedderOptions, Error, ModelInfo, P
 
 use crate::cli::Choice;
 use crate::environment;
-use crate::job_file::JobFile;
 use crate::progress::{Step, note};
 
 /// What a person chose.
@@ -41,22 +40,32 @@ impl From<ModelChoice> for ModelOverrides {
     }
 }
 
+/// What a job's or consumer's file says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ModelSettings<'a> {
+    /// The job's or consumer's name, for errors.
+    pub(crate) of: &'a str,
+    pub(crate) name: Option<&'a str>,
+    pub(crate) precision: Option<&'a str>,
+    pub(crate) device: Option<&'a str>,
+}
+
 impl ModelOverrides {
-    /// The choice: what was typed, else what the job file says, else the default.
-    pub(crate) fn over(self, job: &JobFile) -> Result<ModelChoice> {
-        let parsed = |e: String| anyhow::anyhow!("{}: {e}", job.name);
+    /// The choice: what was typed, else what the file says, else the default.
+    pub(crate) fn over(self, file: &ModelSettings<'_>) -> Result<ModelChoice> {
+        let parsed = |e: String| anyhow::anyhow!("{}: {e}", file.of);
         let default = ModelChoice::default();
-        let precision = match (self.precision, &job.precision) {
+        let precision = match (self.precision, file.precision) {
             (Some(typed), _) => typed.0,
             (None, Some(own)) => own.parse::<Choice<Precision>>().map_err(parsed)?.0,
             (None, None) => default.precision,
         };
-        let device = match (self.device, &job.device) {
+        let device = match (self.device, file.device) {
             (Some(typed), _) => typed,
             (None, Some(own)) => own.parse().map_err(parsed)?,
             (None, None) => default.device,
         };
-        let name = self.name.or_else(|| job.model.clone()).unwrap_or(default.name);
+        let name = self.name.or_else(|| file.name.map(str::to_string)).unwrap_or(default.name);
         Ok(ModelChoice { name, precision, device })
     }
 }

@@ -41,6 +41,11 @@ impl Step {
         }
     }
 
+    /// Ends the step without a line.
+    pub(crate) fn clear(self) {
+        self.bar.finish_and_clear();
+    }
+
     /// Ends the step with a line on what it did.
     pub(crate) fn end(self, what: impl std::fmt::Display) {
         self.bar.finish_and_clear();

@@ -40,6 +40,15 @@ pub(crate) async fn session(lake: Lake, model: Option<Chosen>) -> Result<Session
     Ok(Session::open(lake, embedder, &SessionOptions::default()).await?)
 }
 
+/// Where a lake is: what was typed, else what a file in `base` says, else the usual folder there.
+pub(crate) fn lake_location(typed: Option<&str>, own: Option<&str>, base: &Path) -> String {
+    match (typed, own) {
+        (Some(typed), _) => typed.to_string(),
+        (None, Some(own)) if own.contains("://") => own.to_string(),
+        (None, own) => base.join(own.unwrap_or("generel-lake")).display().to_string(),
+    }
+}
+
 /// A job with its places resolved.
 pub(crate) struct Runner {
     job: JobFile,
@@ -53,16 +62,11 @@ pub(crate) struct Runner {
 impl Runner {
     /// Prepares a job. `lake` and `model` are what a person typed, and win over the job file.
     pub(crate) fn new(job: JobFile, base: &Path, lake: Option<&str>, model: ModelOverrides) -> Result<Self> {
-        let location = match (lake, &job.lake) {
-            (Some(typed), _) => typed.to_string(),
-            (None, Some(own)) if own.contains("://") => own.clone(),
-            (None, Some(own)) => base.join(own).display().to_string(),
-            (None, None) => base.join("generel-lake").display().to_string(),
-        };
+        let location = lake_location(lake, job.lake.as_deref(), base);
         Ok(Self {
             base: base.to_path_buf(),
             lake: Lake::create(&location)?,
-            model: model.over(&job)?,
+            model: model.over(&job.model_settings())?,
             started: Instant::now(),
             report: JobReport::default(),
             job,

@@ -91,6 +91,20 @@ pub enum Error {
         /// What there is.
         known: String,
     },
+    /// Kafka.
+    #[error("kafka: {message}")]
+    Kafka {
+        /// What is wrong, and what to do.
+        message: String,
+    },
+    /// The schema registry.
+    #[error("schema registry {url}: {message}; check the address and the login")]
+    Registry {
+        /// Its address.
+        url: String,
+        /// Why.
+        message: String,
+    },
     /// An option is out of its range.
     #[error("{0}")]
     Invalid(String),

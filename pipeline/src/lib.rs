@@ -5,12 +5,14 @@
 pub mod align;
 mod embed;
 mod error;
+pub mod harmonize;
 pub mod ingest;
 pub mod lake;
 pub mod person;
 pub mod runs;
 mod session;
 pub mod sources;
+pub mod streaming;
 mod text_columns;
 
 pub use embed::{EmbedReport, embed_texts};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::{Place, pull, repository};
 
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 12] = [
     "concepts",
     "concept_names",
     "patient_events",
@@ -14,6 +14,8 @@ const TABLES: [&str; 10] = [
     "embeddings",
     "mappings",
     "name_neighbors",
+    "harmonized",
+    "harmonized_records",
     "quarantine",
     "runs",
 ];

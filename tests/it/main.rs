@@ -1,6 +1,7 @@
 //! End-to-end tests, one binary: linking is the slow part.
 
 mod align;
+mod broker;
 mod cli;
 mod concurrent;
 mod crash;
@@ -9,6 +10,7 @@ mod disk;
 mod embed;
 mod fuzz;
 mod ingest;
+mod kafka;
 mod lake;
 mod object_store;
 mod plans;

@@ -2,6 +2,7 @@
 
 mod align;
 mod bench;
+mod consume;
 mod embed;
 mod eval;
 mod formats;
@@ -10,6 +11,7 @@ mod lake;
 mod model;
 pub(crate) mod output;
 mod quarantine;
+mod replay;
 mod run;
 mod serve;
 mod sql;
@@ -28,7 +30,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::exit::{self, Exit};
 use crate::models::ModelChoice;
-use crate::{demo, job_file};
+use crate::{consumer_file, demo, job_file};
 
 /// Harmonize biomedical data: ingest files into a Delta lake, embed names, align codes across sources.
 #[derive(Debug, Parser)]
@@ -45,6 +47,7 @@ Examples:
   generel demo                                          the whole pipeline on a bundled real sample
   generel ingest --format obo --source doid doid.obo.gz
   generel align --left hospital:condition_occurrence --right doid --out mappings.sssom.tsv
+  generel consume conditions.yaml                       Kafka topics, harmonized as they come
   generel sql -c \"select concept_similarity('heart attack', 'myocardial infarction')\"
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 more rows rejected than --max-rejects allows";
@@ -149,6 +152,10 @@ enum Command {
     Sql(sql::SqlArgs),
     /// Serve SQL to other programs over Arrow Flight SQL
     Serve(serve::ServeArgs),
+    /// Read Kafka topics, write harmonized topics and rows, each message exactly once
+    Consume(consume::ConsumeArgs),
+    /// Send a consumer's dead letters again
+    Replay(replay::ReplayArgs),
     /// List, fetch, show, verify and measure models
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -160,6 +167,8 @@ enum Command {
     Formats,
     /// Print the JSON Schema of job files
     JobSchema,
+    /// Print the JSON Schema of consumer files
+    ConsumerSchema,
     /// Print shell completions
     Completions {
         /// The shell
@@ -196,7 +205,7 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => return exit::report(&error.into()).into(),
     };
     // A server ends in its own time.
-    let is_server = matches!(cli.command, Command::Serve(_));
+    let is_server = matches!(cli.command, Command::Serve(_) | Command::Consume(_));
     let ended = runtime.block_on(async {
         tokio::select! {
             result = dispatch(cli.command) => result,
@@ -221,11 +230,14 @@ async fn dispatch(command: Command) -> Result<()> {
         Command::Eval(command) => eval::run(command).await,
         Command::Sql(args) => sql::run(args).await,
         Command::Serve(args) => serve::run(args).await,
+        Command::Consume(args) => consume::run(args).await,
+        Command::Replay(args) => replay::run(args).await,
         Command::Model(command) => model::run(command).await,
         Command::Quarantine(args) => quarantine::run(args).await,
         Command::Lake(args) => lake::run(args).await,
         Command::Formats => formats::run(),
         Command::JobSchema => Ok(writeln!(std::io::stdout(), "{}", job_file::json_schema())?),
+        Command::ConsumerSchema => Ok(writeln!(std::io::stdout(), "{}", consumer_file::json_schema())?),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "generel", &mut std::io::stdout());
             Ok(())

@@ -2,6 +2,7 @@
 
 mod catalog;
 mod flight;
+pub(crate) mod metrics;
 mod statement;
 
 use std::convert::Infallible;
@@ -60,7 +61,10 @@ pub(crate) async fn serve(session: Session, options: ServeOptions) -> Result<()>
     let expected = options.token.map(|token| blake3::hash(format!("Bearer {token}").as_bytes()));
     let guarded = InterceptedService::new(service, move |request| authorized(request, expected));
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let serving = server.add_service(guarded).serve_with_incoming_shutdown(incoming, told_to_end());
+    let serving = server.add_service(guarded).serve_with_incoming_shutdown(incoming, async {
+        until_told_to_end().await;
+        note("finishing the queries that run");
+    });
     let done = tokio::select! {
         done = serving => done,
         never = keep_vectors(&session) => match never {},
@@ -83,7 +87,8 @@ async fn keep_vectors(session: &Session) -> Infallible {
     }
 }
 
-async fn told_to_end() {
+/// Resolves when the process is told to end: SIGINT, SIGTERM.
+pub(crate) async fn until_told_to_end() {
     #[cfg(unix)]
     {
         let Ok(mut terminate) = signal::unix::signal(signal::unix::SignalKind::terminate()) else { return };
@@ -94,5 +99,4 @@ async fn told_to_end() {
     }
     #[cfg(not(unix))]
     let _ = signal::ctrl_c().await;
-    note("finishing the queries that run");
 }

@@ -141,6 +141,11 @@ impl Corpus {
         of_squares(0.0, self.squares[index], self.squares[index]).is_some()
     }
 
+    /// Cosine of a row and a vector, as a search has it; `None` where either has no direction.
+    pub fn cosine(&self, index: usize, vector: &[f32]) -> Option<f32> {
+        of_squares(dot(vector, self.row(index)), dot(vector, vector), self.squares[index])
+    }
+
     /// Numbers of a row.
     pub(super) fn dimension(&self) -> usize {
         self.dimension

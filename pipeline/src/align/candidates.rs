@@ -13,7 +13,7 @@ use super::{AlignOptions, Search};
 use crate::{Result, Session};
 
 /// Objects looked at for each name of a subject, at least: behind the best are those that it is told from.
-const LEAST_OBJECTS: usize = 10;
+pub(super) const LEAST_OBJECTS: usize = 10;
 /// Subjects looked at for each name of an object.
 const SUBJECTS: usize = 3;
 

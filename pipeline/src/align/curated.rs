@@ -31,17 +31,7 @@ impl Curated {
     /// # Errors
     /// When a file cannot be read, or a name is neither a file nor a source.
     pub(super) async fn load(session: &Session, options: &AlignOptions, left: &Names, right: &Names) -> Result<Self> {
-        let mut all = accepted(session).await?;
-        for name in &options.curated {
-            let path = Path::new(name);
-            let mappings = if path.is_file() { read_mappings(path)? } else { of_source(session, name).await? };
-            if mappings.is_empty() {
-                return Err(Error::Invalid(format!(
-                    "--curated {name}: neither an SSSOM file nor a source of the lake with mappings (generel ingest --format sssom)"
-                )));
-            }
-            all.extend(mappings);
-        }
+        let all = known_mappings(session, &options.curated).await?;
         let mut curated = Self::default();
         let (of_left, of_right) = (left.numbers(), right.numbers());
         for mapping in all {
@@ -74,6 +64,25 @@ impl Curated {
     }
 }
 
+/// What people mapped: the files and sources of `kg_edges` of these names, and the accepted rows of `mappings`.
+///
+/// # Errors
+/// When a file cannot be read, or a name is neither a file nor a source.
+pub(crate) async fn known_mappings(session: &Session, names: &[String]) -> Result<Vec<KnownMapping>> {
+    let mut all = accepted(session).await?;
+    for name in names {
+        let path = Path::new(name);
+        let mappings = if path.is_file() { read_mappings(path)? } else { of_source(session, name).await? };
+        if mappings.is_empty() {
+            return Err(Error::Invalid(format!(
+                "curated {name}: neither an SSSOM file nor a source of the lake with mappings (generel ingest --format sssom)"
+            )));
+        }
+        all.extend(mappings);
+    }
+    Ok(all)
+}
+
 /// Mappings that a source of `kg_edges` has.
 async fn of_source(session: &Session, source: &str) -> Result<Vec<KnownMapping>> {
     let frame = session.ctx().table(KG_EDGES.name).await?.filter(col("source").eq(lit(source)))?;
@@ -89,7 +98,16 @@ async fn of_source(session: &Session, source: &str) -> Result<Vec<KnownMapping>>
             let is_mapping =
                 predicate.starts_with("skos:") || predicate == "owl:equivalentClass" || predicate == "owl:sameAs";
             let origin = origin.clone();
-            is_mapping.then_some(KnownMapping { subject, object, predicate, negative, confidence: None, origin })
+            let labels = [None, None];
+            is_mapping.then_some(KnownMapping {
+                subject,
+                object,
+                labels,
+                predicate,
+                negative,
+                confidence: None,
+                origin,
+            })
         })
         .collect())
 }
@@ -116,24 +134,29 @@ async fn accepted(session: &Session) -> Result<Vec<KnownMapping>> {
         optional("reviewer_id"),
         optional("mapping_source"),
         optional("comment"),
+        col("subject_label"),
+        col("object_label"),
     ];
     let rows = texts(frame.clone().filter(made)?.select(columns)?).await?;
     let slot = |text: String| Some(text).filter(|t| !t.is_empty());
     Ok(rows
         .into_iter()
-        .map(|[subject, predicate, object, date, author, reviewer, source, comment]| KnownMapping {
-            subject,
-            object,
-            predicate,
-            negative: false,
-            confidence: None,
-            origin: Origin {
-                author_id: slot(author),
-                reviewer_id: slot(reviewer),
-                mapping_source: slot(source),
-                mapping_date: date.parse().ok(),
-                comment: slot(comment),
-            },
+        .map(|[subject, predicate, object, date, author, reviewer, source, comment, subject_label, object_label]| {
+            KnownMapping {
+                subject,
+                object,
+                labels: [slot(subject_label), slot(object_label)],
+                predicate,
+                negative: false,
+                confidence: None,
+                origin: Origin {
+                    author_id: slot(author),
+                    reviewer_id: slot(reviewer),
+                    mapping_source: slot(source),
+                    mapping_date: date.parse().ok(),
+                    comment: slot(comment),
+                },
+            }
         })
         .collect())
 }

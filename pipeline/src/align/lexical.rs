@@ -121,7 +121,7 @@ const GREEK: [&str; 25] = [
 
 /// A name as its words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Words {
+pub(crate) struct Words {
     /// The name without case, accents, punctuation and spelling variants, its words as they stand.
     pub(super) folded: String,
     /// Stems of its words but fillers, sorted: what two orders of the same words share.
@@ -136,7 +136,7 @@ pub(super) struct Words {
 
 /// The words of two sources: numbers of stems, and how rare each is.
 #[derive(Default)]
-pub(super) struct Vocabulary {
+pub(crate) struct Vocabulary {
     numbers: HashMap<String, u32>,
     /// Names that have the stem.
     counts: Vec<u32>,
@@ -146,7 +146,7 @@ pub(super) struct Vocabulary {
 
 /// What the words of two names say, each 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) struct LexicalEvidence {
+pub(crate) struct LexicalEvidence {
     /// The same words in the same order.
     pub(super) equal: bool,
     /// The same words in any order.
@@ -169,36 +169,68 @@ pub(super) struct LexicalEvidence {
     pub(super) object_is_narrower: bool,
 }
 
-impl Vocabulary {
-    /// The words of a name, which are counted.
-    pub(super) fn words(&mut self, name: &str) -> Words {
+/// A name split into its words.
+struct Split {
+    folded: String,
+    /// Stems of its words but fillers, sorted.
+    stems: Vec<String>,
+    opposites: u64,
+}
+
+impl Split {
+    fn of(name: &str) -> Self {
         let stemmer = Stemmer::create(Algorithm::English);
         let folded = fold(name);
-        let mut key: Vec<String> = Vec::new();
+        let mut stems: Vec<String> = Vec::new();
         let mut opposites = 0;
         for word in folded.split(' ').filter(|w| !w.is_empty()) {
             opposites |= opposites_of(word);
             if !FILLERS.contains(&word) {
                 let same = SAME.iter().find(|(from, _)| *from == word).map_or(word, |(_, to)| to);
-                key.extend(same.split(' ').map(|w| stemmer.stem(w).into_owned()));
+                stems.extend(same.split(' ').map(|w| stemmer.stem(w).into_owned()));
             }
         }
-        if key.is_empty() {
-            key.extend(folded.split(' ').filter(|w| !w.is_empty()).map(str::to_string));
+        if stems.is_empty() {
+            stems.extend(folded.split(' ').filter(|w| !w.is_empty()).map(str::to_string));
         }
-        key.sort_unstable();
+        stems.sort_unstable();
         // A malignant cancer is a cancer.
-        key.dedup();
-        let mut stems: Vec<u32> = key.iter().map(|stem| self.number(stem)).collect();
+        stems.dedup();
+        Self { folded, stems, opposites }
+    }
+
+    fn numbered(self, mut number: impl FnMut(&str) -> u32) -> Words {
+        let mut stems: Vec<u32> = self.stems.iter().map(|stem| number(stem)).collect();
         let is_code = |stem: &String| stem.len() == 1 || stem.bytes().any(|b| b.is_ascii_digit());
-        let mut codes: Vec<u32> = key.iter().zip(&stems).filter(|(k, _)| is_code(k)).map(|(_, n)| *n).collect();
+        let mut codes: Vec<u32> =
+            self.stems.iter().zip(&stems).filter(|(stem, _)| is_code(stem)).map(|(_, n)| *n).collect();
         for list in [&mut stems, &mut codes] {
             list.sort_unstable();
             list.dedup();
         }
-        stems.iter().for_each(|n| self.counts[*n as usize] += 1);
+        Words { folded: self.folded, key: self.stems.join(" "), stems, codes, opposites: self.opposites }
+    }
+}
+
+impl Vocabulary {
+    /// The words of a name, which are counted.
+    pub(super) fn words(&mut self, name: &str) -> Words {
+        let words = Split::of(name).numbered(|stem| self.number(stem));
+        words.stems.iter().for_each(|n| self.counts[*n as usize] += 1);
         self.names += 1;
-        Words { folded, key: key.join(" "), stems, codes, opposites }
+        words
+    }
+
+    /// The words of a name that is none of those that were counted. Stems that no name has are as rare as can be.
+    pub(super) fn words_of_other(&self, name: &str) -> Words {
+        let mut unknown = self.counts.len() as u32;
+        Split::of(name).numbered(|stem| match self.numbers.get(stem) {
+            Some(number) => *number,
+            None => {
+                unknown += 1;
+                unknown - 1
+            }
+        })
     }
 
     fn number(&mut self, stem: &str) -> u32 {
@@ -218,7 +250,8 @@ impl Vocabulary {
     }
 
     fn weight<'a>(&self, stems: impl IntoIterator<Item = &'a u32>) -> f32 {
-        stems.into_iter().map(|n| self.weights[*n as usize]).sum()
+        let rarest = || (2.0 * (self.names as f32 + 1.0)).ln();
+        stems.into_iter().map(|n| self.weights.get(*n as usize).copied().unwrap_or_else(rarest)).sum()
     }
 
     /// What the words of a subject's and an object's name say.

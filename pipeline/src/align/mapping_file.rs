@@ -17,6 +17,8 @@ pub struct KnownMapping {
     pub subject: String,
     /// CURIE of the object, with the preferred prefix.
     pub object: String,
+    /// The labels of both, where the file has them.
+    pub labels: [Option<String>; 2],
     /// CURIE of the predicate; `skos:exactMatch` where the file has none.
     pub predicate: String,
     /// Whether the file says that the two do *not* match.
@@ -44,13 +46,14 @@ pub struct Origin {
 
 impl KnownMapping {
     /// The same mapping read from the object to the subject.
-    pub(super) fn reversed(self) -> Self {
+    pub(crate) fn reversed(self) -> Self {
         let predicate = match self.predicate.as_str() {
             sssom::BROAD_MATCH => sssom::NARROW_MATCH.to_string(),
             sssom::NARROW_MATCH => sssom::BROAD_MATCH.to_string(),
             _ => self.predicate,
         };
-        Self { subject: self.object, object: self.subject, predicate, ..self }
+        let [subject, object] = self.labels;
+        Self { subject: self.object, object: self.subject, labels: [object, subject], predicate, ..self }
     }
 }
 
@@ -82,6 +85,7 @@ fn parse(text: &str) -> std::result::Result<Vec<KnownMapping>, String> {
     let (subject, object) = (needed("subject_id")?, needed("object_id")?);
     let (predicate, modifier, confidence) =
         (column("predicate_id"), column("predicate_modifier"), column("confidence"));
+    let labels = ["subject_label", "object_label"].map(column);
     let slots = ["author_id", "reviewer_id", "mapping_source", "mapping_date", "comment"].map(column);
     let mapping_set = metadata(text, "mapping_set_id");
     let mut all = Vec::new();
@@ -96,6 +100,7 @@ fn parse(text: &str) -> std::result::Result<Vec<KnownMapping>, String> {
         let mapping = KnownMapping {
             subject: id(subject, "subject_id")?,
             object: id(object, "object_id")?,
+            labels: labels.map(|label| label.and_then(cell).map(str::to_string)),
             predicate: predicate.and_then(cell).unwrap_or(sssom::EXACT_MATCH).to_string(),
             negative: modifier.and_then(cell).is_some_and(|m| m.eq_ignore_ascii_case("not")),
             confidence: match confidence.and_then(cell) {

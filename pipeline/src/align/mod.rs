@@ -17,6 +17,7 @@ mod rows;
 mod select;
 mod similar_names;
 mod sssom;
+mod targets;
 mod vector_table;
 
 use chrono::Utc;
@@ -25,6 +26,7 @@ use generel_schemas::tables::MAPPINGS;
 
 pub use confidence::Confidence;
 pub use coverage::{Coverage, coverage};
+pub(crate) use curated::known_mappings;
 pub use evaluate::{
     CurvePoint, EvaluateOptions, Evaluation, GoldCounts, Measure, MethodResult, Metrics, ReliabilityBin, evaluate, fit,
 };
@@ -33,6 +35,7 @@ pub use names::SourceSpec;
 pub use omop::{ConceptMapReport, write_source_to_concept_map};
 pub use select::{DOUBTFUL, MAPPED, Mapping};
 pub use sssom::{SssomHeader, write_sssom};
+pub(crate) use targets::{Nearest, Targets};
 
 use crate::lake::{Commit, Mark, marks};
 use crate::sources::Fingerprint;

@@ -111,11 +111,7 @@ fn computed(pair: &Pair) -> Mapping {
         object: best.object,
         names: Some((best.subject_name, best.object_name, best.cosine)),
         predicate: predicate(pair).to_string(),
-        justification: match () {
-            () if best.lexical.equal => sssom::LEXICAL_MATCHING,
-            () if best.lexical.same_words => sssom::COMPOSITE_MATCHING,
-            () => sssom::SEMANTIC_SIMILARITY,
-        },
+        justification: justification(pair),
         confidence: pair.confidence,
         rank: 0,
         margin: None,
@@ -124,8 +120,17 @@ fn computed(pair: &Pair) -> Mapping {
     }
 }
 
+/// Which evidence speaks for it.
+pub(super) fn justification(pair: &Pair) -> &'static str {
+    match () {
+        () if pair.best.lexical.equal => sssom::LEXICAL_MATCHING,
+        () if pair.best.lexical.same_words => sssom::COMPOSITE_MATCHING,
+        () => sssom::SEMANTIC_SIMILARITY,
+    }
+}
+
 /// Exact where the mapping is taken for right; broader or narrower where the one name has all words of the other and more.
-fn predicate(pair: &Pair) -> &'static str {
+pub(super) fn predicate(pair: &Pair) -> &'static str {
     let lexical = &pair.best.lexical;
     match () {
         () if pair.confidence >= MAPPED && (pair.is_mutual() || lexical.same_words) => sssom::EXACT_MATCH,
@@ -158,6 +163,7 @@ mod tests {
     fn known(predicate: &str) -> KnownMapping {
         KnownMapping {
             subject: "a:0".into(),
+            labels: [None, None],
             object: "b:9".into(),
             predicate: predicate.into(),
             negative: false,

@@ -28,6 +28,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use generel_schemas::{RejectedRow, Table};
 
+pub(crate) use patients::vocabulary_of_system;
+
 pub use input::{Encoding, Fingerprint, Found, InputFile, Place};
 pub use recognize::{Head, Likeness, recognize};
 

@@ -4,6 +4,8 @@ mod concept_names;
 mod concepts;
 mod embeddings;
 mod gwas_associations;
+mod harmonized;
+mod harmonized_records;
 mod kg_edges;
 mod mappings;
 mod name_neighbors;
@@ -12,7 +14,7 @@ mod quarantine;
 mod runs;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
@@ -20,6 +22,8 @@ pub use concept_names::{CONCEPT_NAMES, NameType};
 pub use concepts::CONCEPTS;
 pub use embeddings::EMBEDDINGS;
 pub use gwas_associations::GWAS_ASSOCIATIONS;
+pub use harmonized::HARMONIZED;
+pub use harmonized_records::HARMONIZED_RECORDS;
 pub use kg_edges::{HAS_DB_XREF, KG_EDGES, NEGATED, SUB_CLASS_OF};
 pub use mappings::MAPPINGS;
 pub use name_neighbors::NAME_NEIGHBORS;
@@ -37,6 +41,8 @@ pub const ALL: &[&Table] = &[
     &EMBEDDINGS,
     &MAPPINGS,
     &NAME_NEIGHBORS,
+    &HARMONIZED,
+    &HARMONIZED_RECORDS,
     &QUARANTINE,
     &RUNS,
 ];
@@ -128,6 +134,27 @@ impl Table {
             })
             .collect();
         Arc::new(Schema::new(fields))
+    }
+}
+
+impl Table {
+    /// The table with further columns, which are texts that may be NULL. Made once a process and column list, and kept.
+    pub fn with_columns(&self, names: &[String], doc: &'static str) -> &'static Table {
+        static MADE: Mutex<Vec<&'static Table>> = Mutex::new(Vec::new());
+        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = self.columns.len();
+        let same = |t: &&&Table| {
+            t.name == self.name && t.columns[own..].iter().map(|c| c.name).eq(names.iter().map(String::as_str))
+        };
+        if let Some(known) = made.iter().find(same) {
+            return known;
+        }
+        let of = |c: &Column| Column { name: c.name, kind: c.kind, nullable: c.nullable, doc: c.doc };
+        let further = names.iter().map(|name| optional(String::leak(name.clone()), Kind::Text, doc));
+        let columns: Vec<Column> = self.columns.iter().map(of).chain(further).collect();
+        let table = Box::leak(Box::new(Table { columns: Vec::leak(columns), ..*self }));
+        made.push(table);
+        table
     }
 }
 

@@ -7,6 +7,8 @@ mod omop;
 mod synthea;
 mod vocabulary;
 
+pub(crate) use vocabulary::omop as vocabulary_of_system;
+
 pub(super) use fhir::Fhir;
 pub(super) use mimic::MimicIv;
 pub(super) use omop::Omop;

@@ -1,7 +1,7 @@
 //! Code systems: the URIs of FHIR's terminology pages, and OMOP's `vocabulary_id` for them.
 
 /// OMOP's name of a code system, for the systems that OMOP has.
-pub(super) fn omop(system: &str) -> Option<&'static str> {
+pub(crate) fn omop(system: &str) -> Option<&'static str> {
     let system = system.trim_end_matches('/');
     if let Some(oid) = system.strip_prefix("urn:oid:") {
         return Some(match oid {

@@ -1,0 +1,498 @@
+//! Consumer files: YAML with `${ENV}` substitution, checked against the schema, errors with line and column.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use generel_pipeline::align::MAPPED;
+use generel_pipeline::harmonize::{
+    FieldOptions, FieldPath, Format, HarmonizerOptions, IndexOptions, Registry, Shape, Vocabulary, fhir_fields,
+};
+use generel_pipeline::streaming::{Accepted, ConsumerOptions, LakeOptions, OutputOptions, Settings, Start};
+use generel_schemas::Sensitive;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::exit::UsageError;
+use crate::job_file::substitute;
+use crate::models::ModelSettings;
+
+/// A consumer: what to read, what to look for, what to harmonize to, and where to write.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ConsumerFile {
+    /// Name of the consumer: the identity of its rows and marks in the lake, and of its group unless that is named.
+    pub(crate) name: String,
+    /// Lake, relative to this file; `--lake` and GENEREL_LAKE win.
+    #[serde(default)]
+    pub(crate) lake: Option<String>,
+    /// Model, by name or folder; `--model` and GENEREL_MODEL win.
+    #[serde(default)]
+    pub(crate) model: Option<String>,
+    /// Its precision: auto, f32, bf16 or int8; `--precision` and GENEREL_PRECISION win.
+    #[serde(default)]
+    pub(crate) precision: Option<String>,
+    /// Where it runs: auto, cpu, cuda:N; `--device` and GENEREL_DEVICE win.
+    #[serde(default)]
+    pub(crate) device: Option<String>,
+    /// librdkafka's settings, as its documentation names them; a value may be {file: PATH}.
+    pub(crate) kafka: BTreeMap<String, Setting>,
+    /// Topics; one that begins with ^ is a regular expression.
+    pub(crate) topics: Vec<String>,
+    /// Consumer group; the consumer's name unless it is given.
+    #[serde(default)]
+    group: Option<String>,
+    /// Name of this member of the group, one that outlives the process (a pod's name): a restart takes its partitions
+    /// back at once. No two members may have the same.
+    #[serde(default)]
+    instance: Option<String>,
+    /// Where a group begins that has read nothing yet: earliest, latest or a time as 2026-01-31T00:00:00Z.
+    #[serde(default)]
+    start: Option<String>,
+    /// How messages are written.
+    format: FormatName,
+    /// Columns of a CSV line.
+    #[serde(default)]
+    columns: Vec<String>,
+    /// What separates them; a comma unless it is given.
+    #[serde(default)]
+    delimiter: Option<char>,
+    /// Schema registry, for avro and json_schema.
+    #[serde(default)]
+    registry: Option<RegistryFile>,
+    /// Fields that hold concepts. FHIR resources have theirs where none are given.
+    #[serde(default)]
+    fields: Vec<FieldFile>,
+    /// Columns of the output that are carried from the record: name and path.
+    #[serde(default)]
+    carry: BTreeMap<String, String>,
+    /// What to harmonize to.
+    #[serde(default)]
+    target: Option<Target>,
+    /// Rows in the lake.
+    #[serde(default)]
+    rows: Option<Rows>,
+    /// Messages in a topic.
+    #[serde(default)]
+    output: Option<Output>,
+    /// Topic of records that cannot be harmonized.
+    dead_letters: String,
+    /// Make the output topic and that of dead letters where they are missing.
+    #[serde(default)]
+    create_topics: bool,
+    /// Address and port of /metrics, /healthz and /readyz; `--metrics` wins.
+    #[serde(default)]
+    pub(crate) metrics: Option<SocketAddr>,
+    /// Threads that harmonize; all cores unless given.
+    #[serde(default)]
+    threads: usize,
+}
+
+/// A setting's value. Never shown.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum Setting {
+    Text(String),
+    Number(i64),
+    Switch(bool),
+    /// The content of a file, without the line break at its end.
+    File {
+        file: PathBuf,
+    },
+}
+
+impl fmt::Debug for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(not shown)")
+    }
+}
+
+impl Setting {
+    fn value(&self, base: &Path) -> Result<Sensitive<String>> {
+        Ok(Sensitive::new(match self {
+            Self::Text(text) => text.clone(),
+            Self::Number(number) => number.to_string(),
+            Self::Switch(switch) => switch.to_string(),
+            Self::File { file } => {
+                let path = base.join(file);
+                let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+                text.trim_end_matches(['\r', '\n']).to_string()
+            }
+        }))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum FormatName {
+    /// A JSON value a message.
+    Json,
+    /// JSON values separated by line breaks.
+    Ndjson,
+    /// A FHIR resource or bundle a message.
+    Fhir,
+    /// A line of CSV a message.
+    Csv,
+    /// A text a message.
+    Raw,
+    /// Avro, with a schema registry.
+    Avro,
+    /// JSON that agrees with a schema of a schema registry.
+    JsonSchema,
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RegistryFile {
+    /// Address.
+    url: String,
+    /// User, where the registry asks for one.
+    #[serde(default)]
+    username: Option<String>,
+    /// Password.
+    #[serde(default)]
+    password: Option<Setting>,
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct FieldFile {
+    /// Name of the field in the output.
+    name: String,
+    /// Name of the member that an enriched record gets; NAME_concept unless given.
+    #[serde(default)]
+    into: Option<String>,
+    /// Path of free texts: $.a.b, $['a b'], $.list[0], $.list[*].a.
+    #[serde(default)]
+    text: Option<String>,
+    /// Path of codes.
+    #[serde(default)]
+    code: Option<String>,
+    /// Vocabulary of the codes, or the path of one. Codes without it are CURIEs.
+    #[serde(default)]
+    vocabulary: Option<String>,
+    /// Path of FHIR CodeableConcepts, instead of the other three.
+    #[serde(default)]
+    codeable_concept: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Target {
+    /// Source of the lake.
+    source: String,
+    /// Mappings that people made, which win: SSSOM files relative to this file, or sources ingested from one.
+    #[serde(default)]
+    curated: Vec<String>,
+    /// Confidence below which a concept is not sure enough; 0.7 unless given.
+    #[serde(default)]
+    min_confidence: Option<f64>,
+    /// What happens below it: pass (the concept stays, the outcome says so), null, or dead_letter.
+    #[serde(default)]
+    below: Below,
+    /// How often the lake is looked at for changes; 30 unless given.
+    #[serde(default)]
+    refresh_seconds: Option<u64>,
+    /// Answers that are remembered; 1000000 unless given.
+    #[serde(default)]
+    remembered: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Below {
+    #[default]
+    Pass,
+    Null,
+    DeadLetter,
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Rows {
+    /// flat: a row for each place of a field, in the table harmonized; enriched: one a record, in harmonized_records.
+    shape: Shape,
+    /// Rows of a commit, at most; 1000000 unless given.
+    #[serde(default)]
+    max_rows: Option<usize>,
+    /// Memory of the rows that wait for a commit, at most; 256 MB unless given.
+    #[serde(default)]
+    max_megabytes: Option<usize>,
+    /// How long a row waits for its commit; 10 unless given.
+    #[serde(default)]
+    max_seconds: Option<f64>,
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Output {
+    /// Topic.
+    topic: String,
+    /// enriched: the record with its concepts in it; flat: a message for each place of a field.
+    shape: Shape,
+    /// How long a message waits for its transaction; 100 unless given.
+    #[serde(default)]
+    max_milliseconds: Option<u64>,
+}
+
+impl ConsumerFile {
+    /// Reads a consumer file.
+    ///
+    /// # Errors
+    /// With file, line and column when it is not valid.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        Self::parse(&text, |name| std::env::var(name).ok())
+            .map_err(|e| UsageError(format!("{}: {e}", path.display())).into())
+    }
+
+    fn parse(text: &str, variable: impl Fn(&str) -> Option<String>) -> std::result::Result<Self, String> {
+        let (text, names) = substitute_names(text, variable)?;
+        // An error can quote the line that it is about, and that may hold what came from the environment.
+        serde_saphyr::from_str(&text).map_err(|e| names.iter().fold(e.to_string(), |e, value| e.replace(value, "…")))
+    }
+
+    /// What the file says of the model.
+    pub(crate) fn model_settings(&self) -> ModelSettings<'_> {
+        ModelSettings {
+            of: &self.name,
+            name: self.model.as_deref(),
+            precision: self.precision.as_deref(),
+            device: self.device.as_deref(),
+        }
+    }
+
+    /// The consumer, with relative paths from `base`.
+    ///
+    /// # Errors
+    /// [`UsageError`] where something does not fit.
+    pub(crate) fn options(&self, base: &Path, accepted: Accepted, until_end: bool) -> Result<ConsumerOptions> {
+        self.built(base, accepted, until_end).map_err(|e| match e.downcast::<UsageError>() {
+            Ok(UsageError(what)) => UsageError(format!("consumer {}: {what}", self.name)).into(),
+            Err(other) => other,
+        })
+    }
+
+    fn built(&self, base: &Path, accepted: Accepted, until_end: bool) -> Result<ConsumerOptions> {
+        let usage = |what: String| UsageError(what);
+        let plain =
+            |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        if !plain(&self.name) {
+            return Err(usage("name: letters, digits, '.', '_' and '-' only, for it stands in paths".into()).into());
+        }
+        if self.topics.is_empty() {
+            return Err(usage("topics: none".into()).into());
+        }
+        let mut settings = BTreeMap::new();
+        for (key, setting) in &self.kafka {
+            settings.insert(key.clone(), setting.value(base)?);
+        }
+        if !settings.contains_key("bootstrap.servers") {
+            return Err(usage("kafka: bootstrap.servers is missing".into()).into());
+        }
+        if self.rows.is_none() && self.output.is_none() {
+            return Err(usage("nothing is written: give rows, output or both".into()).into());
+        }
+        let fields = self.field_options().map_err(usage)?;
+        if fields.is_empty() != self.target.is_none() {
+            return Err(usage("fields and target go together".into()).into());
+        }
+        let path = |name: &str, text: &str| text.parse::<FieldPath>().map_err(|e| usage(format!("{name}: {e}")));
+        let carried = self.carry.iter().map(|(name, text)| Ok((name.clone(), path("carry", text)?)));
+        let carried = carried.collect::<std::result::Result<Vec<_>, UsageError>>()?;
+        let below = self.target.as_ref().map(|t| t.below).unwrap_or_default();
+        let seconds = |given: Option<f64>, usual: f64| Duration::try_from_secs_f64(given.unwrap_or(usual).max(0.05));
+        Ok(ConsumerOptions {
+            name: self.name.clone(),
+            settings: Settings(settings),
+            topics: self.topics.clone(),
+            group: self.group.clone().unwrap_or_else(|| self.name.clone()),
+            instance: self.instance.clone(),
+            start: start(self.start.as_deref()).map_err(usage)?,
+            accepted,
+            harmonizer: HarmonizerOptions {
+                format: self.message_format(base)?,
+                fields,
+                carried,
+                rows: self.rows.as_ref().map(|rows| rows.shape),
+                messages: self.output.as_ref().map(|output| (output.shape, usize::MAX)),
+                reject_below: below == Below::DeadLetter,
+            },
+            index: self.target.as_ref().map(|target| target.index(base, below)).transpose().map_err(usage)?,
+            refresh: Duration::from_secs(self.target.as_ref().and_then(|t| t.refresh_seconds).unwrap_or(30).max(1)),
+            lake: match &self.rows {
+                None => None,
+                Some(rows) => Some(LakeOptions {
+                    max_rows: rows.max_rows.unwrap_or(1_000_000).max(1),
+                    max_bytes: rows.max_megabytes.unwrap_or(256).max(1) << 20,
+                    max_wait: seconds(rows.max_seconds, 10.0).map_err(|e| usage(format!("rows: max_seconds: {e}")))?,
+                }),
+            },
+            output: self.output.as_ref().map(|output| OutputOptions {
+                topic: output.topic.clone(),
+                shape: output.shape,
+                max_wait: Duration::from_millis(output.max_milliseconds.unwrap_or(100)),
+            }),
+            dead_letters: self.dead_letters.clone(),
+            create_topics: self.create_topics,
+            threads: self.threads,
+            until_end,
+        })
+    }
+
+    fn message_format(&self, base: &Path) -> Result<Format> {
+        let registry = || -> Result<Registry> {
+            let file = self.registry.as_ref();
+            let file = file.ok_or_else(|| UsageError("format: this one needs a registry with its url".into()))?;
+            let password = file.password.as_ref().map(|p| p.value(base)).transpose()?;
+            let password = password.unwrap_or_else(|| Sensitive::new(String::new()));
+            Ok(Registry { url: file.url.clone(), login: file.username.clone().map(|user| (user, password)) })
+        };
+        Ok(match self.format {
+            FormatName::Json | FormatName::Fhir => Format::Json,
+            FormatName::Ndjson => Format::Ndjson,
+            FormatName::Raw => Format::Raw,
+            FormatName::Avro => Format::Avro(registry()?),
+            FormatName::JsonSchema => Format::JsonSchema(registry()?),
+            FormatName::Csv => {
+                if self.columns.is_empty() {
+                    return Err(UsageError("format: csv needs columns, their names in order".into()).into());
+                }
+                let delimiter = self.delimiter.unwrap_or(',');
+                let byte = u8::try_from(delimiter).map_err(|_| UsageError("delimiter: one byte".into()))?;
+                Format::Csv { columns: self.columns.clone(), delimiter: byte }
+            }
+        })
+    }
+
+    fn field_options(&self) -> std::result::Result<Vec<FieldOptions>, String> {
+        if self.fields.is_empty() && self.format == FormatName::Fhir && self.target.is_some() {
+            return fhir_fields();
+        }
+        let mut names = std::collections::HashSet::new();
+        self.fields
+            .iter()
+            .map(|field| {
+                if !names.insert(&field.name) {
+                    return Err(format!("field {}: there are two of this name", field.name));
+                }
+                let path = |text: &Option<String>| {
+                    let parsed = text.as_ref().map(|text| text.parse::<FieldPath>()).transpose();
+                    parsed.map_err(|e| format!("field {}: {e}", field.name))
+                };
+                let vocabulary = match &field.vocabulary {
+                    Some(text) if text.starts_with('$') => path(&field.vocabulary)?.map(Vocabulary::At),
+                    other => other.clone().map(Vocabulary::Named),
+                };
+                Ok(FieldOptions {
+                    name: field.name.clone(),
+                    into: field.into.clone().unwrap_or_else(|| format!("{}_concept", field.name)),
+                    text: path(&field.text)?,
+                    code: path(&field.code)?,
+                    vocabulary,
+                    codeable_concept: path(&field.codeable_concept)?,
+                })
+            })
+            .collect()
+    }
+}
+
+impl Target {
+    fn index(&self, base: &Path, below: Below) -> std::result::Result<IndexOptions, String> {
+        let min_confidence = self.min_confidence.unwrap_or(MAPPED);
+        if !(0.0..=1.0).contains(&min_confidence) {
+            return Err("target: min_confidence is a probability, from 0 to 1".into());
+        }
+        let place = |name: &String| {
+            let path = base.join(name);
+            if path.is_file() { path.display().to_string() } else { name.clone() }
+        };
+        Ok(IndexOptions {
+            target: self.source.parse().map_err(|e| format!("target: source: {e}"))?,
+            curated: self.curated.iter().map(place).collect(),
+            min_confidence,
+            leave_out: below == Below::Null,
+            remembered: self.remembered.unwrap_or(1_000_000),
+        })
+    }
+}
+
+fn start(text: Option<&str>) -> std::result::Result<Start, String> {
+    match text {
+        None | Some("earliest") => Ok(Start::Earliest),
+        Some("latest") => Ok(Start::Latest),
+        Some(time) => time
+            .parse()
+            .map(Start::At)
+            .map_err(|_| format!("start: '{time}' is not earliest, latest or a time as 2026-01-31T00:00:00Z")),
+    }
+}
+
+/// The text with its variables replaced, and the values that they had.
+fn substitute_names(
+    text: &str,
+    variable: impl Fn(&str) -> Option<String>,
+) -> std::result::Result<(String, Vec<String>), String> {
+    let values = std::cell::RefCell::new(Vec::new());
+    let text = substitute(text, |name| {
+        let value = variable(name);
+        values.borrow_mut().extend(value.clone().filter(|v| !v.is_empty()));
+        value
+    })?;
+    Ok((text, values.into_inner()))
+}
+
+/// The JSON Schema of consumer files.
+pub(crate) fn json_schema() -> String {
+    serde_json::to_string_pretty(&schemars::schema_for!(ConsumerFile)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "name: conditions\nkafka:\n  bootstrap.servers: 127.0.0.1:9092\n  sasl.password: ${PASSWORD}\n\
+        topics: [ehr]\nformat: json\nfields:\n  - { name: dx, text: $.dx.text, code: $.dx.code, vocabulary: icd10cm }\n\
+        target: { source: mondo }\nrows: { shape: flat }\ndead_letters: ehr.dead\n";
+
+    fn options(text: &str) -> std::result::Result<ConsumerOptions, String> {
+        let file = ConsumerFile::parse(text, |name| (name == "PASSWORD").then(|| "s3cret".to_string()))?;
+        file.options(Path::new("."), Accepted::default(), false).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn files_are_read_and_secrets_are_not_shown() {
+        let options = options(FILE).unwrap();
+        assert_eq!(options.settings.get("sasl.password"), Some("s3cret"));
+        assert_eq!((options.group.as_str(), options.start), ("conditions", Start::Earliest));
+        assert!(!format!("{options:?}").contains("s3cret"));
+        let broken = FILE.replace("s: [ehr]", "s: [ehr").replace("sasl.password:", "sasl.password: [");
+        let shown = ConsumerFile::parse(&broken, |_| Some("s3cret".into())).unwrap_err();
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
+
+    #[test]
+    fn mistakes_name_the_place() {
+        for (from, to, words) in [
+            ("topics: [ehr]", "topics: []", "topics: none"),
+            ("format: json", "format: xml", "xml"),
+            ("text: $.dx.text", "text: dx", "field dx: 'dx', character 1"),
+            ("format: json", "format: csv", "needs columns"),
+            ("format: json", "format: avro", "registry"),
+            ("rows: { shape: flat }", "", "nothing is written"),
+            ("target: { source: mondo }", "", "go together"),
+            ("format: json", "format: json\nstart: yesterday", "yesterday"),
+            ("format: json", "format: json\nstat: earliest", "stat"),
+            ("source: mondo", "source: mondo, min_confidence: 7", "from 0 to 1"),
+            ("name: conditions", "name: a/b", "stands in paths"),
+            ("bootstrap.servers", "bootstrap.server", "bootstrap.servers is missing"),
+            ("${PASSWORD}", "${NOTHING}", "NOTHING"),
+        ] {
+            let problem = options(&FILE.replace(from, to)).unwrap_err();
+            assert!(problem.contains(words), "{problem}");
+        }
+    }
+}

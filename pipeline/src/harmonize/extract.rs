@@ -1,0 +1,597 @@
+//! What a record says: one pass over its JSON finds the values at the fields' paths and where they stand, and skips the
+//! rest. No Kafka, no model, no I/O.
+
+use std::ops::Range;
+
+use jiter::{Jiter, JiterError, JiterErrorType, JsonErrorType, Peek};
+
+use super::path::{FieldPath, Step};
+use super::reject::{Reason, Rejected};
+
+/// A text of a record: a range of its bytes, or the text itself where the record has it with escapes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Text {
+    Span(Range<u32>),
+    Owned(Box<str>),
+}
+
+impl Text {
+    /// The text; `record` is the one that it was found in.
+    pub(crate) fn of<'a>(&'a self, record: &'a str) -> &'a str {
+        match self {
+            Self::Span(span) => &record[span.start as usize..span.end as usize],
+            Self::Owned(text) => text,
+        }
+    }
+}
+
+/// A code of a mention.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Coding {
+    pub(crate) vocabulary: Option<Text>,
+    pub(crate) code: Option<Text>,
+    pub(crate) display: Option<Text>,
+}
+
+/// Where in the record the concept of a mention can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Place {
+    /// There is none.
+    #[default]
+    None,
+    /// As a member of its own after this byte.
+    After(u32),
+    /// As an element of the list that ends with the bracket at this byte; whether the list is empty.
+    Last(u32, bool),
+    /// In a list of its own: see [`Found::lists`].
+    Listed,
+}
+
+/// One place of a field: what a record says about one thing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Mention {
+    /// Number of the field.
+    pub(crate) field: usize,
+    pub(crate) text: Option<Text>,
+    pub(crate) codings: Vec<Coding>,
+    pub(crate) place: Place,
+}
+
+/// A list whose elements are mentions: their concepts are written as a list after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct List {
+    pub(crate) field: usize,
+    /// Numbers of its mentions.
+    pub(crate) mentions: Range<usize>,
+    /// The byte after its bracket.
+    pub(crate) end: u32,
+}
+
+/// What was found in a record.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) mentions: Vec<Mention>,
+    pub(crate) lists: Vec<List>,
+    /// The vocabulary of each field's codes, where the record has one for all of them.
+    pub(crate) vocabularies: Vec<Option<Text>>,
+    /// Values of the carried columns, as texts.
+    pub(crate) carried: Vec<Option<Text>>,
+    /// The byte of the bracket that ends the record's object; whether it has members. Nothing where it is none.
+    pub(crate) root: Option<(u32, bool)>,
+}
+
+/// Where a field's parts stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FieldPaths {
+    pub(crate) text: Option<FieldPath>,
+    pub(crate) code: Option<FieldPath>,
+    pub(crate) vocabulary: Option<FieldPath>,
+    pub(crate) display: Option<FieldPath>,
+    /// Whether these are the parts of a FHIR CodeableConcept.
+    pub(crate) codeable: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Text,
+    Code,
+    Vocabulary,
+    Display,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Capture {
+    /// A part of a field, and whether the concept goes after it.
+    Part(usize, Part, bool),
+    /// The value begins a mention of a field.
+    Mention(usize),
+    /// The value begins a coding of a field's mention.
+    Coding(usize),
+    /// The value is the list of a field's codings.
+    Codings(usize),
+    /// The value is a list whose elements are a field's mentions.
+    List(usize),
+    /// The vocabulary of all codes of a field.
+    Vocabulary(usize),
+    /// A carried column.
+    Carried(usize),
+}
+
+/// A place that some path goes through.
+#[derive(Debug, Default)]
+struct Node {
+    members: Vec<(String, usize)>,
+    elements: Vec<(usize, usize)>,
+    every: Option<usize>,
+    captures: Vec<Capture>,
+}
+
+/// The paths of a consumer's fields and carried columns, put together.
+#[derive(Debug)]
+pub(crate) struct Extractor {
+    nodes: Vec<Node>,
+    fields: usize,
+    carried: usize,
+}
+
+impl Extractor {
+    /// Puts paths together.
+    ///
+    /// # Errors
+    /// Where the paths of a field do not say which code belongs to which text.
+    pub(crate) fn new(fields: &[FieldPaths], carried: &[FieldPath]) -> Result<Self, String> {
+        let mut all = Self { nodes: vec![Node::default()], fields: fields.len(), carried: carried.len() };
+        for (number, field) in fields.iter().enumerate() {
+            all.add_field(number, field)?;
+        }
+        for (number, path) in carried.iter().enumerate() {
+            all.capture(path.steps(), Capture::Carried(number));
+        }
+        Ok(all)
+    }
+
+    fn add_field(&mut self, number: usize, field: &FieldPaths) -> Result<(), String> {
+        let parts = [
+            (Part::Text, &field.text),
+            (Part::Code, &field.code),
+            (Part::Vocabulary, &field.vocabulary),
+            (Part::Display, &field.display),
+        ];
+        let paths = || parts.iter().filter_map(|(_, path)| path.as_ref());
+        // What is mentioned once for each element of a list is what the innermost list has.
+        let base = if field.codeable {
+            let text = field.text.as_ref().map_or(&[][..], FieldPath::steps);
+            text[..text.len().saturating_sub(1)].to_vec()
+        } else {
+            paths().map(FieldPath::repeated).max_by_key(|steps| steps.len()).unwrap_or(&[]).to_vec()
+        };
+        let apart = |path: &FieldPath| !field.codeable && !path.steps().starts_with(&base);
+        let of_all = field.vocabulary.as_ref().filter(|path| apart(path) && path.repeated().is_empty());
+        if let Some(other) = paths().find(|path| apart(path) && Some(*path) != of_all) {
+            return Err(format!("{other} and the field's other paths must go through one list"));
+        }
+        self.capture(&base, Capture::Mention(number));
+        if field.codeable {
+            let coding = [&base[..], &[Step::Member("coding".into()), Step::Every]].concat();
+            self.capture(&coding, Capture::Coding(number));
+            self.capture(&coding[..coding.len() - 1], Capture::Codings(number));
+        }
+        let anchor = if field.text.is_some() { Part::Text } else { Part::Code };
+        for (part, path) in parts {
+            let Some(path) = path else { continue };
+            if Some(path) == of_all {
+                self.capture(path.steps(), Capture::Vocabulary(number));
+                continue;
+            }
+            let may_anchor = matches!(part, Part::Text | Part::Code) && !(field.codeable && part == Part::Code);
+            let anchors = may_anchor && matches!(path.steps().last(), Some(Step::Member(_)));
+            self.capture(path.steps(), Capture::Part(number, part, anchors));
+            if part == anchor && path.steps().last() == Some(&Step::Every) {
+                self.capture(&path.steps()[..path.steps().len() - 1], Capture::List(number));
+            }
+        }
+        Ok(())
+    }
+
+    fn capture(&mut self, steps: &[Step], capture: Capture) {
+        let mut node = 0;
+        for step in steps {
+            node = self.child(node, step);
+        }
+        // A mention begins before its parts are found.
+        let first = matches!(capture, Capture::Mention(_) | Capture::Coding(_));
+        let captures = &mut self.nodes[node].captures;
+        captures.insert(if first { 0 } else { captures.len() }, capture);
+    }
+
+    fn child(&mut self, node: usize, step: &Step) -> usize {
+        let new = self.nodes.len();
+        let of = &mut self.nodes[node];
+        let found = match step {
+            Step::Every => of.every,
+            Step::Member(name) => of.members.iter().find(|(n, _)| n == name).map(|(_, child)| *child),
+            Step::Element(place) => of.elements.iter().find(|(p, _)| p == place).map(|(_, child)| *child),
+        };
+        if let Some(found) = found {
+            return found;
+        }
+        match step {
+            Step::Every => of.every = Some(new),
+            Step::Member(name) => of.members.push((name.clone(), new)),
+            Step::Element(place) => of.elements.push((*place, new)),
+        }
+        self.nodes.push(Node::default());
+        new
+    }
+
+    /// What a record says.
+    ///
+    /// # Errors
+    /// Where it is no JSON, nested too deeply, or a field's value has the wrong type.
+    pub(crate) fn extract(&self, record: &str) -> Result<Found, Rejected> {
+        let mut pass = Pass {
+            nodes: &self.nodes,
+            record,
+            json: Jiter::new(record.as_bytes()),
+            found: Found {
+                carried: vec![None; self.carried],
+                vocabularies: vec![None; self.fields],
+                ..Found::default()
+            },
+            current: vec![None; self.fields],
+        };
+        let peek = pass.json.peek().map_err(malformed)?;
+        pass.value(&[0], peek)?;
+        if peek == Peek::Object {
+            let end = pass.json.current_index() - 1;
+            let before = record.as_bytes()[..end].iter().rev().find(|b| !b.is_ascii_whitespace());
+            pass.found.root = Some((end as u32, before != Some(&b'{')));
+        }
+        pass.json.finish().map_err(malformed)?;
+        Ok(pass.found)
+    }
+}
+
+/// One pass over a record.
+struct Pass<'a> {
+    nodes: &'a [Node],
+    record: &'a str,
+    json: Jiter<'a>,
+    found: Found,
+    /// The mention that each field's parts belong to.
+    current: Vec<Option<usize>>,
+}
+
+impl Pass<'_> {
+    /// Reads a value that paths lead to. As deep as the paths are; what is below is skipped.
+    fn value(&mut self, at: &[usize], peek: Peek) -> Result<(), Rejected> {
+        let nodes = self.nodes;
+        let lists_before = self.found.lists.len();
+        for capture in at.iter().flat_map(|node| &nodes[*node].captures) {
+            match *capture {
+                Capture::Mention(field) => {
+                    self.current[field] = Some(self.found.mentions.len());
+                    self.found.mentions.push(Mention { field, ..Mention::default() });
+                }
+                Capture::Coding(field) => self.mention(field).codings.push(Coding::default()),
+                Capture::List(field) if peek == Peek::Array => {
+                    let mentions = self.found.mentions.len()..self.found.mentions.len();
+                    self.found.lists.push(List { field, mentions, end: 0 });
+                }
+                _ => {}
+            }
+        }
+        let start = self.json.current_index();
+        match peek {
+            Peek::Object => self.object(at)?,
+            Peek::Array => self.array(at)?,
+            Peek::String => self.text(at)?,
+            _ => {
+                self.json.known_skip(peek).map_err(malformed)?;
+                self.scalar(at, start..self.json.current_index(), peek)?;
+            }
+        }
+        let end = self.json.current_index() as u32;
+        if matches!(peek, Peek::Object | Peek::Array) {
+            self.close(at, start, end, peek)?;
+        }
+        for list in &mut self.found.lists[lists_before..] {
+            if list.end == 0 && at.iter().any(|n| nodes[*n].captures.contains(&Capture::List(list.field))) {
+                (list.mentions.end, list.end) = (self.found.mentions.len(), end);
+            }
+        }
+        Ok(())
+    }
+
+    /// What there is to do after an object or list.
+    fn close(&mut self, at: &[usize], start: usize, end: u32, peek: Peek) -> Result<(), Rejected> {
+        let nodes = self.nodes;
+        for capture in at.iter().flat_map(|node| &nodes[*node].captures) {
+            match *capture {
+                Capture::Part(..) => {
+                    let kind = if peek == Peek::Array { "a list" } else { "an object" };
+                    return Err(wrong_type(self.record, start, kind));
+                }
+                Capture::Codings(field) if peek == Peek::Array => {
+                    let empty = self.mention(field).codings.is_empty();
+                    self.mention(field).place = Place::Last(end - 1, empty);
+                }
+                Capture::Carried(column) => {
+                    self.found.carried[column] = Some(Text::Span(start as u32..end));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether paths lead on from here.
+    fn goes_on(&self, at: &[usize]) -> bool {
+        at.iter().any(|node| {
+            let node = &self.nodes[*node];
+            node.every.is_some() || !node.members.is_empty() || !node.elements.is_empty()
+        })
+    }
+
+    fn object(&mut self, at: &[usize]) -> Result<(), Rejected> {
+        if !self.goes_on(at) {
+            return self.json.known_skip(Peek::Object).map_err(malformed);
+        }
+        let nodes = self.nodes;
+        let mut next = [0usize; MOST_PATHS];
+        let find = |key: &str, next: &mut [usize; MOST_PATHS]| {
+            let mut count = 0;
+            for node in at.iter().map(|n| &nodes[*n]) {
+                let member = node.members.iter().find(|(name, _)| name == key).map(|(_, child)| *child);
+                for child in member.into_iter().chain(node.every) {
+                    if count < MOST_PATHS {
+                        next[count] = child;
+                        count += 1;
+                    }
+                }
+            }
+            count
+        };
+        let mut count = self.json.known_object().map_err(malformed)?.map(|key| find(key, &mut next));
+        while let Some(some) = count {
+            let peek = self.json.peek().map_err(malformed)?;
+            match some {
+                0 => self.json.known_skip(peek).map_err(malformed)?,
+                _ => self.value(&next[..some], peek)?,
+            }
+            count = self.json.next_key().map_err(malformed)?.map(|key| find(key, &mut next));
+        }
+        Ok(())
+    }
+
+    fn array(&mut self, at: &[usize]) -> Result<(), Rejected> {
+        if !self.goes_on(at) {
+            return self.json.known_skip(Peek::Array).map_err(malformed);
+        }
+        let nodes = self.nodes;
+        let mut element = self.json.known_array().map_err(malformed)?;
+        let mut place = 0;
+        while let Some(peek) = element {
+            let mut next = [0usize; MOST_PATHS];
+            let mut count = 0;
+            for node in at.iter().map(|n| &nodes[*n]) {
+                let one = node.elements.iter().find(|(p, _)| *p == place).map(|(_, child)| *child);
+                for child in one.into_iter().chain(node.every) {
+                    if count < MOST_PATHS {
+                        next[count] = child;
+                        count += 1;
+                    }
+                }
+            }
+            match count {
+                0 => self.json.known_skip(peek).map_err(malformed)?,
+                _ => self.value(&next[..count], peek)?,
+            }
+            place += 1;
+            element = self.json.array_step().map_err(malformed)?;
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, at: &[usize]) -> Result<(), Rejected> {
+        let record = self.record;
+        let text = self.json.known_str().map_err(malformed)?;
+        let inside = record.as_bytes().as_ptr_range().contains(&text.as_ptr()) && !text.is_empty();
+        let text = match inside {
+            true => {
+                let start = text.as_ptr() as usize - record.as_ptr() as usize;
+                Text::Span(start as u32..(start + text.len()) as u32)
+            }
+            false => Text::Owned(text.into()),
+        };
+        self.keep(at, text);
+        Ok(())
+    }
+
+    /// A number stands for itself, for codes are often written so; null is nothing.
+    fn scalar(&mut self, at: &[usize], span: Range<usize>, peek: Peek) -> Result<(), Rejected> {
+        let nodes = self.nodes;
+        if peek == Peek::Null {
+            return Ok(());
+        }
+        let is_text = |c: &Capture| matches!(c, Capture::Part(_, Part::Text | Part::Display, _));
+        let is_part = |c: &Capture| matches!(c, Capture::Part(..));
+        let mut captures = at.iter().flat_map(|node| &nodes[*node].captures);
+        let wrong = if peek.is_num() { captures.any(is_text) } else { captures.any(is_part) };
+        if wrong {
+            return Err(wrong_type(self.record, span.start, if peek.is_num() { "a number" } else { "a boolean" }));
+        }
+        self.keep(at, Text::Span(span.start as u32..span.end as u32));
+        Ok(())
+    }
+
+    fn keep(&mut self, at: &[usize], text: Text) {
+        let nodes = self.nodes;
+        let end = self.json.current_index() as u32;
+        for capture in at.iter().flat_map(|node| &nodes[*node].captures) {
+            match *capture {
+                Capture::Carried(column) => self.found.carried[column] = Some(text.clone()),
+                Capture::Vocabulary(field) => self.found.vocabularies[field] = Some(text.clone()),
+                Capture::Part(field, part, anchors) => {
+                    let listed = self.found.lists.last().is_some_and(|l| l.field == field && l.end == 0);
+                    let mention = self.mention(field);
+                    let coding = |mention: &mut Mention| {
+                        if mention.codings.is_empty() {
+                            mention.codings.push(Coding::default());
+                        }
+                        mention.codings.len() - 1
+                    };
+                    match part {
+                        Part::Text => mention.text = Some(text.clone()),
+                        Part::Code => {
+                            let i = coding(mention);
+                            mention.codings[i].code = Some(text.clone());
+                        }
+                        Part::Vocabulary => {
+                            let i = coding(mention);
+                            mention.codings[i].vocabulary = Some(text.clone());
+                        }
+                        Part::Display => {
+                            let i = coding(mention);
+                            mention.codings[i].display = Some(text.clone());
+                        }
+                    }
+                    // After the text, else after the code.
+                    match (part, mention.place) {
+                        (Part::Text, Place::None | Place::After(_)) if anchors => mention.place = Place::After(end),
+                        (Part::Code, Place::None) if anchors => mention.place = Place::After(end),
+                        (_, Place::None) if listed => mention.place = Place::Listed,
+                        _ => {}
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn mention(&mut self, field: usize) -> &mut Mention {
+        let number = match self.current[field] {
+            Some(number) => number,
+            None => {
+                let number = self.found.mentions.len();
+                self.found.mentions.push(Mention { field, ..Mention::default() });
+                self.current[field] = Some(number);
+                number
+            }
+        };
+        &mut self.found.mentions[number]
+    }
+}
+
+/// Paths that can go through one place.
+const MOST_PATHS: usize = 16;
+
+fn malformed(error: JiterError) -> Rejected {
+    let reason = match &error.error_type {
+        JiterErrorType::JsonError(JsonErrorType::RecursionLimitExceeded) => Reason::TooDeep,
+        _ => Reason::InvalidJson,
+    };
+    // The message has no text of the record in it, but for the kind of duplicate keys, which are none here.
+    Rejected::new(reason, format!("{} at byte {}", error.error_type, error.index))
+}
+
+fn wrong_type(record: &str, at: usize, found: &str) -> Rejected {
+    debug_assert!(at <= record.len());
+    Rejected::new(Reason::WrongType, format!("expected a text at byte {at}, found {found}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn path(text: &str) -> Option<FieldPath> {
+        (!text.is_empty()).then(|| text.parse().unwrap())
+    }
+
+    fn field(text: &str, code: &str, vocabulary: &str) -> FieldPaths {
+        FieldPaths { text: path(text), code: path(code), vocabulary: path(vocabulary), display: None, codeable: false }
+    }
+
+    fn said(record: &str, fields: &[FieldPaths]) -> Vec<(usize, String, String)> {
+        let found = Extractor::new(fields, &[]).unwrap().extract(record).unwrap();
+        let text = |t: &Option<Text>| t.as_ref().map_or("-".to_string(), |t| t.of(record).to_string());
+        let codes = |m: &Mention| {
+            m.codings.iter().map(|c| format!("{}:{}", text(&c.vocabulary), text(&c.code))).collect::<Vec<_>>().join(" ")
+        };
+        found.mentions.iter().map(|m| (m.field, text(&m.text), codes(m))).collect()
+    }
+
+    #[test]
+    fn texts_and_codes_are_found_wherever_they_stand() {
+        let record = r#"{"id":7,"dx":{"text":"heart \"attack\"","code":410,"sys":"icd9cm"},"x":[{"a":[1,{"b":2}]}],
+            "tags":["flu",null,"cold"],"meds":[{"name":"aspirin"},{"other":1},{"name":"ibuprofen","rx":"5640"}]}"#;
+        assert_eq!(
+            said(
+                record,
+                &[
+                    field("$.dx.text", "$.dx.code", "$.dx.sys"),
+                    field("$.tags[*]", "", ""),
+                    field("$.meds[*].name", "$.meds[*].rx", "")
+                ]
+            ),
+            [
+                (0, "heart \"attack\"".into(), "icd9cm:410".into()),
+                (1, "flu".into(), String::new()),
+                (1, "-".into(), String::new()),
+                (1, "cold".into(), String::new()),
+                (2, "aspirin".into(), String::new()),
+                (2, "-".into(), String::new()),
+                (2, "ibuprofen".into(), "-:5640".into()),
+            ]
+        );
+        assert_eq!(said(r#"["a","b"]"#, &[field("$[1]", "", "")]), [(0, "b".into(), String::new())]);
+        assert_eq!(said(r#""a""#, &[field("$", "", "")]), [(0, "a".into(), String::new())]);
+    }
+
+    #[test]
+    fn records_that_cannot_be_read_say_why() {
+        let fields = [field("$.a", "$.c", "")];
+        let extractor = Extractor::new(&fields, &[]).unwrap();
+        let deep = format!("{{\"x\":{}1{}}}", "[".repeat(10_000), "]".repeat(10_000));
+        for (record, reason) in [
+            (r#"{"a":"#, Reason::InvalidJson),
+            (r#"{"a":"x"} {"#, Reason::InvalidJson),
+            ("", Reason::InvalidJson),
+            (r#"{"a":5}"#, Reason::WrongType),
+            (r#"{"a":{"b":"x"}}"#, Reason::WrongType),
+            (r#"{"a":["x"]}"#, Reason::WrongType),
+            (r#"{"c":true}"#, Reason::WrongType),
+            (&deep, Reason::TooDeep),
+        ] {
+            assert_eq!(extractor.extract(record).unwrap_err().reason, reason, "{record:.20}");
+        }
+        assert!(extractor.extract(r#"{"a":null,"c":12}"#).is_ok());
+    }
+
+    #[test]
+    fn paths_that_repeat_apart_are_refused() {
+        assert!(Extractor::new(&[field("$.a[*].t", "$.b[*].c", "")], &[]).unwrap_err().contains("one list"));
+        assert!(Extractor::new(&[field("$.a[*].t", "$.a[*].c", "$.system")], &[]).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_and_agrees_with_serde_json(record in "\\PC{0,40}|[\\[\\]{}:,\"a0 ]{0,30}") {
+            let extractor = Extractor::new(&[field("$.a[*].b", "$.a[*].c", "")], &["$.a".parse().unwrap()]).unwrap();
+            let ours = extractor.extract(&record);
+            let known = serde_json::from_str::<serde_json::Value>(&record);
+            if known.is_err() {
+                prop_assert!(ours.is_err());
+            }
+        }
+
+        #[test]
+        fn finds_what_serde_json_finds(texts in proptest::collection::vec("\\PC{0,12}", 0..5), extra in "\\PC{0,9}") {
+            let list: Vec<_> = texts.iter().map(|t| serde_json::json!({"k": extra, "t": t})).collect();
+            let record = serde_json::json!({"z": extra, "l": list}).to_string();
+            let found: Vec<_> = said(&record, &[field("$.l[*].t", "", "")]).into_iter().map(|(_, t, _)| t).collect();
+            prop_assert_eq!(found, texts);
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! A batch of messages in, rows and output messages out.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use generel_model::Embedder;
+use generel_schemas::Table;
+
+use super::answer::{Answer, Outcome};
+use super::decode::{Decoded, Decoder, Format};
+use super::extract::Found;
+use super::index::ConceptIndex;
+use super::mentions::{Said, write_key};
+use super::messages::{Message, Messages};
+use super::path::FieldPath;
+use super::plan::{FieldOptions, Plan};
+use super::reject::{Reason, Rejected};
+use super::render::{Answered, Made, Row, positions};
+use super::rows::{At, FlatRows, RecordRows, Shape};
+use crate::{Error, Result};
+
+/// What a consumer looks for and what it makes of it.
+#[derive(Debug, Clone)]
+pub struct HarmonizerOptions {
+    /// How messages are written.
+    pub format: Format,
+    /// The fields that hold concepts; without any, records pass as they are.
+    pub fields: Vec<FieldOptions>,
+    /// Columns that are carried from the records, by name.
+    pub carried: Vec<(String, FieldPath)>,
+    /// The shape of rows in the lake.
+    pub rows: Option<Shape>,
+    /// The shape of output messages, and the bytes that one may have.
+    pub messages: Option<(Shape, usize)>,
+    /// Whether a record whose concept is not sure enough is a dead letter.
+    pub reject_below: bool,
+}
+
+/// Harmonizes batches. Shared by all threads.
+#[derive(Debug)]
+pub struct Harmonizer {
+    plan: Plan,
+    decoder: Decoder,
+    options: HarmonizerOptions,
+    table: Option<&'static Table>,
+}
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub struct Harmonized {
+    /// Rows for the lake.
+    pub rows: Option<RecordBatch>,
+    /// Values of output messages and, for each, the number of the input message and the end of its bytes; nothing for a
+    /// tombstone.
+    pub values: Vec<u8>,
+    pub(crate) outputs: Vec<(usize, Option<usize>)>,
+    /// Records that were not harmonized.
+    pub dead: Vec<Dead>,
+    /// What was done.
+    pub counts: Counts,
+}
+
+/// A record that was not harmonized.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dead {
+    /// Number of the message in its batch.
+    pub message: usize,
+    /// The line of the record, where a message has several.
+    pub line: Option<u32>,
+    /// Why.
+    pub rejected: Rejected,
+    /// The record's bytes; nothing where they are all of the message's value.
+    pub bytes: Option<Vec<u8>>,
+}
+
+/// What was done with a batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records, without dead letters.
+    pub records: u64,
+    /// Mentions, and how many of them had been answered before.
+    pub mentions: [u64; 2],
+    /// Mentions by outcome, in the order of mapped, below, unmapped, absent.
+    pub outcomes: [u64; 4],
+}
+
+/// A record under way.
+struct Open<'a> {
+    message: usize,
+    line: Option<u32>,
+    bytes: &'a [u8],
+    record: Cow<'a, str>,
+    found: Found,
+}
+
+impl Open<'_> {
+    /// The values of the carried columns.
+    fn carried(&self) -> Vec<Option<&str>> {
+        self.found.carried.iter().map(|text| text.as_ref().map(|t| t.of(&self.record))).collect()
+    }
+}
+
+impl Harmonizer {
+    /// # Errors
+    /// [`Error::Invalid`] where the options do not fit together.
+    pub fn new(options: HarmonizerOptions) -> Result<Self> {
+        let plan = Plan::new(&options.fields, &options.carried)?;
+        let table = options.rows.map(|shape| shape.table(&plan.carried));
+        if let Some(twice) = table.and_then(|t| plan.carried.iter().find(|name| count(t, name) > 1)) {
+            return Err(Error::Invalid(format!(
+                "carry: the table has a column {twice} of its own; choose another name"
+            )));
+        }
+        let flat = [options.rows, options.messages.map(|(shape, _)| shape)].contains(&Some(Shape::Flat));
+        if flat && options.fields.is_empty() {
+            return Err(Error::Invalid("a flat shape has a row for each place of a field; name fields".into()));
+        }
+        Ok(Self { decoder: Decoder::new(&options.format)?, plan, options, table })
+    }
+
+    /// The lake's table that rows are for.
+    pub fn table(&self) -> Option<&'static Table> {
+        self.table
+    }
+
+    /// Whether it needs an index.
+    pub fn has_fields(&self) -> bool {
+        !self.plan.fields.is_empty()
+    }
+
+    /// Harmonizes messages. Every record is in the rows and output messages, or dead.
+    ///
+    /// # Errors
+    /// When the model fails or the schema registry does not answer; never for what a message says.
+    pub(crate) async fn harmonize(
+        &self,
+        index: Option<(&ConceptIndex, &Embedder)>,
+        messages: &Messages,
+    ) -> Result<Harmonized> {
+        let mut done = Harmonized::default();
+        let mut open: Vec<Open<'_>> = Vec::with_capacity(messages.len());
+        let mut tombstones = Vec::new();
+        for (number, message) in messages.iter().enumerate() {
+            let Some(value) = message.value else {
+                tombstones.push(number);
+                continue;
+            };
+            let mut decoded = Vec::with_capacity(1);
+            self.decoder.decode(value, &mut decoded).await?;
+            decoded.into_iter().for_each(|d| self.open(number, value.len(), d, &mut open, &mut done.dead));
+        }
+        let answers = self.answers(index, &open, &mut done).await?;
+        let made = index.map(|(index, _)| Made { index_version: &index.version, model_id: &index.model_id });
+        self.write(messages, &open, &tombstones, &answers, made, &mut done)?;
+        Ok(done)
+    }
+
+    fn open<'a>(
+        &self,
+        message: usize,
+        length: usize,
+        decoded: Decoded<'a>,
+        open: &mut Vec<Open<'a>>,
+        dead: &mut Vec<Dead>,
+    ) {
+        let Decoded { line, record, bytes } = decoded;
+        let found = record.and_then(|record| {
+            let found = self.plan.extractor.extract(&record)?;
+            Ok((record, found))
+        });
+        match found {
+            Ok((record, found)) => open.push(Open { message, line, bytes, record, found }),
+            Err(rejected) => {
+                let bytes = (bytes.len() != length).then(|| bytes.to_vec());
+                dead.push(Dead { message, line, rejected, bytes });
+            }
+        }
+    }
+
+    /// The answer of each mention of each record.
+    async fn answers(
+        &self,
+        index: Option<(&ConceptIndex, &Embedder)>,
+        open: &[Open<'_>],
+        done: &mut Harmonized,
+    ) -> Result<Vec<Vec<Arc<Answer>>>> {
+        let Some((index, embedder)) = index else { return Ok(vec![Vec::new(); open.len()]) };
+        let mut key = String::new();
+        let mut missing: HashMap<String, usize> = HashMap::new();
+        let mut asked: Vec<Said<'_>> = Vec::new();
+        let mut waiting: Vec<(usize, usize, usize)> = Vec::new();
+        let mut all: Vec<Vec<Arc<Answer>>> = Vec::with_capacity(open.len());
+        for (number, record) in open.iter().enumerate() {
+            let mut answers = Vec::with_capacity(record.found.mentions.len());
+            for (place, mention) in record.found.mentions.iter().enumerate() {
+                let vocabulary = self.plan.fields[mention.field].vocabulary.as_deref();
+                let said = Said::of(mention, &record.found, &record.record, vocabulary);
+                if said.is_empty() {
+                    answers.push(index.absent());
+                    continue;
+                }
+                done.counts.mentions[0] += 1;
+                write_key(&said, &mut key);
+                match index.remembered(&key) {
+                    Some(answer) => {
+                        done.counts.mentions[1] += 1;
+                        answers.push(answer);
+                    }
+                    None => {
+                        let known = missing.get(&key).copied().unwrap_or_else(|| {
+                            missing.insert(key.clone(), asked.len());
+                            asked.push(said);
+                            asked.len() - 1
+                        });
+                        waiting.push((number, place, known));
+                        answers.push(index.absent());
+                    }
+                }
+            }
+            all.push(answers);
+        }
+        if !asked.is_empty() {
+            let found = index.answer(embedder, &asked).await?;
+            for (number, place, known) in waiting {
+                all[number][place] = Arc::clone(&found[known]);
+            }
+        }
+        for answer in all.iter().flatten() {
+            done.counts.outcomes[answer.outcome as usize] += 1;
+        }
+        Ok(all)
+    }
+
+    fn write(
+        &self,
+        messages: &Messages,
+        open: &[Open<'_>],
+        tombstones: &[usize],
+        answers: &[Vec<Arc<Answer>>],
+        made: Option<Made<'_>>,
+        done: &mut Harmonized,
+    ) -> Result<()> {
+        let carried = self.plan.carried.len();
+        let mut flat = (self.options.rows == Some(Shape::Flat)).then(|| FlatRows::new(carried));
+        let mut records = (self.options.rows == Some(Shape::Enriched)).then(|| RecordRows::new(carried));
+        let at = |message: usize, line: Option<u32>| At {
+            topic: &messages.topic,
+            partition: messages.partition,
+            message: messages.get(message),
+            line,
+        };
+        for message in tombstones {
+            if let Some(records) = &mut records {
+                records.push(&at(*message, None), None, &[], None);
+            }
+            if self.options.messages.is_some() {
+                done.outputs.push((*message, None));
+            }
+            done.counts.records += 1;
+        }
+        let mut buffer = Vec::new();
+        for (record, answers) in open.iter().zip(answers) {
+            let at = at(record.message, record.line);
+            let before = (done.values.len(), done.outputs.len());
+            if let Err(rejected) = self.write_record(record, answers, made, &at, &mut buffer, done) {
+                done.values.truncate(before.0);
+                done.outputs.truncate(before.1);
+                let whole = messages.get(record.message).value.map_or(0, <[u8]>::len) == record.bytes.len();
+                let bytes = (!whole).then(|| record.bytes.to_vec());
+                done.dead.push(Dead { message: record.message, line: record.line, rejected, bytes });
+                continue;
+            }
+            done.counts.records += 1;
+            let values = record.carried();
+            if let (Some(flat), Some(made)) = (&mut flat, made) {
+                self.each_row(record, answers, |field, position, said, answer| {
+                    flat.push(&at, (field, position), (said, answer), &values, made);
+                });
+            }
+            if let Some(records) = &mut records {
+                buffer.clear();
+                self.enriched(record, answers, made, &mut buffer);
+                let text = std::str::from_utf8(&buffer).map_err(|e| Error::Internal(e.to_string()))?;
+                records.push(&at, Some(text), &values, made);
+            }
+        }
+        // In the order of the messages, whatever became of them.
+        done.dead.sort_by_key(|dead| (dead.message, dead.line));
+        if let Some(table) = self.table {
+            done.rows = match (flat, records) {
+                (Some(flat), _) => Some(flat.finish(table)?),
+                (_, Some(records)) => Some(records.finish(table)?),
+                _ => None,
+            };
+        }
+        Ok(())
+    }
+
+    /// The output messages of a record, or why there are none.
+    fn write_record(
+        &self,
+        record: &Open<'_>,
+        answers: &[Arc<Answer>],
+        made: Option<Made<'_>>,
+        at: &At<'_>,
+        buffer: &mut Vec<u8>,
+        done: &mut Harmonized,
+    ) -> std::result::Result<(), Rejected> {
+        if self.options.reject_below
+            && let Some(place) = answers.iter().position(|a| matches!(a.outcome, Outcome::Below | Outcome::Unmapped))
+        {
+            let field = &self.plan.fields[record.found.mentions[place].field].name;
+            return Err(Rejected::new(Reason::LowConfidence, format!("field {field}: no concept is sure enough")));
+        }
+        let Some((shape, most)) = self.options.messages else { return Ok(()) };
+        let put = |buffer: &mut Vec<u8>, done: &mut Harmonized| {
+            if buffer.len() > most {
+                let message = format!("{} bytes, and the topic takes {most}", buffer.len());
+                return Err(Rejected::new(Reason::TooLarge, message));
+            }
+            done.values.extend_from_slice(buffer);
+            done.outputs.push((record.message, Some(done.values.len())));
+            Ok(())
+        };
+        match (shape, made) {
+            (Shape::Flat, Some(made)) => {
+                let names = self.plan.carried.iter().map(String::as_str);
+                let carried: Vec<_> = names.zip(record.carried()).collect();
+                let mut rejected = Ok(());
+                self.each_row(record, answers, |field, position, said, answer| {
+                    buffer.clear();
+                    let (topic, partition, offset) = (at.topic, at.partition, at.message.offset);
+                    let (line, carried) = (at.line, carried.as_slice());
+                    Row { topic, partition, offset, line, field, position, said, answer, carried, made }.json(buffer);
+                    if rejected.is_ok() {
+                        rejected = put(buffer, done);
+                    }
+                });
+                rejected
+            }
+            _ => {
+                buffer.clear();
+                self.enriched(record, answers, made, buffer);
+                put(buffer, done)
+            }
+        }
+    }
+
+    fn enriched(&self, record: &Open<'_>, answers: &[Arc<Answer>], made: Option<Made<'_>>, out: &mut Vec<u8>) {
+        Answered { record: &record.record, found: &record.found, answers }.enriched(&self.plan, made, out);
+    }
+
+    /// Each place of each field; of a field that the record does not have, one that says nothing.
+    fn each_row(&self, record: &Open<'_>, answers: &[Arc<Answer>], mut row: impl FnMut(&str, i32, &Said<'_>, &Answer)) {
+        let mentions = &record.found.mentions;
+        let nothing = Said { text: None, codings: Vec::new() };
+        let all = positions(mentions, self.plan.fields.len());
+        for ((mention, position), answer) in mentions.iter().zip(all).zip(answers) {
+            let field = &self.plan.fields[mention.field];
+            let said = Said::of(mention, &record.found, &record.record, field.vocabulary.as_deref());
+            row(&field.name, position, &said, answer);
+        }
+        for (number, field) in self.plan.fields.iter().enumerate() {
+            if !mentions.iter().any(|m| m.field == number) {
+                row(&field.name, 0, &nothing, &Answer::without(Outcome::Absent));
+            }
+        }
+    }
+}
+
+fn count(table: &Table, name: &str) -> usize {
+    table.columns.iter().filter(|c| c.name == name).count()
+}
+
+impl Harmonized {
+    /// The output messages: the number of the input message, and the value.
+    pub fn outputs(&self) -> impl Iterator<Item = (usize, Option<&[u8]>)> {
+        let mut from = 0;
+        self.outputs.iter().map(move |(message, end)| {
+            let value = end.map(|end| {
+                let value = &self.values[from..end];
+                from = end;
+                value
+            });
+            (*message, value)
+        })
+    }
+
+    /// The message that a dead letter is of, and its value.
+    pub fn letter<'a>(&'a self, dead: &'a Dead, messages: &'a Messages) -> Message<'a> {
+        let message = messages.get(dead.message);
+        Message { value: dead.bytes.as_deref().or(message.value), ..message }
+    }
+}

@@ -1,0 +1,371 @@
+//! The concepts that records are harmonized to, in memory: a target source with its names and vectors, what people and
+//! alignments mapped to it, and what was answered before. Never changed: a new state of the lake is a new index.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::Float64Type;
+use datafusion::prelude::{col, lit};
+use generel_model::{Embedder, normalize};
+use generel_schemas::sssom;
+use generel_schemas::tables::{CONCEPTS, MAPPINGS};
+use quick_cache::sync::Cache;
+
+use super::answer::{Answer, Outcome, rounded};
+use super::mentions::{Said, key};
+use crate::align::{Nearest, SourceSpec, Targets, known_mappings};
+use crate::sources::Fingerprint;
+use crate::text_columns::text_columns;
+use crate::{Result, Session};
+
+/// What to harmonize to, and what counts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IndexOptions {
+    /// The target: a source of the lake.
+    pub target: SourceSpec,
+    /// Mappings that people made: SSSOM files, or sources of `kg_edges`.
+    pub curated: Vec<String>,
+    /// Concepts of less confidence are not sure enough.
+    pub min_confidence: f64,
+    /// Whether what is not sure enough is left out.
+    pub leave_out: bool,
+    /// Answers that are remembered.
+    pub remembered: usize,
+}
+
+/// The concepts that records are harmonized to.
+pub(crate) struct ConceptIndex {
+    /// Identity of the index: changes with anything that can change an answer.
+    pub(crate) version: String,
+    /// The model that embedded it.
+    pub(crate) model_id: String,
+    targets: Targets,
+    options: IndexOptions,
+    /// What a code is known to mean, by its CURIE.
+    codes: HashMap<String, Known>,
+    /// What a text is known to mean, normalized and in lower case.
+    texts: HashMap<String, Known>,
+    /// What codes and texts are known not to mean.
+    not: HashSet<(String, String)>,
+    /// Labels of codes of other sources, by their CURIEs.
+    labels: HashMap<String, String>,
+    answers: Cache<Box<str>, Arc<Answer>>,
+    absent: Arc<Answer>,
+}
+
+/// A concept that a code or text is known to mean.
+#[derive(Debug, Clone, PartialEq)]
+struct Known {
+    concept: usize,
+    predicate: String,
+    justification: String,
+    confidence: f64,
+    score: Option<f64>,
+}
+
+impl ConceptIndex {
+    /// Loads the index from the lake as it is now.
+    ///
+    /// # Errors
+    /// When the lake has no such source, a curated file cannot be read, or the model or the lake fails.
+    pub(crate) async fn load(
+        session: &Session,
+        options: &IndexOptions,
+        run_id: &str,
+        progress: &(dyn Fn(u64, u64) + Send + Sync),
+    ) -> Result<Self> {
+        session.refresh().await?;
+        let targets = Targets::load(session, &options.target, run_id, progress).await?;
+        let (mut codes, mut texts, mut not) = (HashMap::new(), HashMap::new(), HashSet::new());
+        {
+            let numbers = targets.numbers();
+            for mapping in known_mappings(session, &options.curated).await? {
+                for mapping in [mapping.clone(), mapping.reversed()] {
+                    let [label, _] = mapping.labels;
+                    let label = label.map(|label| folded(&label));
+                    if mapping.negative {
+                        not.extend(label.map(|label| (label, mapping.object.clone())));
+                        not.insert((mapping.subject, mapping.object));
+                        continue;
+                    }
+                    let Some(concept) = numbers.get(mapping.object.as_str()) else { continue };
+                    let known = Known {
+                        concept: *concept,
+                        predicate: mapping.predicate,
+                        justification: sssom::MANUAL_CURATION.to_string(),
+                        confidence: mapping.confidence.unwrap_or(1.0),
+                        score: None,
+                    };
+                    if let Some(label) = label {
+                        texts.entry(label).or_insert_with(|| known.clone());
+                    }
+                    codes.entry(mapping.subject).or_insert(known);
+                }
+            }
+            for (curie, concept) in &numbers {
+                codes.entry((*curie).to_string()).or_insert_with(|| Known {
+                    concept: *concept,
+                    predicate: sssom::EXACT_MATCH.to_string(),
+                    justification: "semapv:MappingChaining".to_string(),
+                    confidence: 1.0,
+                    score: None,
+                });
+            }
+            for (subject, object, known) in aligned(session, options.target.source()).await? {
+                if let Some(concept) = numbers.get(object.as_str())
+                    && !not.contains(&(subject.clone(), object))
+                {
+                    codes.entry(subject).or_insert(Known { concept: *concept, ..known });
+                }
+            }
+        }
+        let labels = labels(session, options.target.source()).await?;
+        let model_id = session.embedder()?.info().model_id.clone();
+        let version = version(&targets, [&codes, &texts], &not, &labels).to_string();
+        Ok(Self {
+            version,
+            model_id,
+            targets,
+            codes,
+            texts,
+            not,
+            labels,
+            answers: Cache::new(options.remembered.max(16)),
+            absent: Arc::new(Answer::without(Outcome::Absent)),
+            options: options.clone(),
+        })
+    }
+
+    /// Concepts of the target.
+    pub(crate) fn concepts(&self) -> usize {
+        self.targets.concepts()
+    }
+
+    /// What was answered before.
+    pub(crate) fn remembered(&self, key: &str) -> Option<Arc<Answer>> {
+        self.answers.get(key)
+    }
+
+    /// The answer for a place where a record says nothing.
+    pub(crate) fn absent(&self) -> Arc<Answer> {
+        Arc::clone(&self.absent)
+    }
+
+    /// What mentions mean that were not answered before, in order; remembered from now on.
+    ///
+    /// # Errors
+    /// When the model fails.
+    pub(crate) async fn answer(&self, embedder: &Embedder, said: &[Said<'_>]) -> Result<Vec<Arc<Answer>>> {
+        let mut known: Vec<Option<Known>> = Vec::with_capacity(said.len());
+        // Texts to look for, and the mention and code that each stands for.
+        let mut texts: Vec<String> = Vec::new();
+        let mut of: Vec<(usize, Option<String>)> = Vec::new();
+        for (number, mention) in said.iter().enumerate() {
+            let found = self.known(mention);
+            if found.is_none() {
+                for (text, curie) in self.texts_of(mention) {
+                    texts.push(text);
+                    of.push((number, curie));
+                }
+            }
+            known.push(found);
+        }
+        let mut best: Vec<Option<Nearest>> = vec![None; said.len()];
+        let nearest = self.nearest(embedder, &texts).await?;
+        for ((found, text), (number, curie)) in nearest.into_iter().zip(&texts).zip(&of) {
+            let found = found.filter(|found| !self.is_excluded(found, text, curie.as_deref()));
+            let best = &mut best[*number];
+            if let Some(found) = found
+                && best.is_none_or(|held| found.confidence > held.confidence)
+            {
+                *best = Some(found);
+            }
+        }
+        let answers = said.iter().zip(known).zip(best).map(|((mention, known), best)| {
+            let answer = Arc::new(match (known, best) {
+                (Some(known), _) => self.of_known(&known),
+                (None, Some(nearest)) => self.of_nearest(&nearest),
+                (None, None) => Answer::without(Outcome::Unmapped),
+            });
+            self.answers.insert(key(mention).into_boxed_str(), Arc::clone(&answer));
+            answer
+        });
+        Ok(answers.collect())
+    }
+
+    /// What people or alignments say of a mention: of its codes first, in their order, then of its text.
+    fn known(&self, said: &Said<'_>) -> Option<Known> {
+        let curies: Vec<String> = said.codings.iter().filter_map(|c| c.curie()).collect();
+        let of_codes = || curies.iter().filter_map(|curie| self.codes.get(curie));
+        let is_curated = |k: &&Known| k.justification == sssom::MANUAL_CURATION;
+        let of_text = || said.text.and_then(|text| self.texts.get(&folded(text)));
+        of_codes()
+            .find(is_curated)
+            .or_else(of_text)
+            .or_else(|| {
+                // The surest of what is left: a code of the target itself, or what an alignment says.
+                of_codes().max_by(|a, b| a.confidence.total_cmp(&b.confidence))
+            })
+            .cloned()
+    }
+
+    /// The texts that say what a mention means, with the code that each is the name of.
+    fn texts_of(&self, said: &Said<'_>) -> Vec<(String, Option<String>)> {
+        let mut texts: Vec<(String, Option<String>)> = Vec::new();
+        let mut add = |text: &str, curie: Option<String>| {
+            let text = normalize(text).into_owned();
+            if !text.is_empty() && !texts.iter().any(|(t, _)| *t == text) {
+                texts.push((text, curie));
+            }
+        };
+        if let Some(text) = said.text {
+            add(text, None);
+        }
+        for coding in &said.codings {
+            let curie = coding.curie();
+            let label = curie.as_ref().and_then(|curie| self.labels.get(curie));
+            if let Some(text) = coding.display.or(label.map(String::as_str)) {
+                add(text, curie);
+            }
+        }
+        texts
+    }
+
+    fn is_excluded(&self, nearest: &Nearest, text: &str, curie: Option<&str>) -> bool {
+        if self.not.is_empty() {
+            return false;
+        }
+        let object = self.targets.concept(nearest.concept).0.to_string();
+        let pair = |subject: String| self.not.contains(&(subject, object.clone()));
+        pair(folded(text)) || curie.is_some_and(|curie| pair(curie.to_string()))
+    }
+
+    async fn nearest(&self, embedder: &Embedder, texts: &[String]) -> Result<Vec<Option<Nearest>>> {
+        if texts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let vectors = embedder.embed(&StringArray::from_iter_values(texts)).await?;
+        let values = vectors.values().as_primitive::<arrow::datatypes::Float32Type>();
+        let refs: Vec<&str> = texts.iter().map(String::as_str).collect();
+        self.targets.nearest(&refs, values.values())
+    }
+
+    fn of_known(&self, known: &Known) -> Answer {
+        self.finished(
+            known.concept,
+            Answer {
+                predicate_id: Some(known.predicate.clone()),
+                mapping_justification: Some(known.justification.clone()),
+                confidence: Some(rounded(known.confidence)),
+                similarity_score: known.score.map(rounded),
+                ..Answer::without(Outcome::Mapped)
+            },
+        )
+    }
+
+    fn of_nearest(&self, nearest: &Nearest) -> Answer {
+        self.finished(
+            nearest.concept,
+            Answer {
+                object_match_name: Some(self.targets.name(nearest.name).to_string()),
+                predicate_id: Some(nearest.predicate.to_string()),
+                mapping_justification: Some(nearest.justification.to_string()),
+                confidence: Some(rounded(nearest.confidence)),
+                similarity_score: Some(rounded(f64::from(nearest.cosine).clamp(0.0, 1.0))),
+                ..Answer::without(Outcome::Mapped)
+            },
+        )
+    }
+
+    fn finished(&self, concept: usize, answer: Answer) -> Answer {
+        // What people say is not weighed.
+        let curated = answer.mapping_justification.as_deref() == Some(sssom::MANUAL_CURATION);
+        let below = !curated && answer.confidence.unwrap_or(0.0) < self.options.min_confidence;
+        if below && self.options.leave_out {
+            return Answer::without(Outcome::Below);
+        }
+        let (curie, label) = self.targets.concept(concept);
+        Answer {
+            outcome: if below { Outcome::Below } else { Outcome::Mapped },
+            object_id: Some(curie.to_string()),
+            object_label: Some(label.to_string()),
+            ..answer
+        }
+        .rendered()
+    }
+}
+
+impl std::fmt::Debug for ConceptIndex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConceptIndex").field("version", &self.version).field("concepts", &self.concepts()).finish()
+    }
+}
+
+fn folded(text: &str) -> String {
+    normalize(text).to_lowercase()
+}
+
+/// What alignments say: subject, object and the rest of each subject's best mapping to the target.
+async fn aligned(session: &Session, target: &str) -> Result<Vec<(String, String, Known)>> {
+    let best = col("object_source").eq(lit(target)).and(col("rank").eq(lit(1i32)));
+    let frame = session
+        .ctx()
+        .table(MAPPINGS.name)
+        .await?
+        .filter(best)?
+        .sort_by(vec![col("subject_id"), col("alignment_id")])?;
+    let columns =
+        ["subject_id", "object_id", "predicate_id", "mapping_justification", "confidence", "similarity_score"];
+    let mut all = Vec::new();
+    for batch in frame.select_columns(&columns)?.collect().await? {
+        let [subjects, objects, predicates, justifications] = text_columns(&batch)?;
+        let number = |column: usize, row: usize| {
+            let array = batch.column(column).as_primitive::<Float64Type>();
+            array.is_valid(row).then(|| array.value(row))
+        };
+        for row in 0..batch.num_rows() {
+            let known = Known {
+                concept: 0,
+                predicate: predicates.value(row).to_string(),
+                justification: justifications.value(row).to_string(),
+                confidence: number(4, row).unwrap_or(0.0),
+                score: number(5, row),
+            };
+            all.push((subjects.value(row).to_string(), objects.value(row).to_string(), known));
+        }
+    }
+    Ok(all)
+}
+
+/// Labels of the codes of all other sources.
+async fn labels(session: &Session, target: &str) -> Result<HashMap<String, String>> {
+    let frame = session.ctx().table(CONCEPTS.name).await?.filter(col("source").not_eq(lit(target)))?;
+    let batches: Vec<RecordBatch> = frame.select_columns(&["curie", "name"])?.collect().await?;
+    let mut all = HashMap::new();
+    for batch in &batches {
+        let [curies, names] = text_columns(batch)?;
+        let rows = curies.iter().zip(&names);
+        all.extend(rows.filter_map(|(curie, name)| Some((curie?.to_string(), name?.to_string()))));
+    }
+    Ok(all)
+}
+
+fn version(
+    targets: &Targets,
+    known: [&HashMap<String, Known>; 2],
+    not: &HashSet<(String, String)>,
+    labels: &HashMap<String, String>,
+) -> Fingerprint {
+    let mut lines: Vec<String> = known
+        .iter()
+        .enumerate()
+        .flat_map(|(kind, all)| all.iter().map(move |(of, known)| format!("{kind} {of} {known:?}")))
+        .chain(not.iter().map(|(subject, object)| format!("{subject} not {object}")))
+        .chain(labels.iter().map(|(curie, label)| format!("{curie} is {label}")))
+        .collect();
+    lines.sort_unstable();
+    let own = targets.fingerprint().as_i64().to_le_bytes();
+    let parts: Vec<&[u8]> = std::iter::once(&own[..]).chain(lines.iter().map(String::as_bytes)).collect();
+    Fingerprint::of(&parts)
+}

@@ -1,0 +1,132 @@
+//! What our clients of Kafka have in common: their settings, their log, their errors.
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header as KafkaHeader, Headers, OwnedHeaders};
+
+use super::options::ConsumerOptions;
+use crate::Error;
+use crate::harmonize::Header;
+
+/// The largest message that our clients take part in; what a topic takes is its own setting.
+pub(super) const MOST_BYTES: &str = "104857600";
+
+/// Settings that librdkafka warns of in the other role.
+const CONSUMER_ONLY: [&str; 20] = [
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "group.remote.assignor",
+    "partition.assignment.strategy",
+    "session.timeout.ms",
+    "heartbeat.interval.ms",
+    "max.poll.interval.ms",
+    "auto.offset.reset",
+    "isolation.level",
+    "fetch.min.bytes",
+    "fetch.max.bytes",
+    "fetch.wait.max.ms",
+    "fetch.message.max.bytes",
+    "max.partition.fetch.bytes",
+    "queued.min.messages",
+    "queued.max.messages.kbytes",
+    "check.crcs",
+    "enable.partition.eof",
+    "fetch.error.backoff.ms",
+];
+const PRODUCER_ONLY: [&str; 12] = [
+    "acks",
+    "request.required.acks",
+    "compression.type",
+    "compression.codec",
+    "compression.level",
+    "linger.ms",
+    "queue.buffering.max.ms",
+    "batch.size",
+    "batch.num.messages",
+    "transaction.timeout.ms",
+    "message.timeout.ms",
+    "partitioner",
+];
+
+/// What a client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Consumer,
+    Producer,
+    Admin,
+}
+
+/// A client's settings: its own, over them the user's, over them what has to be.
+pub(super) fn config(
+    options: &ConsumerOptions,
+    own: &[(&str, &str)],
+    fixed: &[(&str, &str)],
+    role: Role,
+) -> ClientConfig {
+    let mut config = options.settings.over(own, fixed);
+    let others: &[&[&str]] = match role {
+        Role::Consumer => &[&PRODUCER_ONLY],
+        Role::Producer => &[&CONSUMER_ONLY],
+        Role::Admin => &[&PRODUCER_ONLY, &CONSUMER_ONLY],
+    };
+    for key in others.iter().flat_map(|keys| keys.iter()) {
+        config.remove(key);
+    }
+    if config.get("client.id").is_none() {
+        config.set("client.id", format!("generel-{}", options.name));
+    }
+    config
+}
+
+/// librdkafka's log lines among ours.
+pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    use RDKafkaLogLevel as Level;
+    match level {
+        Level::Emerg | Level::Alert | Level::Critical => tracing::error!(target: "librdkafka", facility, "{message}"),
+        Level::Error | Level::Warning => tracing::info!(target: "librdkafka", facility, "{message}"),
+        _ => tracing::debug!(target: "librdkafka", facility, "{message}"),
+    }
+}
+
+/// An error with what to do about it.
+pub(super) fn error(error: &KafkaError) -> Error {
+    use RDKafkaErrorCode as Code;
+    let hint = match (error, error.rdkafka_error_code()) {
+        (KafkaError::ClientConfig(_, _, key, _), _) => {
+            return Error::Invalid(format!("kafka: setting {key}: {}", setting(error)));
+        }
+        (_, Some(Code::UnknownTopicOrPartition | Code::UnknownTopic)) => "; no such topic: make it, or correct topics",
+        (_, Some(Code::TopicAuthorizationFailed)) => "; this login may not read the topic: ask for the ACL Read",
+        (_, Some(Code::GroupAuthorizationFailed)) => "; this login may not use the group: ask for the ACL Read on it",
+        (_, Some(Code::Authentication | Code::SaslAuthenticationFailed)) => "; check sasl.username and sasl.password",
+        (_, Some(Code::SSL)) => "; check ssl.ca.location and the certificates",
+        (_, Some(Code::AllBrokersDown | Code::BrokerTransportFailure)) => "; check bootstrap.servers and the network",
+        _ => "",
+    };
+    Error::Kafka { message: format!("{error}{hint}") }
+}
+
+/// What is wrong with a setting, without its value.
+fn setting(error: &KafkaError) -> &'static str {
+    match error {
+        KafkaError::ClientConfig(rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..) => {
+            "librdkafka has no such setting"
+        }
+        _ => "librdkafka does not take this value",
+    }
+}
+
+/// Headers for a message.
+pub(super) fn own_headers(headers: &[Header]) -> OwnedHeaders {
+    headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| {
+        all.insert(KafkaHeader { key, value: value.as_ref() })
+    })
+}
+
+/// The headers of a message.
+pub(super) fn headers_of(headers: Option<&impl Headers>) -> Vec<Header> {
+    let Some(headers) = headers else { return Vec::new() };
+    headers.iter().map(|h| (h.key.to_string(), h.value.map(<[u8]>::to_vec))).collect()
+}

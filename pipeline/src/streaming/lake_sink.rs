@@ -1,0 +1,221 @@
+//! The sink of rows: micro-batches in the lake, each in one commit with the next offset of every partition it holds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use generel_schemas::Table;
+use tokio::task::JoinHandle;
+
+use super::flow::{Finished, Shared, Told};
+use super::options::LakeOptions;
+use crate::lake::parquet::{EncodedGroup, GroupEncoder};
+use crate::lake::{Commit, Mark, TableWriter, marks};
+use crate::{Error, Lake, Result};
+
+/// Rows that are encoded together.
+const GROUP_ROWS: usize = 128 * 1024;
+/// How often a commit is tried when storage fails, and the first pause.
+const TRIES: u32 = 6;
+const PAUSE: Duration = Duration::from_millis(500);
+/// Name of the sink in metrics.
+const SINK: &str = "lake";
+
+/// The sink of rows.
+pub(super) struct LakeSink {
+    shared: Arc<Shared>,
+    lake: Lake,
+    table: &'static Table,
+    encoder: Arc<GroupEncoder>,
+    limits: LakeOptions,
+    run_id: String,
+    open: Option<Open>,
+    broken: bool,
+}
+
+/// A micro-batch under way.
+struct Open {
+    since: Instant,
+    /// All its batches: storage can fail, and an encoded row group goes into one file only.
+    batches: Vec<RecordBatch>,
+    /// How many of them are in row groups, and the rows of the others.
+    encoded: usize,
+    waiting_rows: usize,
+    groups: Vec<JoinHandle<Result<EncodedGroup>>>,
+    /// First and next offset of each partition, by the id of its mark.
+    partitions: BTreeMap<String, (i64, i64)>,
+    rows: usize,
+    bytes: usize,
+    oldest_ms: Option<i64>,
+}
+
+impl LakeSink {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        lake: Lake,
+        table: &'static Table,
+        limits: LakeOptions,
+        run_id: String,
+    ) -> Result<Self> {
+        let encoder = Arc::new(GroupEncoder::new(table)?);
+        Ok(Self { shared, lake, table, encoder, limits, run_id, open: None, broken: false })
+    }
+
+    /// Takes what it is told until the reader ends.
+    pub(super) fn run(mut self, told: &Receiver<Told>) {
+        loop {
+            let left = self
+                .open
+                .as_ref()
+                .map_or(Duration::from_secs(1), |open| self.limits.max_wait.saturating_sub(open.since.elapsed()));
+            match told.recv_timeout(left) {
+                Ok(Told::Batch(finished)) => {
+                    if !self.broken && finished.batch.to_lake {
+                        self.take(&finished);
+                        let full =
+                            |open: &Open| open.rows >= self.limits.max_rows || open.bytes >= self.limits.max_bytes;
+                        if self.open.as_ref().is_some_and(full) {
+                            self.commit();
+                        }
+                    }
+                }
+                Ok(Told::Flush(reply)) => self.answer(&reply, false),
+                Ok(Told::Reset(reply)) => self.answer(&reply, true),
+                Err(RecvTimeoutError::Timeout) => {
+                    if self.open.as_ref().is_some_and(|open| open.since.elapsed() >= self.limits.max_wait) {
+                        self.commit();
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn answer(&mut self, reply: &Sender<bool>, reset: bool) {
+        let committed = !self.broken && self.commit();
+        if reset {
+            self.open = None;
+            self.broken = false;
+        }
+        let _ = reply.send(committed || reset);
+    }
+
+    fn take(&mut self, finished: &Finished) {
+        let batch = &finished.batch;
+        let open = self.open.get_or_insert_with(|| Open {
+            since: Instant::now(),
+            batches: Vec::new(),
+            encoded: 0,
+            waiting_rows: 0,
+            groups: Vec::new(),
+            partitions: BTreeMap::new(),
+            rows: 0,
+            bytes: 0,
+            oldest_ms: None,
+        });
+        let mark = self.shared.options.mark_id(&batch.messages.topic, batch.messages.partition);
+        open.partitions.entry(mark).or_insert((batch.first, batch.next)).1 = batch.next;
+        open.oldest_ms = open.oldest_ms.into_iter().chain(finished.oldest_ms()).min();
+        let Some(rows) = &finished.harmonized.rows else { return };
+        open.rows += rows.num_rows();
+        open.bytes += rows.get_array_memory_size();
+        open.waiting_rows += rows.num_rows();
+        open.batches.push(rows.clone());
+        if open.waiting_rows >= GROUP_ROWS {
+            open.encode(&self.encoder, &self.shared);
+        }
+        self.shared.metrics.waiting(open.bytes);
+    }
+
+    /// Commits the open micro-batch; whether everything is committed.
+    fn commit(&mut self) -> bool {
+        let Some(mut open) = self.open.take() else { return true };
+        open.encode(&self.encoder, &self.shared);
+        let began = Instant::now();
+        let shared = Arc::clone(&self.shared);
+        match shared.handle.block_on(self.try_commit(&mut open)) {
+            Ok(true) => {
+                shared.metrics.waiting(0);
+                shared.metrics.stored(open.rows as u64);
+                shared.metrics.committed(SINK, began.elapsed().as_secs_f64(), open.oldest_ms);
+                tracing::debug!(rows = open.rows, ms = began.elapsed().as_millis() as u64, "rows committed");
+                true
+            }
+            Ok(false) => {
+                tracing::warn!("another member has committed these messages; reading goes back to the marks");
+                self.broken = true;
+                shared.ask_to_rewind();
+                false
+            }
+            Err(error) => {
+                self.broken = true;
+                shared.fail(error);
+                false
+            }
+        }
+    }
+
+    /// False where another member of the group was first.
+    async fn try_commit(&self, open: &mut Open) -> Result<bool> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.commit_once(open).await {
+                Ok(committed) => return Ok(committed),
+                // The marks say who was first.
+                Err(error) if error.is_conflict() && tries < TRIES => {}
+                Err(error) if tries < TRIES && !self.shared.has_failed() => {
+                    tracing::warn!(%error, tries, "rows cannot be committed yet");
+                    tokio::time::sleep(PAUSE * 2u32.pow(tries)).await;
+                }
+                Err(error) => return Err(error),
+            }
+            open.encoded = 0;
+            open.encode(&self.encoder, &self.shared);
+        }
+    }
+
+    async fn commit_once(&self, open: &mut Open) -> Result<bool> {
+        let table = self.lake.table_or_create(self.table).await?;
+        for (id, (first, _)) in &open.partitions {
+            if marks::read(self.table, &table, id).await? != Some(*first) {
+                return self.was_ours(&table, &open.partitions).await;
+            }
+        }
+        let mut writer = TableWriter::new(self.table, table, Some(&self.shared.options.name))?;
+        for group in std::mem::take(&mut open.groups) {
+            writer.append(group.await.map_err(|e| Error::Internal(e.to_string()))??).await?;
+        }
+        let marks = open.partitions.iter().map(|(id, (_, next))| Mark::new(id.clone(), *next)).collect();
+        writer.commit(Commit { replace_unit: false, marks, run_id: self.run_id.clone() }).await?;
+        Ok(true)
+    }
+
+    /// Whether all marks are where this micro-batch ends: its commit got through, and only the answer was lost.
+    async fn was_ours(&self, table: &deltalake::DeltaTable, partitions: &BTreeMap<String, (i64, i64)>) -> Result<bool> {
+        for (id, (_, next)) in partitions {
+            if marks::read(self.table, table, id).await? != Some(*next) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Open {
+    fn encode(&mut self, encoder: &Arc<GroupEncoder>, shared: &Shared) {
+        let batches = self.batches[self.encoded..].to_vec();
+        (self.encoded, self.waiting_rows) = (self.batches.len(), 0);
+        if batches.is_empty() {
+            return;
+        }
+        let encoder = Arc::clone(encoder);
+        self.groups.push(shared.handle.spawn_blocking(move || {
+            let mut group = encoder.begin();
+            batches.iter().try_for_each(|batch| group.write(batch))?;
+            group.finish()
+        }));
+    }
+}

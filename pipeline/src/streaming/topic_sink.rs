@@ -1,0 +1,376 @@
+//! The sink of messages: output messages, dead letters and the group's offsets in one Kafka transaction after another.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+
+use super::dead_letters;
+use super::flow::{Finished, Shared, Told};
+use super::kafka::{self, own_headers};
+use super::reader::GroupConsumer;
+use crate::harmonize::Header;
+use crate::{Error, Result};
+
+/// What a transaction's steps may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Transactions that may fail one after another before the consumer gives up.
+const MOST_FAILURES: u32 = 10;
+/// Messages of one transaction: more make no difference to its cost.
+const MOST_MESSAGES: u64 = 50_000;
+/// Name of the sink in metrics.
+const SINK: &str = "topic";
+
+/// Keeps what the broker said of a message that it did not take.
+#[derive(Default)]
+struct Deliveries {
+    failed: Mutex<Option<RDKafkaErrorCode>>,
+}
+
+impl ClientContext for Deliveries {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "producer");
+    }
+
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+        kafka::log(level, facility, message);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result
+            && let Some(code) = error.rdkafka_error_code()
+            && !matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)
+        {
+            self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(code);
+        }
+    }
+}
+
+/// Why a transaction was not committed.
+enum Trouble {
+    /// Try again from the marks.
+    Again(String),
+    /// There is no use.
+    Fatal(Error),
+}
+
+/// The sink of messages.
+pub(super) struct TopicSink {
+    shared: Arc<Shared>,
+    consumer: Arc<GroupConsumer>,
+    producer: BaseProducer<Deliveries>,
+    /// Bytes that a dead letter may have.
+    most_dead_bytes: usize,
+    open: Option<Open>,
+    /// Whether everything is dropped until the reader has gone back.
+    broken: bool,
+    failures: u32,
+}
+
+/// A transaction under way.
+struct Open {
+    since: Instant,
+    next: HashMap<(Arc<str>, i32), i64>,
+    messages: u64,
+    bytes: u64,
+    oldest_ms: Option<i64>,
+}
+
+impl TopicSink {
+    /// Starts the producer; a transaction that a killed member with this instance's name left is aborted.
+    ///
+    /// # Errors
+    /// When the broker does not take transactions of this consumer.
+    pub(super) fn new(shared: Arc<Shared>, consumer: Arc<GroupConsumer>, most_dead_bytes: usize) -> Result<Self> {
+        let producer = producer(&shared)?;
+        Ok(Self { shared, consumer, producer, most_dead_bytes, open: None, broken: false, failures: 0 })
+    }
+
+    /// Takes what it is told until the reader ends.
+    pub(super) fn run(mut self, told: &Receiver<Told>) {
+        let wait = self.shared.options.transaction_wait();
+        loop {
+            let left =
+                self.open.as_ref().map_or(Duration::from_millis(200), |open| wait.saturating_sub(open.since.elapsed()));
+            let full = self.open.as_ref().is_some_and(|open| open.messages >= MOST_MESSAGES);
+            match if full { Err(RecvTimeoutError::Timeout) } else { told.recv_timeout(left) } {
+                Ok(Told::Batch(finished)) => {
+                    if !self.broken
+                        && finished.batch.to_output
+                        && let Err(trouble) = self.take(&finished)
+                    {
+                        self.recover(trouble);
+                    }
+                }
+                Ok(Told::Flush(reply)) => self.answer(&reply, false),
+                Ok(Told::Reset(reply)) => self.answer(&reply, true),
+                Err(RecvTimeoutError::Timeout) => {
+                    if self.open.as_ref().is_some_and(|open| full || open.since.elapsed() >= wait) {
+                        self.commit();
+                    } else {
+                        self.producer.poll(Duration::ZERO);
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.abort();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, reply: &Sender<bool>, reset: bool) {
+        let committed = !self.broken && self.commit();
+        if reset {
+            self.abort();
+            self.broken = false;
+        }
+        let _ = reply.send(committed || reset);
+    }
+
+    fn take(&mut self, finished: &Finished) -> std::result::Result<(), Trouble> {
+        if self.open.is_none() {
+            self.producer.begin_transaction().map_err(|e| trouble(&e))?;
+            let since = Instant::now();
+            self.open = Some(Open { since, next: HashMap::new(), messages: 0, bytes: 0, oldest_ms: None });
+        }
+        let (batch, harmonized) = (&finished.batch, &finished.harmonized);
+        let (mut messages, mut bytes) = (0, 0);
+        if let Some(output) = &self.shared.options.output {
+            for (number, value) in harmonized.outputs() {
+                let input = batch.messages.get(number);
+                let headers = (!input.headers.is_empty()).then(|| own_headers(input.headers));
+                self.send(&output.topic, input.key, value, input.timestamp_ms, headers)?;
+                messages += 1;
+                bytes += value.map_or(0, <[u8]>::len) as u64;
+            }
+        }
+        for dead in &harmonized.dead {
+            let (input, topic) = (harmonized.letter(dead, &batch.messages), &batch.messages.topic);
+            let value = input.value.filter(|value| value.len() <= self.most_dead_bytes);
+            let place = (&**topic, batch.messages.partition);
+            let headers: Vec<Header> = dead_letters::headers(&self.shared.options.name, place, &input, dead);
+            self.send(
+                &self.shared.options.dead_letters,
+                input.key,
+                value,
+                input.timestamp_ms,
+                Some(own_headers(&headers)),
+            )?;
+            self.shared.metrics.dead_letter(&dead.rejected);
+            tracing::info!(
+                topic = &**topic,
+                partition = batch.messages.partition,
+                offset = input.offset,
+                line = dead.line,
+                reason = dead.rejected.reason.as_str(),
+                "dead letter"
+            );
+        }
+        if let Some(open) = &mut self.open {
+            open.next.insert((Arc::clone(&batch.messages.topic), batch.messages.partition), batch.next);
+            open.messages += messages;
+            open.bytes += bytes;
+            open.oldest_ms = open.oldest_ms.into_iter().chain(finished.oldest_ms()).min();
+        }
+        Ok(())
+    }
+
+    /// Puts a message into the producer's queue, waiting for room.
+    fn send(
+        &self,
+        topic: &str,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        timestamp_ms: Option<i64>,
+        headers: Option<OwnedHeaders>,
+    ) -> std::result::Result<(), Trouble> {
+        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
+        record.key = key;
+        record.payload = value;
+        record.timestamp = timestamp_ms;
+        record.headers = headers;
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    record = back;
+                    self.producer.poll(Duration::from_millis(5));
+                }
+                Err((error, _)) => return Err(trouble(&error)),
+            }
+        }
+    }
+
+    /// Commits the open transaction; whether everything is committed.
+    fn commit(&mut self) -> bool {
+        let Some(open) = self.open.take() else { return true };
+        let began = Instant::now();
+        match self.try_commit(&open) {
+            Ok(()) => {
+                self.failures = 0;
+                self.shared.metrics.sent(open.messages, open.bytes);
+                self.shared.metrics.committed(SINK, began.elapsed().as_secs_f64(), open.oldest_ms);
+                tracing::debug!(
+                    messages = open.messages,
+                    ms = began.elapsed().as_millis() as u64,
+                    "transaction committed"
+                );
+                true
+            }
+            Err(trouble) => {
+                self.open = Some(open);
+                self.recover(trouble);
+                false
+            }
+        }
+    }
+
+    fn try_commit(&self, open: &Open) -> std::result::Result<(), Trouble> {
+        let mut offsets = TopicPartitionList::new();
+        for ((topic, partition), next) in &open.next {
+            offsets.add_partition_offset(topic, *partition, Offset::Offset(*next)).map_err(|e| trouble(&e))?;
+        }
+        let group = self.consumer.group_metadata();
+        let group = group.ok_or_else(|| Trouble::Fatal(Error::Internal("a consumer without a group".into())))?;
+        self.retried(|| self.producer.send_offsets_to_transaction(&offsets, &group, PATIENCE))?;
+        self.retried(|| self.producer.commit_transaction(PATIENCE))
+    }
+
+    /// Does a step again where the library says that this may help.
+    fn retried(&self, step: impl Fn() -> rdkafka::error::KafkaResult<()>) -> std::result::Result<(), Trouble> {
+        for _ in 0..MOST_FAILURES {
+            match step() {
+                Ok(()) => return Ok(()),
+                Err(KafkaError::Transaction(error)) if error.is_retriable() => {
+                    tracing::warn!(%error, "the transaction is tried again");
+                    self.producer.poll(Duration::from_millis(200));
+                }
+                Err(error) => {
+                    let failed = self.producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    return Err(match failed {
+                        Some(code) if is_final(code) => Trouble::Fatal(self.refused(code)),
+                        _ => trouble(&error),
+                    });
+                }
+            }
+        }
+        Err(Trouble::Again("the broker does not answer".into()))
+    }
+
+    fn refused(&self, code: RDKafkaErrorCode) -> Error {
+        let options = &self.shared.options;
+        let topics = options.output.iter().map(|o| o.topic.as_str()).chain([options.dead_letters.as_str()]);
+        let topics = topics.collect::<Vec<_>>().join(", ");
+        Error::Kafka { message: format!("the broker refused a message to one of {topics}: {code}") }
+    }
+
+    /// After a failed transaction: the reader goes back to the marks.
+    fn recover(&mut self, trouble: Trouble) {
+        match trouble {
+            Trouble::Fatal(error) => self.shared.fail(error),
+            Trouble::Again(message) => {
+                self.failures += 1;
+                tracing::warn!(
+                    message,
+                    failures = self.failures,
+                    "a transaction failed; reading goes back to the marks"
+                );
+                if self.failures > MOST_FAILURES {
+                    self.shared.fail(Error::Kafka { message: format!("transactions fail again and again: {message}") });
+                }
+            }
+        }
+        self.abort();
+        self.broken = true;
+        self.shared.ask_to_rewind();
+    }
+
+    /// Drops the open transaction. A producer that was fenced off, or that cannot abort, is replaced.
+    fn abort(&mut self) {
+        if self.open.take().is_none() {
+            return;
+        }
+        for _ in 0..3 {
+            match self.producer.abort_transaction(PATIENCE) {
+                Ok(()) => return,
+                Err(KafkaError::Transaction(error)) if error.is_retriable() => {}
+                Err(error) => {
+                    tracing::warn!(%error, "the transaction cannot be aborted; a new producer takes over");
+                    break;
+                }
+            }
+        }
+        match producer(&self.shared) {
+            Ok(new) => self.producer = new,
+            Err(error) => self.shared.fail(error),
+        }
+    }
+}
+
+fn trouble(error: &KafkaError) -> Trouble {
+    match error.rdkafka_error_code() {
+        Some(code) if is_final(code) => Trouble::Fatal(Error::Kafka { message: error.to_string() }),
+        _ => Trouble::Again(error.to_string()),
+    }
+}
+
+/// Whether the same would happen again.
+fn is_final(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownTopic
+            | Code::MessageSizeTooLarge
+            | Code::InvalidTopic
+            | Code::InvalidRecord
+            | Code::UnsupportedVersion
+            | Code::Authentication
+    )
+}
+
+fn producer(shared: &Shared) -> Result<BaseProducer<Deliveries>> {
+    let options = &shared.options;
+    let member = options.instance.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let id = format!("generel-{}-{member}", options.group);
+    let own = [
+        ("transaction.timeout.ms", "15000"),
+        ("message.max.bytes", kafka::MOST_BYTES),
+        ("compression.type", "lz4"),
+        ("linger.ms", "5"),
+        ("queue.buffering.max.messages", "200000"),
+        ("queue.buffering.max.kbytes", "131072"),
+    ];
+    let fixed = [("transactional.id", id.as_str()), ("delivery.report.only.error", "true")];
+    let config = kafka::config(options, &own, &fixed, kafka::Role::Producer);
+    let producer: BaseProducer<Deliveries> =
+        config.create_with_context(Deliveries::default()).map_err(|e| kafka::error(&e))?;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match producer.init_transactions(PATIENCE) {
+            Ok(()) => return Ok(producer),
+            Err(KafkaError::Transaction(error)) if error.is_retriable() && tries < 5 && !shared.has_failed() => {
+                tracing::warn!(%error, "transactions are not ready yet");
+            }
+            Err(error) => {
+                return Err(Error::Kafka { message: format!("transactions cannot be used ({id}): {error}") });
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The topics that a consumer writes to: whether they are there, and how much they take.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::kafka::{self, Role};
+use super::options::ConsumerOptions;
+use crate::{Error, Result};
+
+/// How long a broker may take to answer the first time.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What a topic takes unless it says otherwise, with room for the key and headers.
+const USUAL_BYTES: usize = 1_000_000;
+/// Room for the key, headers and framing.
+const OVERHEAD_BYTES: usize = 2048;
+
+/// What is known of the topics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Takes {
+    /// Bytes of a value that the output topic takes.
+    pub(super) output: usize,
+    /// Bytes of a value that the topic of dead letters takes.
+    pub(super) dead_letters: usize,
+}
+
+/// Checks that the broker answers and the topics are there, making those that are missing if so told.
+///
+/// # Errors
+/// When the broker does not answer, a topic is missing, or this login may not see it.
+pub(super) async fn check(options: &ConsumerOptions) -> Result<Takes> {
+    let config = kafka::config(options, &[], &[], Role::Admin);
+    let own = options.clone();
+    let client = config.clone();
+    let names: Vec<String> =
+        options.output.iter().map(|o| o.topic.clone()).chain([options.dead_letters.clone()]).collect();
+    let wanted = names.clone();
+    let missing = tokio::task::spawn_blocking(move || missing(&client, &own, &wanted)).await;
+    let (missing, partitions) = missing.map_err(|e| Error::Internal(e.to_string()))??;
+    let admin: AdminClient<DefaultClientContext> = config.create().map_err(|e| kafka::error(&e))?;
+    for name in missing {
+        if !options.create_topics {
+            return Err(Error::Kafka {
+                message: format!("no topic {name}: make it, or set create_topics: true in the consumer's file"),
+            });
+        }
+        let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(-1));
+        let made = admin.create_topics([&topic], &AdminOptions::new()).await.map_err(|e| kafka::error(&e))?;
+        match made.into_iter().next() {
+            Some(Err((_, code))) if code != RDKafkaErrorCode::TopicAlreadyExists => {
+                return Err(Error::Kafka { message: format!("topic {name} cannot be made: {code}") });
+            }
+            _ => tracing::info!(topic = name, partitions, "topic made"),
+        }
+    }
+    let mut takes = Vec::new();
+    for name in &names {
+        takes.push(most_bytes(&admin, name).await);
+    }
+    let dead_letters = takes.pop().unwrap_or(USUAL_BYTES);
+    Ok(Takes { output: takes.pop().unwrap_or(usize::MAX), dead_letters })
+}
+
+/// The topics that are missing, and the partitions of the first input topic.
+fn missing(config: &rdkafka::ClientConfig, options: &ConsumerOptions, names: &[String]) -> Result<(Vec<String>, i32)> {
+    let client: BaseConsumer = config.create().map_err(|e| kafka::error(&e))?;
+    let servers = options.settings.get("bootstrap.servers").unwrap_or("(bootstrap.servers is not set)").to_string();
+    let known = client.fetch_metadata(None, PATIENCE).map_err(|e| Error::Kafka {
+        message: format!(
+            "no broker answers at {servers}: {e}; check bootstrap.servers, security.protocol and the login"
+        ),
+    })?;
+    let partitions = |name: &str| {
+        let topic = known.topics().iter().find(|t| t.name() == name);
+        topic.filter(|t| t.error().is_none()).map(|t| t.partitions().len() as i32)
+    };
+    for topic in options.topics.iter().filter(|topic| !topic.starts_with('^')) {
+        if partitions(topic).is_none() {
+            return Err(Error::Kafka {
+                message: format!(
+                    "no topic {topic} at {servers}, or this login may not see it; correct topics, or make it"
+                ),
+            });
+        }
+    }
+    let first = options.topics.iter().find_map(|topic| partitions(topic)).unwrap_or(1);
+    Ok((names.iter().filter(|name| partitions(name).is_none()).cloned().collect(), first))
+}
+
+/// Bytes of a value that a topic takes. A login that may not ask gets Kafka's usual limit.
+async fn most_bytes(admin: &AdminClient<DefaultClientContext>, topic: &str) -> usize {
+    let described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await;
+    let limit = described.ok().and_then(|all| all.into_iter().next()).and_then(std::result::Result::ok);
+    let limit = limit.and_then(|config| config.get("max.message.bytes").and_then(|entry| entry.value.clone()));
+    limit.and_then(|text| text.parse().ok()).unwrap_or(USUAL_BYTES + OVERHEAD_BYTES).saturating_sub(OVERHEAD_BYTES)
+}

@@ -1,0 +1,243 @@
+//! `generel consume` and `generel replay` against a real Apache Kafka.
+
+use std::collections::HashMap;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use rdkafka::producer::Producer;
+
+use crate::broker::{Broker, put};
+use crate::support::{OBO, Place, Ran, pull};
+
+/// A lake with a small ontology.
+fn place() -> Place {
+    let place = Place::new();
+    pull(&place);
+    let obo = place.write("toy.obo", OBO);
+    let ran = place.generel(&["ingest", "--format", "obo", "--source", "toy", obo.to_str().expect("UTF-8")]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    place
+}
+
+fn file(broker: &Broker, more: &str) -> String {
+    format!(
+        "name: conditions\nkafka: {{ bootstrap.servers: '{}', session.timeout.ms: 6000, heartbeat.interval.ms: 500 }}\n\
+         topics: [ehr]\nformat: json\nfields:\n  - {{ name: dx, text: $.dx }}\ncarry: {{ id: $.id }}\n\
+         target: {{ source: toy, refresh_seconds: 1 }}\nrows: {{ shape: flat, max_seconds: 0.5 }}\n\
+         output: {{ topic: out, shape: enriched }}\ndead_letters: dead\ncreate_topics: true\n{more}",
+        broker.servers()
+    )
+}
+
+fn consume(place: &Place, file: &str, more: &[&str]) -> Ran {
+    place.write("consumer.yaml", file);
+    let mut arguments = vec!["consume", "consumer.yaml", "--until-end"];
+    arguments.extend(more);
+    place.generel(&arguments)
+}
+
+#[test]
+fn records_become_rows_messages_and_dead_letters() {
+    let Some(broker) = Broker::start() else { return };
+    let place = place();
+    broker.topic("ehr", 3, &[]);
+    broker.topic("out", 3, &["max.message.bytes=1000000"]);
+    let text = |value: &str| value.as_bytes().to_vec();
+    let deep = format!("{{\"dx\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+    let large = format!("{{\"id\":9,\"dx\":\"asthma\",\"note\":\"{}\"}}", "x".repeat(2_000_000));
+    broker.send(
+        "ehr",
+        [
+            (0, text(r#"{"id":1,"dx":"Heart  Attack"}"#)),
+            (1, text(r#"{"id":2,"dx":"type 2 diabetes mellitus","note":"\"é\""}"#)),
+            (2, text(r#"{"id":3}"#)),
+            (0, text(r#"{"id":4,"#)),
+            (0, b"\xff\xfe".to_vec()),
+            (1, text(r#"{"id":6,"dx":{"text":"asthma"}}"#)),
+            (1, deep.into_bytes()),
+            (2, large.into_bytes()),
+        ],
+    );
+    let ran = consume(&place, &file(&broker, ""), &[]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("8 messages, 3 rows"), "{}", ran.stderr);
+
+    let sql =
+        "select id, source_name, outcome, object_id, mapping_justification from harmonized order by id";
+    let rows = [
+        "1,Heart  Attack,mapped,TOY:1,semapv:LexicalMatching",
+        "2,type 2 diabetes mellitus,mapped,TOY:2,semapv:LexicalMatching",
+        "3,,absent,,",
+    ];
+    assert_eq!(place.rows(sql), rows);
+    let sent = broker.read("out");
+    let of = |id: &str| sent.iter().find(|m| m.text().starts_with(&format!("{{\"id\":{id}"))).map(|m| m.text());
+    assert_eq!(sent.len(), 3);
+    let version = place.value("select distinct index_version from harmonized");
+    let second = of("2").expect("a message");
+    assert!(
+        second.starts_with(
+            r#"{"id":2,"dx":"type 2 diabetes mellitus","dx_concept":{"outcome":"mapped","object_id":"TOY:2""#
+        ),
+        "{second}"
+    );
+    assert!(second.contains(r#""note":"\"é\"""#) && second.contains(&version), "{second}");
+
+    let dead = broker.read("dead");
+    let mut reasons: Vec<String> = dead
+        .iter()
+        .map(|m| {
+            ["reason", "stage", "partition", "offset"].map(|h| m.header(&format!("generel-{h}")).to_string()).join(" ")
+        })
+        .collect();
+    reasons.sort();
+    let expected = [
+        "invalid_json decode 0 1",
+        "invalid_utf8 decode 0 2",
+        "too_deep decode 1 2",
+        "too_large encode 2 1",
+        "wrong_type decode 1 1",
+    ];
+    assert_eq!(reasons, expected);
+    assert!(dead.iter().any(|m| m.value.as_deref() == Some(b"\xff\xfe")), "a dead letter has the bytes that came");
+
+    // Again: nothing is left to do, and nothing is doubled.
+    let again = consume(&place, &file(&broker, ""), &[]);
+    assert!(again.code == 0 && again.stderr.contains("conditions: 0 messages"), "{}", again.stderr);
+
+    // Sent back, and dead again; then there is nothing more to send.
+    let replayed = place.generel(&["replay", "consumer.yaml", "--reason", "wrong_type"]);
+    assert!(replayed.stderr.contains("1 dead letters sent, 4 passed over"), "{}", replayed.stderr);
+    assert_eq!(consume(&place, &file(&broker, ""), &[]).code, 0);
+    assert_eq!(broker.read("dead").len(), 6);
+    assert_eq!(place.rows(sql), rows);
+
+    // A lake that is not the one it was, a group that forgot, a topic that is not there, a broker that does not answer.
+    let other = super_lake(&place);
+    let lost = consume(&place, &file(&broker, ""), &["--lake", &other]);
+    lost.fails_with(1, &["the lake has no mark", "--accept lost-lake"]);
+    let renamed = consume(&place, &file(&broker, "group: other\n"), &[]);
+    renamed.fails_with(1, &["the group has no offset", "--accept lost-offsets"]);
+    let elsewhere = consume(&place, &file(&broker, "").replace("[ehr]", "[nowhere]"), &[]);
+    elsewhere.fails_with(1, &["no topic nowhere"]);
+    let servers = broker.servers();
+    drop(broker);
+    let mut unreachable = file(&Broker::at(&servers), "");
+    unreachable = unreachable.replace("session.timeout.ms: 6000", "session.timeout.ms: 6000, socket.timeout.ms: 1000");
+    consume(&place, &unreachable, &[]).fails_with(1, &["no broker answers at", &servers]);
+}
+
+/// A second lake with the same concepts.
+fn super_lake(place: &Place) -> String {
+    let other = place.path("other").display().to_string();
+    let ran = place.generel(&["ingest", "--format", "obo", "--source", "toy", "toy.obo", "--lake", &other]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    other
+}
+
+/// A number from the environment, for longer runs of the same test: see docs/kafka.md.
+fn given(name: &str, usual: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+struct Member(Child);
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn member(place: &Place, number: usize) -> Member {
+    let log = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(place.path(&format!("member-{number}.log")))
+        .expect("a log");
+    let mut command = place.command(&["consume", "consumer.yaml", "-v"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    Member(command.spawn().expect("generel runs"))
+}
+
+/// Members of a group are killed at random moments, the broker is killed once, some records are poison: every record is
+/// in the table and in the topic once, and every poison record in the dead letters once.
+#[test]
+fn every_record_is_there_once_whatever_dies() {
+    let Some(mut broker) = Broker::start() else { return };
+    let place = place();
+    let (records, kills) = (given("GENEREL_KAFKA_RECORDS", 60_000), given("GENEREL_KAFKA_KILLS", 5));
+    let partitions = 12;
+    broker.topic("ehr", partitions, &[]);
+    place.write("consumer.yaml", file(&broker, ""));
+    let names = ["heart attack", "type 2 diabetes mellitus", "myocardial infarction", "influenza", "a cold"];
+    let producer = broker.producer();
+    let mut poison = 0;
+    for id in 0..records {
+        let value = match id % 1000 {
+            999 => {
+                poison += 1;
+                format!("{{\"id\":{id},")
+            }
+            _ => format!("{{\"id\":{id},\"dx\":\"{}\"}}", names[id % names.len()]),
+        };
+        put(&producer, "ehr", id as i32 % partitions, None, value.as_bytes());
+    }
+    producer.flush(Duration::from_secs(60)).expect("sent");
+
+    let mut rng = fastrand::Rng::with_seed(7);
+    let mut members = vec![member(&place, 0), member(&place, 1)];
+    for kill in 0..kills {
+        std::thread::sleep(Duration::from_millis(rng.u64(1500..6000)));
+        let unlucky = rng.usize(..members.len());
+        members[unlucky] = member(&place, unlucky);
+        if kill == kills / 2 {
+            broker.kill();
+            std::thread::sleep(Duration::from_millis(500));
+            broker.resume();
+        }
+    }
+    let (wanted, began) = (records - poison, Instant::now());
+    let stored = || place.value("select count(*) from harmonized").parse::<usize>().unwrap_or(0);
+    while stored() < wanted {
+        for member in &mut members {
+            let ended = member.0.try_wait().expect("a process");
+            let log = || {
+                (0..2)
+                    .map(|n| std::fs::read_to_string(place.path(&format!("member-{n}.log"))).unwrap_or_default())
+                    .collect::<String>()
+            };
+            assert!(ended.is_none(), "a member ended by itself: {}", log());
+        }
+        assert!(
+            began.elapsed() < Duration::from_secs(240 + records as u64 / 1000),
+            "only {} of {wanted} rows",
+            stored()
+        );
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    // What is sent may be a transaction behind what is stored.
+    drop(members);
+    let finished = consume(&place, &file(&broker, ""), &[]);
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+
+    let counts = place.rows("select count(*), count(distinct id), count(distinct kafka_partition) from harmonized");
+    assert_eq!(counts, [format!("{wanted},{wanted},{partitions}")]);
+    let mut sent: HashMap<String, usize> = HashMap::new();
+    for message in broker.read("out") {
+        let text = message.text();
+        let id = text.trim_start_matches("{\"id\":").split(',').next().unwrap_or_default().to_string();
+        *sent.entry(id).or_default() += 1;
+    }
+    let twice = sent.values().filter(|count| **count > 1).count();
+    assert_eq!((sent.len(), twice), (wanted, 0));
+    let mut dead: Vec<String> = broker.read("dead").iter().map(|m| m.text()).collect();
+    let letters = dead.len();
+    dead.sort();
+    dead.dedup();
+    assert_eq!((letters, dead.len()), (poison, poison));
+    eprintln!(
+        "{records} records, {kills} kills, 1 broker restart: {wanted} rows and {} messages, each id once; {letters} dead letters of {poison} poison records",
+        sent.len()
+    );
+}
