@@ -196,7 +196,7 @@ struct Target {
     /// How often the lake is looked at for changes; 30 unless given.
     #[serde(default)]
     refresh_seconds: Option<u64>,
-    /// Answers that are remembered; 1000000 unless given.
+    /// Answers that are remembered, of about 700 bytes each; 200000 unless given.
     #[serde(default)]
     remembered: Option<usize>,
 }
@@ -415,7 +415,7 @@ impl Target {
             curated: self.curated.iter().map(place).collect(),
             min_confidence,
             leave_out: below == Below::Null,
-            remembered: self.remembered.unwrap_or(1_000_000),
+            remembered: self.remembered.unwrap_or(200_000),
         })
     }
 }

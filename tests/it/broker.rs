@@ -106,7 +106,9 @@ impl Broker {
         let mut tool = java();
         tool.args(["org.apache.kafka.tools.TopicCommand", "--bootstrap-server", &self.servers(), "--create"]);
         tool.args(["--topic", name, "--partitions", &partitions.to_string()]);
-        settings.iter().for_each(|setting| drop(tool.args(["--config", setting])));
+        for setting in settings {
+            tool.args(["--config", setting]);
+        }
         output(&mut tool);
     }
 

@@ -62,8 +62,7 @@ fn records_become_rows_messages_and_dead_letters() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(ran.stderr.contains("8 messages, 3 rows"), "{}", ran.stderr);
 
-    let sql =
-        "select id, source_name, outcome, object_id, mapping_justification from harmonized order by id";
+    let sql = "select id, source_name, outcome, object_id, mapping_justification from harmonized order by id";
     let rows = [
         "1,Heart  Attack,mapped,TOY:1,semapv:LexicalMatching",
         "2,type 2 diabetes mellitus,mapped,TOY:2,semapv:LexicalMatching",

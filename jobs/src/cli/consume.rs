@@ -116,8 +116,8 @@ pub(super) async fn run(args: ConsumeArgs) -> Result<()> {
     watch.end();
     let glance = ended?;
     note(format_args!(
-        "{}: {} messages, {} rows, {} sent, {} dead letters",
-        file.name, glance.messages, glance.rows, glance.outputs, glance.dead
+        "{}: {} messages, {} rows, {} sent, {} dead letters in {:.2} s",
+        file.name, glance.messages, glance.rows, glance.outputs, glance.dead, glance.seconds
     ));
     Ok(())
 }

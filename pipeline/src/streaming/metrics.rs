@@ -1,7 +1,7 @@
 //! What a consumer does, as Prometheus metrics.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -65,6 +65,8 @@ pub struct Metrics {
     uncommitted_bytes: Gauge<i64, AtomicI64>,
     ready: AtomicBool,
     dead: AtomicU64,
+    behind: AtomicI64,
+    seconds: Mutex<f64>,
     partitions: AtomicU64,
 }
 
@@ -94,6 +96,8 @@ pub struct Glance {
     pub partitions: u64,
     /// Messages that were not taken yet.
     pub lag: i64,
+    /// Seconds from the first message to the last commit.
+    pub seconds: f64,
 }
 
 impl Default for Metrics {
@@ -123,6 +127,8 @@ impl Default for Metrics {
             uncommitted_bytes: Gauge::default(),
             ready: AtomicBool::new(false),
             dead: AtomicU64::new(0),
+            behind: AtomicI64::new(0),
+            seconds: Mutex::new(0.0),
             partitions: AtomicU64::new(0),
             registry: Registry::default(),
         };
@@ -178,7 +184,8 @@ impl Metrics {
             dead: self.dead.load(Ordering::Relaxed),
             mentions: [self.mentions.get(), self.remembered.get()],
             partitions: self.partitions.load(Ordering::Relaxed),
-            lag: 0,
+            lag: self.behind.load(Ordering::Relaxed),
+            seconds: *self.seconds.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 
@@ -241,6 +248,16 @@ impl Metrics {
                 self.lag.remove(&label);
             }
         }
+    }
+
+    /// Messages of all partitions that were not taken yet.
+    pub(super) fn behind(&self, all: i64) {
+        self.behind.store(all, Ordering::Relaxed);
+    }
+
+    /// How long reading took, from the first message to the last commit.
+    pub(super) fn ended(&self, seconds: f64) {
+        *self.seconds.lock().unwrap_or_else(PoisonError::into_inner) = seconds;
     }
 
     pub(super) fn assigned(&self, partitions: usize) {

@@ -94,6 +94,7 @@ fn run(shared: &Arc<Shared>, lake: Lake, run_id: String, most_dead_bytes: usize)
         ("queued.max.messages.kbytes", "32768"),
         ("fetch.message.max.bytes", "1048576"),
         ("receive.message.max.bytes", "150000000"),
+        ("statistics.interval.ms", "2000"),
     ];
     let mut fixed = vec![
         ("group.id", options.group.as_str()),

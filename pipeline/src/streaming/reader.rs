@@ -1,11 +1,11 @@
 //! The reader: polls the group's partitions, cuts their messages into batches, goes back to the marks when a sink says
 //! so, and answers the group's rebalances.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use hashbrown::HashMap;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
@@ -24,13 +24,11 @@ use crate::{Error, Lake, Result};
 const BATCH_MESSAGES: usize = 8192;
 const BATCH_BYTES: usize = 1 << 20;
 const LINGER: Duration = Duration::from_millis(10);
-/// How long the reader waits for room before it pauses its partitions.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the reader waits for room before it pauses its partitions: a pause throws away what was fetched.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// What an answer of the broker may take, and a flush of the sinks.
 const ANSWER: Duration = Duration::from_secs(30);
 const FLUSH: Duration = Duration::from_secs(60);
-/// How often lag is looked at.
-const LAG: Duration = Duration::from_secs(2);
 /// Without messages for so long, a partition whose end was seen is read.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -66,6 +64,40 @@ impl ClientContext for Group {
     fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
         kafka::log(level, facility, message);
     }
+
+    /// The lag, from what the fetches have brought: to ask the broker for it would wait behind them.
+    fn stats_raw(&self, statistics: &[u8]) {
+        let Ok(all) = serde_json::from_slice::<Statistics>(statistics) else { return };
+        let mut behind = 0;
+        for ((topic, partition), assigned) in self.assigned().iter() {
+            let of = all.topics.get(&**topic).and_then(|t| t.partitions.get(&partition.to_string()));
+            if let Some(Ends { ls_offset }) = of.filter(|ends| ends.ls_offset >= 0) {
+                let lag = (ls_offset - assigned.next).max(0);
+                behind += lag;
+                self.shared.metrics.lag(topic, *partition, Some(lag));
+            }
+        }
+        self.shared.metrics.behind(behind);
+    }
+}
+
+/// What we read of librdkafka's statistics.
+#[derive(serde::Deserialize)]
+struct Statistics {
+    #[serde(default)]
+    topics: std::collections::HashMap<String, Topic>,
+}
+
+#[derive(serde::Deserialize)]
+struct Topic {
+    #[serde(default)]
+    partitions: std::collections::HashMap<String, Ends>,
+}
+
+#[derive(serde::Deserialize)]
+struct Ends {
+    /// The offset after the last message that readers of committed ones see; negative where it is not known.
+    ls_offset: i64,
 }
 
 impl ConsumerContext for Group {
@@ -268,8 +300,9 @@ pub(super) struct Reader {
     /// Name of the topic that messages came from last, so that it is not allocated for each.
     topic: Arc<str>,
     ends_seen: HashMap<i32, Instant>,
+    first_message: Option<Instant>,
     last_message: Instant,
-    last_lag: Instant,
+    last_sweep: Instant,
 }
 
 /// A batch that is being filled.
@@ -291,8 +324,9 @@ impl Reader {
             open: HashMap::new(),
             topic: Arc::from(""),
             ends_seen: HashMap::new(),
+            first_message: None,
             last_message: now,
-            last_lag: now,
+            last_sweep: now,
         }
     }
 
@@ -311,7 +345,13 @@ impl Reader {
             let wait = if self.open.is_empty() { Duration::from_millis(50) } else { Duration::from_millis(2) };
             let consumer = Arc::clone(&self.consumer);
             match consumer.poll(wait) {
-                Some(Ok(message)) => self.take(&message)?,
+                Some(Ok(message)) => {
+                    self.take(&message)?;
+                    // The rest can wait while messages come one after another.
+                    if self.last_message.duration_since(self.last_sweep) < LINGER / 2 {
+                        continue;
+                    }
+                }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     self.ends_seen.insert(partition, Instant::now());
                 }
@@ -319,9 +359,6 @@ impl Reader {
                 None => {}
             }
             self.hand_on_old()?;
-            if self.last_lag.elapsed() > LAG {
-                self.look_at_lag();
-            }
             if self.shared.options.until_end && self.is_at_end() {
                 self.shared.stop();
             }
@@ -334,6 +371,9 @@ impl Reader {
                 });
             }
         }
+        if let Some(first) = self.first_message {
+            self.shared.metrics.ended(first.elapsed().as_secs_f64());
+        }
         self.shared.metrics.set_ready(false);
         Ok(())
     }
@@ -341,6 +381,7 @@ impl Reader {
     fn take(&mut self, message: &rdkafka::message::BorrowedMessage<'_>) -> Result<()> {
         let now = Instant::now();
         self.last_message = now;
+        self.first_message.get_or_insert(now);
         if *self.topic != *message.topic() {
             self.topic = Arc::from(message.topic());
         }
@@ -386,10 +427,8 @@ impl Reader {
     }
 
     fn hand_on_old(&mut self) -> Result<()> {
-        if self.open.is_empty() {
-            return Ok(());
-        }
         let now = Instant::now();
+        self.last_sweep = now;
         let old = self.open.iter().filter(|(_, taking)| now.duration_since(taking.since) >= LINGER);
         let old: Vec<Partition> = old.map(|(partition, _)| partition.clone()).collect();
         old.iter().try_for_each(|partition| self.hand_on(partition))
@@ -474,17 +513,6 @@ impl Reader {
         }
         *group.assigned() = positions;
         Ok(())
-    }
-
-    fn look_at_lag(&mut self) {
-        self.last_lag = Instant::now();
-        let assigned = self.consumer.context().assigned().clone();
-        for ((topic, partition), assigned) in assigned {
-            // From what the fetches have brought, without asking the broker.
-            if let Ok((_, end)) = self.consumer.fetch_watermarks(&topic, partition, Duration::from_millis(500)) {
-                self.shared.metrics.lag(&topic, partition, Some((end - assigned.next).max(0)));
-            }
-        }
     }
 
     /// Whether every partition was read to where it ended when it was assigned. The last places of a topic may hold the
