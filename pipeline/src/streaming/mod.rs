@@ -7,6 +7,7 @@
 
 mod dead_letters;
 mod flow;
+mod group;
 mod kafka;
 mod lake_sink;
 mod metrics;
@@ -32,9 +33,10 @@ use crate::harmonize::Harmonizer;
 use crate::runs::new_run_id;
 use crate::{Error, Lake, Result, Session};
 use flow::{Flow, Shared};
+use group::Group;
 use kafka::Role;
 use lake_sink::LakeSink;
-use reader::{Group, Reader};
+use reader::Reader;
 use topic_sink::TopicSink;
 
 /// How long a consumer waits for the group to let it go.

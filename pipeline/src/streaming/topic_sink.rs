@@ -13,8 +13,8 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use super::dead_letters;
 use super::flow::{Finished, Shared, Told};
+use super::group::GroupConsumer;
 use super::kafka::{self, own_headers};
-use super::reader::GroupConsumer;
 use crate::harmonize::Header;
 use crate::{Error, Result};
 

@@ -1,229 +1,19 @@
 //! What a record says: one pass over its JSON finds the values at the fields' paths and where they stand, and skips the
 //! rest. No Kafka, no model, no I/O.
 
+mod found;
+mod places;
+
 use std::ops::Range;
 
 use jiter::{Jiter, JiterError, JiterErrorType, JsonErrorType, Peek};
 
-use super::path::{FieldPath, Step};
 use super::reject::{Reason, Rejected};
-
-/// A text of a record: a range of its bytes, or the text itself where the record has it with escapes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Text {
-    Span(Range<u32>),
-    Owned(Box<str>),
-}
-
-impl Text {
-    /// The text; `record` is the one that it was found in.
-    pub(crate) fn of<'a>(&'a self, record: &'a str) -> &'a str {
-        match self {
-            Self::Span(span) => &record[span.start as usize..span.end as usize],
-            Self::Owned(text) => text,
-        }
-    }
-}
-
-/// A code of a mention.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Coding {
-    pub(crate) vocabulary: Option<Text>,
-    pub(crate) code: Option<Text>,
-    pub(crate) display: Option<Text>,
-}
-
-/// Where in the record the concept of a mention can be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Place {
-    /// There is none.
-    #[default]
-    None,
-    /// As a member of its own after this byte.
-    After(u32),
-    /// As an element of the list that ends with the bracket at this byte; whether the list is empty.
-    Last(u32, bool),
-    /// In a list of its own: see [`Found::lists`].
-    Listed,
-}
-
-/// One place of a field: what a record says about one thing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Mention {
-    /// Number of the field.
-    pub(crate) field: usize,
-    pub(crate) text: Option<Text>,
-    pub(crate) codings: Vec<Coding>,
-    pub(crate) place: Place,
-}
-
-/// A list whose elements are mentions: their concepts are written as a list after it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct List {
-    pub(crate) field: usize,
-    /// Numbers of its mentions.
-    pub(crate) mentions: Range<usize>,
-    /// The byte after its bracket.
-    pub(crate) end: u32,
-}
-
-/// What was found in a record.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Found {
-    pub(crate) mentions: Vec<Mention>,
-    pub(crate) lists: Vec<List>,
-    /// The vocabulary of each field's codes, where the record has one for all of them.
-    pub(crate) vocabularies: Vec<Option<Text>>,
-    /// Values of the carried columns, as texts.
-    pub(crate) carried: Vec<Option<Text>>,
-    /// The byte of the bracket that ends the record's object; whether it has members. Nothing where it is none.
-    pub(crate) root: Option<(u32, bool)>,
-}
-
-/// Where a field's parts stand.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FieldPaths {
-    pub(crate) text: Option<FieldPath>,
-    pub(crate) code: Option<FieldPath>,
-    pub(crate) vocabulary: Option<FieldPath>,
-    pub(crate) display: Option<FieldPath>,
-    /// Whether these are the parts of a FHIR CodeableConcept.
-    pub(crate) codeable: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Text,
-    Code,
-    Vocabulary,
-    Display,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Capture {
-    /// A part of a field, and whether the concept goes after it.
-    Part(usize, Part, bool),
-    /// The value begins a mention of a field.
-    Mention(usize),
-    /// The value begins a coding of a field's mention.
-    Coding(usize),
-    /// The value is the list of a field's codings.
-    Codings(usize),
-    /// The value is a list whose elements are a field's mentions.
-    List(usize),
-    /// The vocabulary of all codes of a field.
-    Vocabulary(usize),
-    /// A carried column.
-    Carried(usize),
-}
-
-/// A place that some path goes through.
-#[derive(Debug, Default)]
-struct Node {
-    members: Vec<(String, usize)>,
-    elements: Vec<(usize, usize)>,
-    every: Option<usize>,
-    captures: Vec<Capture>,
-}
-
-/// The paths of a consumer's fields and carried columns, put together.
-#[derive(Debug)]
-pub(crate) struct Extractor {
-    nodes: Vec<Node>,
-    fields: usize,
-    carried: usize,
-}
+pub(crate) use found::{Coding, Found, List, Mention, Place, Text};
+use places::{Capture, Node, Part};
+pub(crate) use places::{Extractor, FieldPaths};
 
 impl Extractor {
-    /// Puts paths together.
-    ///
-    /// # Errors
-    /// Where the paths of a field do not say which code belongs to which text.
-    pub(crate) fn new(fields: &[FieldPaths], carried: &[FieldPath]) -> Result<Self, String> {
-        let mut all = Self { nodes: vec![Node::default()], fields: fields.len(), carried: carried.len() };
-        for (number, field) in fields.iter().enumerate() {
-            all.add_field(number, field)?;
-        }
-        for (number, path) in carried.iter().enumerate() {
-            all.capture(path.steps(), Capture::Carried(number));
-        }
-        Ok(all)
-    }
-
-    fn add_field(&mut self, number: usize, field: &FieldPaths) -> Result<(), String> {
-        let parts = [
-            (Part::Text, &field.text),
-            (Part::Code, &field.code),
-            (Part::Vocabulary, &field.vocabulary),
-            (Part::Display, &field.display),
-        ];
-        let paths = || parts.iter().filter_map(|(_, path)| path.as_ref());
-        // What is mentioned once for each element of a list is what the innermost list has.
-        let base = if field.codeable {
-            let text = field.text.as_ref().map_or(&[][..], FieldPath::steps);
-            text[..text.len().saturating_sub(1)].to_vec()
-        } else {
-            paths().map(FieldPath::repeated).max_by_key(|steps| steps.len()).unwrap_or(&[]).to_vec()
-        };
-        let apart = |path: &FieldPath| !field.codeable && !path.steps().starts_with(&base);
-        let of_all = field.vocabulary.as_ref().filter(|path| apart(path) && path.repeated().is_empty());
-        if let Some(other) = paths().find(|path| apart(path) && Some(*path) != of_all) {
-            return Err(format!("{other} and the field's other paths must go through one list"));
-        }
-        self.capture(&base, Capture::Mention(number));
-        if field.codeable {
-            let coding = [&base[..], &[Step::Member("coding".into()), Step::Every]].concat();
-            self.capture(&coding, Capture::Coding(number));
-            self.capture(&coding[..coding.len() - 1], Capture::Codings(number));
-        }
-        let anchor = if field.text.is_some() { Part::Text } else { Part::Code };
-        for (part, path) in parts {
-            let Some(path) = path else { continue };
-            if Some(path) == of_all {
-                self.capture(path.steps(), Capture::Vocabulary(number));
-                continue;
-            }
-            let may_anchor = matches!(part, Part::Text | Part::Code) && !(field.codeable && part == Part::Code);
-            let anchors = may_anchor && matches!(path.steps().last(), Some(Step::Member(_)));
-            self.capture(path.steps(), Capture::Part(number, part, anchors));
-            if part == anchor && path.steps().last() == Some(&Step::Every) {
-                self.capture(&path.steps()[..path.steps().len() - 1], Capture::List(number));
-            }
-        }
-        Ok(())
-    }
-
-    fn capture(&mut self, steps: &[Step], capture: Capture) {
-        let mut node = 0;
-        for step in steps {
-            node = self.child(node, step);
-        }
-        // A mention begins before its parts are found.
-        let first = matches!(capture, Capture::Mention(_) | Capture::Coding(_));
-        let captures = &mut self.nodes[node].captures;
-        captures.insert(if first { 0 } else { captures.len() }, capture);
-    }
-
-    fn child(&mut self, node: usize, step: &Step) -> usize {
-        let new = self.nodes.len();
-        let of = &mut self.nodes[node];
-        let found = match step {
-            Step::Every => of.every,
-            Step::Member(name) => of.members.iter().find(|(n, _)| n == name).map(|(_, child)| *child),
-            Step::Element(place) => of.elements.iter().find(|(p, _)| p == place).map(|(_, child)| *child),
-        };
-        if let Some(found) = found {
-            return found;
-        }
-        match step {
-            Step::Every => of.every = Some(new),
-            Step::Member(name) => of.members.push((name.clone(), new)),
-            Step::Element(place) => of.elements.push((*place, new)),
-        }
-        self.nodes.push(Node::default());
-        new
-    }
-
     /// What a record says.
     ///
     /// # Errors
@@ -502,6 +292,7 @@ fn wrong_type(record: &str, at: usize, found: &str) -> Rejected {
 
 #[cfg(test)]
 mod tests {
+    use super::super::path::FieldPath;
     use super::*;
     use proptest::prelude::*;
 
