@@ -118,6 +118,7 @@ fn reader(broker: &Broker, topic: &str, from: Offset) -> BaseConsumer {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", broker.servers()).set("group.id", "bench").set("isolation.level", "read_committed");
     config.set("queued.max.messages.kbytes", "32768").set("enable.auto.commit", "false");
+    config.set("queued.min.messages", "500000").set("fetch.queue.backoff.ms", "10");
     let consumer: BaseConsumer = config.create().expect("a consumer");
     let mut list = TopicPartitionList::new();
     for partition in 0..PARTITIONS {

@@ -163,7 +163,7 @@ struct FieldFile {
     /// Name of the member that an enriched record gets; NAME_concept unless given.
     #[serde(default)]
     into: Option<String>,
-    /// Path of free texts: $.a.b, $['a b'], $.list[0], $.list[*].a.
+    /// Path of free texts: `$.a.b`, `$['a b']`, `$.list[0]`, `$.list[*].a`.
     #[serde(default)]
     text: Option<String>,
     /// Path of codes.

@@ -1,6 +1,6 @@
 //! Harmonizing: records that carry other people's codes and texts in, the same records in one vocabulary out.
 //!
-//! Batch to batch, without Kafka: [`Harmonizer::harmonize`] decodes messages, finds what their fields mention, asks the
+//! Batch to batch, without Kafka: [`Harmonizer`] decodes messages, finds what their fields mention, asks the
 //! concept index once for each distinct mention, and writes rows and output messages. The same messages, model and index
 //! give the same output.
 

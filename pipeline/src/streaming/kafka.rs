@@ -13,7 +13,7 @@ use crate::harmonize::Header;
 pub(super) const MOST_BYTES: &str = "104857600";
 
 /// Settings that librdkafka warns of in the other role.
-const CONSUMER_ONLY: [&str; 20] = [
+const CONSUMER_ONLY: [&str; 21] = [
     "group.id",
     "group.instance.id",
     "group.protocol",
@@ -27,6 +27,7 @@ const CONSUMER_ONLY: [&str; 20] = [
     "fetch.min.bytes",
     "fetch.max.bytes",
     "fetch.wait.max.ms",
+    "fetch.queue.backoff.ms",
     "fetch.message.max.bytes",
     "max.partition.fetch.bytes",
     "queued.min.messages",
