@@ -2,18 +2,16 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use generel_model::{DeviceChoice, Precision};
 use generel_pipeline::streaming::{Accepted, Metrics, Workplace, consume};
 use generel_pipeline::{Lake, Session};
 
-use super::Choice;
+use super::{FileOverrides, folder_of};
 use crate::consumer_file::ConsumerFile;
-use crate::models::ModelOverrides;
 use crate::progress::{Step, note};
 use crate::runner::{self, lake_location};
 use crate::serve::metrics;
@@ -60,18 +58,8 @@ pub(super) struct ConsumeArgs {
     /// Address and port of /metrics, /healthz and /readyz; port 0 for a free one
     #[arg(long, env = "GENEREL_METRICS", value_name = "ADDRESS:PORT")]
     metrics: Option<SocketAddr>,
-    /// The lake: a folder or a URI; wins over the consumer file
-    #[arg(long, env = "GENEREL_LAKE", value_name = "URI")]
-    lake: Option<String>,
-    /// The model; wins over the consumer file
-    #[arg(long, env = "GENEREL_MODEL", value_name = "NAME")]
-    model: Option<String>,
-    /// Its precision (auto, f32, bf16, int8); wins over the consumer file
-    #[arg(long, env = "GENEREL_PRECISION", value_name = "PRECISION")]
-    precision: Option<Choice<Precision>>,
-    /// Where it runs (auto, cpu, cuda:N); wins over the consumer file
-    #[arg(long, env = "GENEREL_DEVICE", value_name = "DEVICE")]
-    device: Option<DeviceChoice>,
+    #[command(flatten)]
+    over: FileOverrides,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -86,7 +74,7 @@ enum Loss {
 
 pub(super) async fn run(args: ConsumeArgs) -> Result<()> {
     let file = ConsumerFile::read(&args.consumer)?;
-    let base = base(&args.consumer);
+    let base = folder_of(&args.consumer);
     let has = |loss| args.accept.contains(&loss);
     let accepted = Accepted {
         lost_lake: has(Loss::LostLake),
@@ -94,12 +82,11 @@ pub(super) async fn run(args: ConsumeArgs) -> Result<()> {
         truncated: has(Loss::Truncated),
     };
     let options = file.options(base, accepted, args.until_end)?;
-    let lake = Lake::create(&lake_location(args.lake.as_deref(), file.lake.as_deref(), base))?;
+    let lake = Lake::create(&lake_location(args.over.lake.as_deref(), file.lake.as_deref(), base))?;
     let session: Option<Session> = match options.index {
         None => None,
         Some(_) => {
-            let overrides = ModelOverrides { name: args.model, precision: args.precision, device: args.device };
-            let model = overrides.over(&file.model_settings())?.pull().await?;
+            let model = args.over.model().over(&file.model_settings())?.pull().await?;
             Some(runner::session(lake.clone(), Some(model)).await?)
         }
     };
@@ -120,9 +107,4 @@ pub(super) async fn run(args: ConsumeArgs) -> Result<()> {
         file.name, glance.messages, glance.rows, glance.outputs, glance.dead, glance.seconds
     ));
     Ok(())
-}
-
-/// The folder of a file, from which its paths are.
-pub(super) fn base(file: &Path) -> &Path {
-    file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

@@ -17,7 +17,7 @@ mod serve;
 mod sql;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -29,7 +29,7 @@ use generel_pipeline::Lake;
 use tracing_subscriber::EnvFilter;
 
 use crate::exit::{self, Exit};
-use crate::models::ModelChoice;
+use crate::models::{ModelChoice, ModelOverrides};
 use crate::{consumer_file, demo, job_file};
 
 /// Harmonize biomedical data: ingest files into a Delta lake, embed names, align codes across sources.
@@ -119,6 +119,35 @@ impl ModelOptions {
     pub(crate) fn choice(&self) -> ModelChoice {
         ModelChoice { name: self.model.clone(), precision: self.precision.0, device: self.device }
     }
+}
+
+/// What is typed beside a job's or consumer's file, and wins over it.
+#[derive(Debug, Args)]
+pub(crate) struct FileOverrides {
+    /// The lake: a folder or a URI; wins over the file
+    #[arg(long, env = "GENEREL_LAKE", value_name = "URI")]
+    lake: Option<String>,
+    /// The model; wins over the file
+    #[arg(long, env = "GENEREL_MODEL", value_name = "NAME")]
+    model: Option<String>,
+    /// Its precision (auto, f32, bf16, int8); wins over the file
+    #[arg(long, env = "GENEREL_PRECISION", value_name = "PRECISION")]
+    precision: Option<Choice<Precision>>,
+    /// Where it runs (auto, cpu, cuda:N); wins over the file
+    #[arg(long, env = "GENEREL_DEVICE", value_name = "DEVICE")]
+    device: Option<DeviceChoice>,
+}
+
+impl FileOverrides {
+    /// What was typed of the model.
+    fn model(self) -> ModelOverrides {
+        ModelOverrides { name: self.model, precision: self.precision, device: self.device }
+    }
+}
+
+/// The folder of a file, from which the paths in it are.
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// A value, or `auto`.

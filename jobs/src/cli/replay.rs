@@ -7,7 +7,7 @@ use clap::Args;
 use generel_pipeline::harmonize::Reason;
 use generel_pipeline::streaming::{Accepted, ReplayOptions, replay};
 
-use super::consume::base;
+use super::folder_of;
 use crate::consumer_file::ConsumerFile;
 use crate::exit::UsageError;
 use crate::progress::note;
@@ -38,7 +38,7 @@ pub(super) async fn run(args: ReplayArgs) -> Result<()> {
         return Err(UsageError(format!("--reason {unknown}: no such reason; there are {}", known.join(", "))).into());
     }
     let file = ConsumerFile::read(&args.consumer)?;
-    let options = file.options(base(&args.consumer), Accepted::default(), false)?;
+    let options = file.options(folder_of(&args.consumer), Accepted::default(), false)?;
     let what = ReplayOptions { reasons: args.reason, dry_run: args.dry_run };
     let done = tokio::task::spawn_blocking(move || replay(&options, &what)).await??;
     let mut reasons: Vec<_> = done.sent.iter().collect();

@@ -1,14 +1,12 @@
 //! `generel run`: a job file.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use generel_model::{DeviceChoice, Precision};
 
-use super::Choice;
+use super::{FileOverrides, folder_of};
 use crate::job_file::JobFile;
-use crate::models::ModelOverrides;
 use crate::progress::note;
 use crate::runner::Runner;
 
@@ -37,25 +35,14 @@ pub(super) struct RunArgs {
     /// Check everything and say what would be done
     #[arg(long)]
     dry_run: bool,
-    /// The lake: a folder or a URI; wins over the job file
-    #[arg(long, env = "GENEREL_LAKE", value_name = "URI")]
-    lake: Option<String>,
-    /// The model; wins over the job file
-    #[arg(long, env = "GENEREL_MODEL", value_name = "NAME")]
-    model: Option<String>,
-    /// Its precision (auto, f32, bf16, int8); wins over the job file
-    #[arg(long, env = "GENEREL_PRECISION", value_name = "PRECISION")]
-    precision: Option<Choice<Precision>>,
-    /// Where it runs (auto, cpu, cuda:N); wins over the job file
-    #[arg(long, env = "GENEREL_DEVICE", value_name = "DEVICE")]
-    device: Option<DeviceChoice>,
+    #[command(flatten)]
+    over: FileOverrides,
 }
 
 pub(super) async fn run(args: RunArgs) -> Result<()> {
     let job = JobFile::read(&args.job)?;
-    let base = args.job.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let model = ModelOverrides { name: args.model, precision: args.precision, device: args.device };
-    let runner = Runner::new(job, base, args.lake.as_deref(), model)?;
+    let lake = args.over.lake.clone();
+    let runner = Runner::new(job, folder_of(&args.job), lake.as_deref(), args.over.model())?;
     if args.dry_run {
         return runner.dry_run().await;
     }

@@ -57,6 +57,11 @@ pub(crate) struct Answer {
 impl Answer {
     /// Without a concept.
     pub(crate) fn without(outcome: Outcome) -> Self {
+        Self::of(outcome).rendered()
+    }
+
+    /// To be filled, then rendered.
+    pub(crate) fn of(outcome: Outcome) -> Self {
         Self {
             outcome,
             object_id: None,
@@ -68,7 +73,6 @@ impl Answer {
             similarity_score: None,
             json: String::new(),
         }
-        .rendered()
     }
 
     /// With its JSON.

@@ -172,10 +172,7 @@ impl Harmonizer {
         });
         match found {
             Ok((record, found)) => open.push(Open { message, line, bytes, record, found }),
-            Err(rejected) => {
-                let bytes = (bytes.len() != length).then(|| bytes.to_vec());
-                dead.push(Dead { message, line, rejected, bytes });
-            }
+            Err(rejected) => dead.push(Dead { message, line, rejected, bytes: part(bytes, length) }),
         }
     }
 
@@ -260,15 +257,21 @@ impl Harmonizer {
             }
             done.counts.records += 1;
         }
-        let mut buffer = Vec::new();
+        let shapes = [self.options.rows, self.options.messages.map(|(shape, _)| shape)];
+        let enriches = shapes.contains(&Some(Shape::Enriched));
+        let mut enriched = Vec::new();
         for (record, answers) in open.iter().zip(answers) {
             let at = at(record.message, record.line);
             let before = (done.values.len(), done.outputs.len());
-            if let Err(rejected) = self.write_record(record, answers, made, &at, &mut buffer, done) {
+            enriched.clear();
+            if enriches {
+                let all = Answered { record: &record.record, found: &record.found, answers };
+                all.enriched(&self.plan, made, &mut enriched);
+            }
+            if let Err(rejected) = self.write_record(record, answers, made, &at, &enriched, done) {
                 done.values.truncate(before.0);
                 done.outputs.truncate(before.1);
-                let whole = messages.get(record.message).value.map_or(0, <[u8]>::len) == record.bytes.len();
-                let bytes = (!whole).then(|| record.bytes.to_vec());
+                let bytes = part(record.bytes, at.message.value.map_or(0, <[u8]>::len));
                 done.dead.push(Dead { message: record.message, line: record.line, rejected, bytes });
                 continue;
             }
@@ -280,9 +283,7 @@ impl Harmonizer {
                 });
             }
             if let Some(records) = &mut records {
-                buffer.clear();
-                self.enriched(record, answers, made, &mut buffer);
-                let text = std::str::from_utf8(&buffer).map_err(|e| Error::Internal(e.to_string()))?;
+                let text = std::str::from_utf8(&enriched).map_err(|e| Error::Internal(e.to_string()))?;
                 records.push(&at, Some(text), &values, made);
             }
         }
@@ -305,7 +306,7 @@ impl Harmonizer {
         answers: &[Arc<Answer>],
         made: Option<Made<'_>>,
         at: &At<'_>,
-        buffer: &mut Vec<u8>,
+        enriched: &[u8],
         done: &mut Harmonized,
     ) -> std::result::Result<(), Rejected> {
         if self.options.reject_below
@@ -315,12 +316,12 @@ impl Harmonizer {
             return Err(Rejected::new(Reason::LowConfidence, format!("field {field}: no concept is sure enough")));
         }
         let Some((shape, most)) = self.options.messages else { return Ok(()) };
-        let put = |buffer: &mut Vec<u8>, done: &mut Harmonized| {
-            if buffer.len() > most {
-                let message = format!("{} bytes, and the topic takes {most}", buffer.len());
+        let put = |value: &[u8], done: &mut Harmonized| {
+            if value.len() > most {
+                let message = format!("{} bytes, and the topic takes {most}", value.len());
                 return Err(Rejected::new(Reason::TooLarge, message));
             }
-            done.values.extend_from_slice(buffer);
+            done.values.extend_from_slice(value);
             done.outputs.push((record.message, Some(done.values.len())));
             Ok(())
         };
@@ -328,28 +329,21 @@ impl Harmonizer {
             (Shape::Flat, Some(made)) => {
                 let names = self.plan.carried.iter().map(String::as_str);
                 let carried: Vec<_> = names.zip(record.carried()).collect();
-                let mut rejected = Ok(());
+                let (mut buffer, mut rejected) = (Vec::new(), Ok(()));
                 self.each_row(record, answers, |field, position, said, answer| {
                     buffer.clear();
                     let (topic, partition, offset) = (at.topic, at.partition, at.message.offset);
                     let (line, carried) = (at.line, carried.as_slice());
-                    Row { topic, partition, offset, line, field, position, said, answer, carried, made }.json(buffer);
+                    Row { topic, partition, offset, line, field, position, said, answer, carried, made }
+                        .json(&mut buffer);
                     if rejected.is_ok() {
-                        rejected = put(buffer, done);
+                        rejected = put(&buffer, done);
                     }
                 });
                 rejected
             }
-            _ => {
-                buffer.clear();
-                self.enriched(record, answers, made, buffer);
-                put(buffer, done)
-            }
+            _ => put(enriched, done),
         }
-    }
-
-    fn enriched(&self, record: &Open<'_>, answers: &[Arc<Answer>], made: Option<Made<'_>>, out: &mut Vec<u8>) {
-        Answered { record: &record.record, found: &record.found, answers }.enriched(&self.plan, made, out);
     }
 
     /// Each place of each field; of a field that the record does not have, one that says nothing.
@@ -368,6 +362,11 @@ impl Harmonizer {
             }
         }
     }
+}
+
+/// A record's bytes, where they are a part of its message's value only.
+fn part(bytes: &[u8], length: usize) -> Option<Vec<u8>> {
+    (bytes.len() != length).then(|| bytes.to_vec())
 }
 
 fn count(table: &Table, name: &str) -> usize {

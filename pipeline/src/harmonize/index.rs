@@ -259,7 +259,7 @@ impl ConceptIndex {
                 mapping_justification: Some(known.justification.clone()),
                 confidence: Some(rounded(known.confidence)),
                 similarity_score: known.score.map(rounded),
-                ..Answer::without(Outcome::Mapped)
+                ..Answer::of(Outcome::Mapped)
             },
         )
     }
@@ -273,7 +273,7 @@ impl ConceptIndex {
                 mapping_justification: Some(nearest.justification.to_string()),
                 confidence: Some(rounded(nearest.confidence)),
                 similarity_score: Some(rounded(f64::from(nearest.cosine).clamp(0.0, 1.0))),
-                ..Answer::without(Outcome::Mapped)
+                ..Answer::of(Outcome::Mapped)
             },
         )
     }

@@ -100,7 +100,7 @@ impl Pass<'_> {
             match *capture {
                 Capture::Part(..) => {
                     let kind = if peek == Peek::Array { "a list" } else { "an object" };
-                    return Err(wrong_type(self.record, start, kind));
+                    return Err(wrong_type(start, kind));
                 }
                 Capture::Codings(field) if peek == Peek::Array => {
                     let empty = self.mention(field).codings.is_empty();
@@ -209,7 +209,7 @@ impl Pass<'_> {
         let mut captures = at.iter().flat_map(|node| &nodes[*node].captures);
         let wrong = if peek.is_num() { captures.any(is_text) } else { captures.any(is_part) };
         if wrong {
-            return Err(wrong_type(self.record, span.start, if peek.is_num() { "a number" } else { "a boolean" }));
+            return Err(wrong_type(span.start, if peek.is_num() { "a number" } else { "a boolean" }));
         }
         self.keep(at, Text::Span(span.start as u32..span.end as u32));
         Ok(())
@@ -285,8 +285,7 @@ fn malformed(error: JiterError) -> Rejected {
     Rejected::new(reason, format!("{} at byte {}", error.error_type, error.index))
 }
 
-fn wrong_type(record: &str, at: usize, found: &str) -> Rejected {
-    debug_assert!(at <= record.len());
+fn wrong_type(at: usize, found: &str) -> Rejected {
     Rejected::new(Reason::WrongType, format!("expected a text at byte {at}, found {found}"))
 }
 
