@@ -13,6 +13,7 @@ mod progress;
 mod report;
 mod runner;
 mod serve;
+mod train_file;
 mod watch;
 
 use std::process::ExitCode;

@@ -43,6 +43,9 @@ pub enum Error {
     /// The encoder failed on a batch.
     #[error("the encoder failed: {0}")]
     Encoder(String),
+    /// A training run cannot begin or go on.
+    #[error("{0}")]
+    Training(String),
     /// A search was asked something impossible.
     #[error("{0}")]
     Search(String),

@@ -11,8 +11,10 @@ mod info;
 mod kernels;
 mod pack;
 pub mod search;
+mod snp;
 pub mod store;
 mod tokenize;
+pub mod train;
 mod vector_store;
 
 pub use embedder::{CallStats, Embedder, EmbedderOptions, Stats, normalize};

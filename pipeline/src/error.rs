@@ -83,6 +83,14 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
+    /// What is held out is also trained on.
+    #[error("{leaks} pair{} leak from training into what is measured; first:\n  {first}", if *leaks == 1 { "" } else { "s" })]
+    Leak {
+        /// How many.
+        leaks: usize,
+        /// The first ones.
+        first: String,
+    },
     /// A source that the lake does not have.
     #[error("the lake has no source '{name}' with names to align; it has: {known}")]
     UnknownSource {

@@ -14,6 +14,7 @@ mod session;
 pub mod sources;
 pub mod streaming;
 mod text_columns;
+pub mod training;
 
 pub use embed::{EmbedReport, embed_texts};
 pub use error::{Error, Fault, Result};

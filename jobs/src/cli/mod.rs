@@ -15,6 +15,7 @@ mod replay;
 mod run;
 mod serve;
 mod sql;
+mod train;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::exit::{self, Exit};
 use crate::models::{ModelChoice, ModelOverrides};
-use crate::{consumer_file, demo, job_file};
+use crate::{consumer_file, demo, job_file, train_file};
 
 /// Harmonize biomedical data: ingest files into a Delta lake, embed names, align codes across sources.
 #[derive(Debug, Parser)]
@@ -177,6 +178,8 @@ enum Command {
     /// Measure results against what is known
     #[command(subcommand)]
     Eval(eval::EvalCommand),
+    /// Train a model on the lake: names, relations, variants in one space
+    Train(train::TrainArgs),
     /// Query the lake with SQL; a shell without -c and -f
     Sql(sql::SqlArgs),
     /// Serve SQL to other programs over Arrow Flight SQL
@@ -198,6 +201,8 @@ enum Command {
     JobSchema,
     /// Print the JSON Schema of consumer files
     ConsumerSchema,
+    /// Print the JSON Schema of train files
+    TrainSchema,
     /// Print shell completions
     Completions {
         /// The shell
@@ -234,7 +239,7 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => return exit::report(&error.into()).into(),
     };
     // A server ends in its own time.
-    let is_server = matches!(cli.command, Command::Serve(_) | Command::Consume(_));
+    let is_server = matches!(cli.command, Command::Serve(_) | Command::Consume(_) | Command::Train(_));
     let ended = runtime.block_on(async {
         tokio::select! {
             result = dispatch(cli.command) => result,
@@ -257,6 +262,7 @@ async fn dispatch(command: Command) -> Result<()> {
         Command::Embed(args) => embed::run(args).await,
         Command::Align(args) => align::run(args).await,
         Command::Eval(command) => eval::run(command).await,
+        Command::Train(args) => train::run(args).await,
         Command::Sql(args) => sql::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Consume(args) => consume::run(args).await,
@@ -266,6 +272,7 @@ async fn dispatch(command: Command) -> Result<()> {
         Command::Lake(args) => lake::run(args).await,
         Command::Formats => formats::run(),
         Command::JobSchema => Ok(writeln!(std::io::stdout(), "{}", job_file::json_schema())?),
+        Command::TrainSchema => Ok(writeln!(std::io::stdout(), "{}", train_file::json_schema())?),
         Command::ConsumerSchema => Ok(writeln!(std::io::stdout(), "{}", consumer_file::json_schema())?),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "generel", &mut std::io::stdout());

@@ -42,14 +42,14 @@ pub(crate) struct Weights {
 }
 
 /// What a family calls the parts of a layer.
-struct Names {
-    layer: &'static str,
-    qkv: [&'static str; 3],
-    output: &'static str,
-    norm: &'static str,
-    up: &'static str,
-    down: &'static str,
-    out_norm: &'static str,
+pub(crate) struct Names {
+    pub(crate) layer: &'static str,
+    pub(crate) qkv: [&'static str; 3],
+    pub(crate) output: &'static str,
+    pub(crate) norm: &'static str,
+    pub(crate) up: &'static str,
+    pub(crate) down: &'static str,
+    pub(crate) out_norm: &'static str,
 }
 
 const BERT: Names = Names {
@@ -77,6 +77,17 @@ const DISTILBERT: Names = Names {
     out_norm: "output_layer_norm",
 };
 
+impl Names {
+    /// A family's names.
+    pub(crate) fn of(family: Family) -> Self {
+        match family {
+            Family::Bert | Family::Roberta => BERT,
+            Family::MpNet => MPNET,
+            Family::DistilBert => DISTILBERT,
+        }
+    }
+}
+
 impl Weights {
     /// Reads the weights of a model's folder.
     ///
@@ -84,11 +95,7 @@ impl Weights {
     /// When the file is broken, a weight is missing, has another shape or is not a number.
     pub(crate) fn read(folder: &Path, config: &Config) -> Result<Self> {
         let tensors = Tensors::read(folder)?;
-        let names = match config.family {
-            Family::Bert | Family::Roberta => BERT,
-            Family::MpNet => MPNET,
-            Family::DistilBert => DISTILBERT,
-        };
+        let names = Names::of(config.family);
         let hidden = config.hidden;
         let words = tensors.get("embeddings.word_embeddings.weight")?;
         let vocabulary = words.dims().first().copied().unwrap_or(0);
@@ -116,14 +123,18 @@ impl Weights {
 }
 
 /// The tensors of a file by name, without the prefix that a task's model puts before the encoder's.
-struct Tensors {
+pub(crate) struct Tensors {
     path: PathBuf,
     prefix: &'static str,
     tensors: HashMap<String, Tensor>,
 }
 
 impl Tensors {
-    fn read(folder: &Path) -> Result<Self> {
+    /// Reads a folder's weights.
+    ///
+    /// # Errors
+    /// When it has none, or they are broken.
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
         let path = WEIGHTS.iter().map(|name| folder.join(name)).find(|path| path.exists());
         let path = path.ok_or_else(|| Error::folder(&folder.join(WEIGHTS[0]), crate::store::INCOMPLETE))?;
         let broken = |e: candle_core::Error| Error::folder(&path, format!("cannot be read as weights: {e}"));
@@ -137,13 +148,18 @@ impl Tensors {
         Ok(Self { path, prefix: prefix.unwrap_or(""), tensors })
     }
 
+    /// All tensors, without the prefix.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.tensors.iter().map(|(name, tensor)| (name.strip_prefix(self.prefix).unwrap_or(name), tensor))
+    }
+
     fn get(&self, name: &str) -> Result<&Tensor> {
         let found = self.tensors.get(&format!("{}{name}", self.prefix));
         found.ok_or_else(|| Error::folder(&self.path, format!("weight '{name}' is missing")))
     }
 
     /// A tensor's values, in 32-bit floats.
-    fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    pub(crate) fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let tensor = self.get(name)?;
         let wrong = |problem: String| Error::folder(&self.path, format!("weight '{name}' {problem}"));
         if tensor.dims() != shape {
@@ -165,7 +181,8 @@ impl Tensors {
         })
     }
 
-    fn norm(&self, name: &str, config: &Config) -> Result<Norm> {
+    /// A layer normalization's weights.
+    pub(crate) fn norm(&self, name: &str, config: &Config) -> Result<Norm> {
         // Older checkpoints call the two gamma and beta.
         let old = self.tensors.contains_key(&format!("{}{name}.gamma", self.prefix));
         let (weight, bias) = if old { ("gamma", "beta") } else { ("weight", "bias") };

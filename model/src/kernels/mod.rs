@@ -20,15 +20,18 @@ mod math;
 mod matrix;
 mod peak;
 mod portable;
+mod product;
 mod rows;
 pub(crate) mod scan;
 mod simd;
+pub(crate) mod training;
 
 pub(crate) use attention::{Attention, AttentionScratch, RelativeBias};
 pub(crate) use dot::dot;
 pub use format::Precision;
 pub(crate) use matrix::{Activation, Operand, PackedMatrix};
 pub(crate) use peak::peak_gops;
+pub(crate) use product::{Matrix, product};
 pub(crate) use rows::{Norm, add_rows, layer_norm, mean_of_rows};
 
 use std::fmt;

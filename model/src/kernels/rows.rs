@@ -15,7 +15,7 @@ const STANDS_OUT: f32 = 6.0;
 
 /// Visits a row vector by vector: `at` and the number of floats from there on, `LANES` but for the last.
 #[inline(always)]
-fn vectors<S: Simd>(len: usize, mut visit: impl FnMut(usize, usize)) {
+pub(super) fn vectors<S: Simd>(len: usize, mut visit: impl FnMut(usize, usize)) {
     let mut at = 0;
     while at < len {
         visit(at, S::LANES.min(len - at));

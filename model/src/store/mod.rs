@@ -42,6 +42,23 @@ const IDENTITY: &[&str] = &[
     "config_sentence_transformers.json",
     "1_Pooling/config.json",
     crate::info::OWN,
+    crate::snp::FILE,
+];
+
+/// Files that a model trained from another has from it as they are.
+pub(crate) const OTHER_FILES: &[&str] = &[
+    "config.json",
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "1_Pooling/config.json",
+    crate::info::OWN,
 ];
 
 /// A model that `pull` knows by a short name, carried by a package of the Python index.

@@ -32,5 +32,6 @@ const COLUMNS: &[Column] = &[
     optional("info", Kind::Double, "imputation information, 0-1"),
     optional("mapped_gene", Kind::Text, "gene or genes that the source maps the variant to"),
     optional("genome_build", Kind::Text, "GRCh37 or GRCh38, where stated"),
+    optional("consequence", Kind::Text, "functional consequence of the variant, as the source says it"),
     INPUT_ID_COLUMN,
 ];

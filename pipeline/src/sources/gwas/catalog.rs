@@ -85,6 +85,7 @@ struct Columns {
     trait_uri: Option<usize>,
     mapped_gene: Option<usize>,
     reported_gene: Option<usize>,
+    consequence: Option<usize>,
 }
 
 impl Columns {
@@ -106,6 +107,7 @@ impl Columns {
             trait_uri: at("MAPPED_TRAIT_URI"),
             mapped_gene: at("MAPPED_GENE"),
             reported_gene: at("REPORTED GENE(S)"),
+            consequence: at("CONTEXT"),
         })
     }
 
@@ -149,6 +151,7 @@ impl Columns {
             ci_upper: effect.interval.map(|(_, upper)| upper),
             mapped_gene: gene(get(self.mapped_gene)).or_else(|| gene(get(self.reported_gene))),
             genome_build: file.genome_build.as_deref(),
+            consequence: get(self.consequence),
             ..Association::default()
         };
         out.association(&association);

@@ -373,6 +373,7 @@ impl RowParser for Rows {
             ci_upper,
             info,
             mapped_gene: gene,
+            consequence: None,
             genome_build: build.as_deref().or(self.study.genome_build.as_deref()).or(hinted).or(self.tool_build),
         };
         match &self.reference_genome {

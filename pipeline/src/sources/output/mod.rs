@@ -244,6 +244,7 @@ rows! {
     info: Option<f64> => Numbers<Float64Type>,
     mapped_gene: Option<&'a str> => Texts,
     genome_build: Option<&'a str> => Texts,
+    consequence: Option<&'a str> => Texts,
 }
 
 #[derive(Default)]

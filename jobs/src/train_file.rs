@@ -1,0 +1,242 @@
+//! Train files: YAML with `${ENV}` substitution, checked against the schema, errors with line and column.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use generel_model::train::{TaskOptions, TrainOptions};
+use generel_pipeline::training::{DataOptions, Kind};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::exit::UsageError;
+use crate::job_file::substitute;
+use crate::models::ModelSettings;
+
+/// A training run: which model begins, on what, and how.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrainFile {
+    /// Name of the run.
+    pub(crate) name: String,
+    /// Lake, relative to this file; `--lake` and GENEREL_LAKE win.
+    #[serde(default)]
+    pub(crate) lake: Option<String>,
+    /// The model that the run begins with, by name or folder; `--model` and GENEREL_MODEL win.
+    #[serde(default)]
+    pub(crate) model: Option<String>,
+    /// The run's folder, relative to this file: data, checkpoints, logs, and at the end the model.
+    pub(crate) folder: PathBuf,
+    /// What is trained on, and what is held out.
+    #[serde(default)]
+    data: Data,
+    /// How it is trained.
+    #[serde(default)]
+    train: Train,
+}
+
+/// What is trained on, and what is held out.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Data {
+    /// Decides what is held out.
+    seed: u64,
+    /// Sources of the lake; all of them unless some are named.
+    sources: Vec<String>,
+    /// Weight of relations by predicate; 1 unless it is given, 0 leaves one out.
+    predicates: BTreeMap<String, f32>,
+    /// Share of the concepts of which no name is seen.
+    held_out_concepts: f64,
+    /// Share of the relations and associations held out between things that are seen.
+    held_out_pairs: f64,
+    /// Share of the SNPs that are not seen.
+    held_out_snps: f64,
+    /// Bases within which of a trait's SNPs only the strongest is trained on.
+    ld_window: u32,
+    /// Weakest association, as −log10 p.
+    min_neg_log_10_p: f64,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        let d = DataOptions::default();
+        Self {
+            seed: d.seed,
+            sources: d.sources,
+            predicates: d.predicates,
+            held_out_concepts: d.held_out_concepts,
+            held_out_pairs: d.held_out_pairs,
+            held_out_snps: d.held_out_snps,
+            ld_window: d.ld_window,
+            min_neg_log_10_p: d.min_neg_log_10_p,
+        }
+    }
+}
+
+/// How a run is trained.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Train {
+    /// Everything random follows from it.
+    seed: u64,
+    /// Steps in which texts and SNPs are trained.
+    steps: u64,
+    /// Steps after these in which SNPs alone are.
+    snp_steps: u64,
+    /// Steps in which the learning rate rises.
+    warm_up: u64,
+    /// The tasks: synonym, hierarchy, relation, snp_trait, snp_gene.
+    tasks: BTreeMap<String, TaskFile>,
+    /// Highest learning rate of the text encoder.
+    learning_rate: f32,
+    /// Highest learning rate of the SNP encoder.
+    snp_learning_rate: f32,
+    /// AdamW's weight decay.
+    weight_decay: f32,
+    /// Longest text, in tokens.
+    max_tokens: usize,
+    /// First components that must do alone, too.
+    nested_dimensions: Vec<usize>,
+    /// What the moving average of the weights keeps at a step; 0 for the weights themselves.
+    average: f32,
+    /// Whether half of a batch of synonyms are names near those of the other half.
+    hard_negatives: bool,
+    /// Steps between checkpoints.
+    checkpoint_every: u64,
+    /// Steps between lines of the log.
+    report_every: u64,
+}
+
+/// How one task is trained.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct TaskFile {
+    /// Pairs of a step.
+    batch: usize,
+    /// What its loss counts.
+    #[serde(default = "one")]
+    weight: f32,
+    /// Temperature at the beginning; it is learned.
+    #[serde(default = "temperature")]
+    temperature: f32,
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+fn temperature() -> f32 {
+    0.05
+}
+
+impl Default for Train {
+    fn default() -> Self {
+        let task = |batch, weight| TaskFile { batch, weight, temperature: temperature() };
+        let tasks = [
+            (Kind::Synonym, task(128, 1.0)),
+            (Kind::Hierarchy, task(32, 0.3)),
+            (Kind::Relation, task(48, 0.4)),
+            (Kind::SnpTrait, task(128, 0.5)),
+            (Kind::SnpGene, task(128, 0.2)),
+        ];
+        Self {
+            seed: 1,
+            steps: 2000,
+            snp_steps: 2000,
+            warm_up: 100,
+            tasks: tasks.into_iter().map(|(kind, task)| (kind.as_str().to_string(), task)).collect(),
+            learning_rate: 5e-5,
+            snp_learning_rate: 2e-3,
+            weight_decay: 0.01,
+            max_tokens: 32,
+            nested_dimensions: vec![128],
+            average: 0.99,
+            hard_negatives: true,
+            checkpoint_every: 250,
+            report_every: 10,
+        }
+    }
+}
+
+impl TrainFile {
+    /// Reads a train file.
+    ///
+    /// # Errors
+    /// With file, line and column when it is not valid.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let parsed = substitute(&text, |name| std::env::var(name).ok());
+        parsed
+            .and_then(|text| serde_saphyr::from_str(&text).map_err(|e| e.to_string()))
+            .map_err(|e| UsageError(format!("{}: {e}", path.display())).into())
+    }
+
+    /// What the file says of the model.
+    pub(crate) fn model_settings(&self) -> ModelSettings<'_> {
+        ModelSettings { of: &self.name, name: self.model.as_deref(), precision: None, device: None }
+    }
+
+    /// What is trained on.
+    pub(crate) fn data(&self) -> DataOptions {
+        let d = self.data.clone();
+        DataOptions {
+            seed: d.seed,
+            sources: d.sources,
+            predicates: d.predicates,
+            held_out_concepts: d.held_out_concepts,
+            held_out_pairs: d.held_out_pairs,
+            held_out_snps: d.held_out_snps,
+            ld_window: d.ld_window,
+            min_neg_log_10_p: d.min_neg_log_10_p,
+        }
+    }
+
+    /// How it is trained.
+    pub(crate) fn options(&self) -> TrainOptions {
+        let t = self.train.clone();
+        let task = |(name, task): (String, TaskFile)| TaskOptions {
+            name,
+            batch: task.batch,
+            weight: task.weight,
+            temperature: task.temperature,
+        };
+        TrainOptions {
+            seed: t.seed,
+            steps: t.steps,
+            snp_steps: t.snp_steps,
+            warm_up: t.warm_up,
+            tasks: t.tasks.into_iter().map(task).collect(),
+            learning_rate: t.learning_rate,
+            snp_learning_rate: t.snp_learning_rate,
+            weight_decay: t.weight_decay,
+            max_tokens: t.max_tokens,
+            nested_dimensions: t.nested_dimensions,
+            average: t.average,
+            hard_negatives: t.hard_negatives,
+            checkpoint_every: t.checkpoint_every,
+            report_every: t.report_every,
+        }
+    }
+}
+
+/// The JSON Schema of train files.
+pub(crate) fn json_schema() -> String {
+    serde_json::to_string_pretty(&schemars::schema_for!(TrainFile)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_said_has_a_default_and_unknown_keys_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("train.yaml");
+        std::fs::write(&path, "name: x\nfolder: run\ntrain: { steps: 7, tasks: { synonym: { batch: 16 } } }\n").unwrap();
+        let options = TrainFile::read(&path).unwrap().options();
+        assert_eq!((options.steps, options.tasks.len(), options.tasks[0].batch), (7, 1, 16));
+        std::fs::write(&path, "name: x\nfolder: run\ntrain: { stpes: 7 }\n").unwrap();
+        let error = TrainFile::read(&path).unwrap_err().to_string();
+        assert!(error.contains("stpes") && error.contains('3'), "{error}");
+    }
+}

@@ -1,0 +1,10 @@
+//! SNPs in the texts' space: a trained embedding of each SNP that was seen, and an inductive part (genes, place,
+//! consequence) that others have too.
+
+mod facts;
+mod network;
+mod table;
+
+pub(crate) use facts::Facts;
+pub(crate) use network::{EMBEDDING, HIDDEN, Inputs, Network, inputs, matrix};
+pub(crate) use table::{FILE, Table};

@@ -1,0 +1,97 @@
+//! A run's state on disk: parameters, moments, and where it was.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::parameters::Parameters;
+use crate::info::read_json;
+use crate::{Error, Result};
+
+const STATE: &str = "state.json";
+const TENSORS: &str = "state.safetensors";
+/// Checkpoints that are kept.
+const KEPT: usize = 2;
+
+/// What a run goes on from.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct State {
+    pub(super) position: Position,
+    pub(super) values: Vec<f32>,
+    pub(super) first: Vec<f32>,
+    pub(super) second: Vec<f32>,
+    /// The moving average of the parameters.
+    pub(super) average: Vec<f32>,
+    pub(super) gene_texts: Vec<f32>,
+}
+
+/// Where a run is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Position {
+    /// Steps done.
+    pub(super) step: u64,
+    /// Hash over options and data: a checkpoint of another run is refused.
+    pub(super) run: String,
+    /// Seconds that the steps took, over all of the run's processes.
+    pub(super) seconds: f64,
+}
+
+/// Writes a checkpoint, whole or not at all, and removes all but the last ones.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub(super) fn save(folder: &Path, parameters: &Parameters, state: &State) -> Result<()> {
+    let failed = |e: std::io::Error| Error::folder(folder, e);
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let staging = tempfile::Builder::new().prefix(".checkpoint-").tempdir_in(folder).map_err(failed)?;
+    let vectors: [(&str, &[f32]); 4] =
+        [("p.", &state.values), ("m.", &state.first), ("v.", &state.second), ("a.", &state.average)];
+    parameters.save(&staging.path().join(TENSORS), &vectors)?;
+    let genes: Vec<u8> = state.gene_texts.iter().flat_map(|v| v.to_le_bytes()).collect();
+    std::fs::write(staging.path().join("gene_texts.f32"), genes).map_err(failed)?;
+    let position = serde_json::to_vec_pretty(&state.position).map_err(|e| Error::folder(folder, e))?;
+    std::fs::write(staging.path().join(STATE), position).map_err(failed)?;
+    let target = folder.join(format!("step-{:07}", state.position.step));
+    // A run that was told to begin again may leave one of the same step.
+    let _ = std::fs::remove_dir_all(&target);
+    std::fs::rename(staging.keep(), &target).map_err(failed)?;
+    for old in all(folder)?.iter().rev().skip(KEPT) {
+        let _ = std::fs::remove_dir_all(old);
+    }
+    Ok(())
+}
+
+/// The last checkpoint of a folder, if it has one.
+///
+/// # Errors
+/// When it is of another run, or damaged.
+pub(super) fn load(folder: &Path, parameters: &Parameters, run: &str) -> Result<Option<State>> {
+    let Some(last) = all(folder)?.pop() else { return Ok(None) };
+    let position: Position = read_json(&last.join(STATE))?;
+    if position.run != run {
+        let problem = "is of a run with other options or data; give another folder, or remove this one";
+        return Err(Error::folder(&last, problem));
+    }
+    let tensors = last.join(TENSORS);
+    let load = |prefix: &str| parameters.load(&tensors, prefix);
+    let genes = last.join("gene_texts.f32");
+    let raw = std::fs::read(&genes).map_err(|e| Error::folder(&genes, e))?;
+    let gene_texts = raw.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    Ok(Some(State { position, values: load("p.")?, first: load("m.")?, second: load("v.")?, average: load("a.")?, gene_texts }))
+}
+
+/// The folder's checkpoints, the first step first.
+fn all(folder: &Path) -> Result<Vec<PathBuf>> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|e| Error::folder(folder, e))?.path();
+        let is_checkpoint = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("step-"));
+        if is_checkpoint && path.join(STATE).exists() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}

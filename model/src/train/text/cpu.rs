@@ -1,0 +1,226 @@
+//! The encoder's forward and backward pass on the CPU.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::attention::Heads;
+use super::layer::{Backward, Layer, LayerTape, Linear, Norm};
+use crate::config::{Config, Family};
+use crate::encoder::{Names, Tensors, Weights};
+use crate::info::Pooling;
+use crate::kernels::training::{add, add_sum_of_rows};
+use crate::kernels::{Activation, Isa, layer_norm};
+use crate::pack::{PackedBatch, cut};
+use crate::train::parameters::Parameters;
+use crate::{Error, ModelInfo, Result};
+
+/// Tokens that one thread takes at a time: their activations stay in its caches, and threads have enough to share.
+const MICRO_BATCH_TOKENS: usize = 512;
+
+/// A BERT-like encoder whose layers are trained; its token and position embeddings stay as they are.
+pub(crate) struct TextEncoder {
+    config: Config,
+    pooling: Pooling,
+    /// `[vocabulary, hidden]`.
+    words: Vec<f32>,
+    /// `[max_tokens, hidden]`, with the token type added.
+    positions: Vec<f32>,
+    norm: crate::kernels::Norm,
+    layers: Vec<Layer>,
+    isa: Isa,
+}
+
+/// A batch on its way back.
+pub(crate) struct Tape {
+    /// The sequences by length.
+    order: Vec<usize>,
+    pieces: Vec<Piece>,
+}
+
+struct Piece {
+    /// Its sequences, among all by length.
+    sequences: Range<usize>,
+    batch: PackedBatch,
+    layers: Vec<LayerTape>,
+    /// Vectors, and the lengths that they had before they were scaled to 1.
+    vectors: Vec<f32>,
+    lengths: Vec<f32>,
+}
+
+impl TextEncoder {
+    /// Reads a model's weights: those of the layers go to the parameters, under the names that they have in the file.
+    ///
+    /// # Errors
+    /// When the model is not of the BERT family with GELU, or its weights cannot be read.
+    pub(crate) fn load(info: &ModelInfo, parameters: &mut Parameters) -> Result<Self> {
+        let config = Config::read(&info.folder)?;
+        if !matches!(config.family, Family::Bert | Family::Roberta) || config.activation != Activation::Gelu {
+            let path = info.folder.join("config.json");
+            return Err(Error::folder(&path, "training takes encoders of the BERT and RoBERTa families with GELU"));
+        }
+        let tensors = Tensors::read(&info.folder)?;
+        let layers = (0..config.layers).map(|i| layer(&tensors, i, &config, parameters)).collect::<Result<_>>()?;
+        let weights = Weights::read(&info.folder, &config)?;
+        let mut positions = weights.positions;
+        for row in positions.chunks_exact_mut(config.hidden) {
+            add(row, &weights.token_type);
+        }
+        let isa = Isa::detect();
+        Ok(Self { pooling: info.pooling, words: weights.words, positions, norm: weights.norm, layers, isa, config })
+    }
+
+    /// Components of a vector.
+    pub(crate) fn dimension(&self) -> usize {
+        self.config.hidden
+    }
+
+    fn heads(&self) -> Heads {
+        Heads { heads: self.config.heads, hidden: self.config.hidden }
+    }
+
+    /// Vectors of length 1 of sequences, `[sequences, dimension]`, and what the way back needs.
+    pub(crate) fn forward(&self, p: &[f32], sequences: &[&[u32]]) -> (Vec<f32>, Tape) {
+        let mut order: Vec<usize> = (0..sequences.len()).collect();
+        order.sort_by_key(|i| sequences[*i].len());
+        let lengths: Vec<usize> = order.iter().map(|i| sequences[*i].len()).collect();
+        let pieces: Vec<Piece> = cut(&lengths, MICRO_BATCH_TOKENS)
+            .into_par_iter()
+            .map(|run| {
+                let batch = PackedBatch::new(order[run.clone()].iter().map(|i| sequences[*i]));
+                self.forward_piece(p, run, batch)
+            })
+            .collect();
+        let d = self.dimension();
+        let mut vectors = vec![0.0; sequences.len() * d];
+        for piece in &pieces {
+            for (vector, i) in piece.vectors.chunks_exact(d).zip(&order[piece.sequences.clone()]) {
+                vectors[i * d..][..d].copy_from_slice(vector);
+            }
+        }
+        (vectors, Tape { order, pieces })
+    }
+
+    fn forward_piece(&self, p: &[f32], sequences: Range<usize>, batch: PackedBatch) -> Piece {
+        let d = self.dimension();
+        let mut x = Vec::with_capacity(batch.tokens() * d);
+        for range in batch.ranges() {
+            for (id, position) in batch.ids[range].iter().zip(self.positions.chunks_exact(d)) {
+                let word = &self.words[*id as usize * d..][..d];
+                x.extend(word.iter().zip(position).map(|(w, p)| w + p));
+            }
+        }
+        layer_norm(self.isa, &mut x, &[], &self.norm);
+        let mut layers = Vec::with_capacity(self.layers.len());
+        for layer in &self.layers {
+            let (y, tape) = layer.forward(p, &batch, self.heads(), x, self.isa);
+            layers.push(tape);
+            x = y;
+        }
+        let (mut vectors, mut lengths) = (Vec::with_capacity(batch.len() * d), Vec::with_capacity(batch.len()));
+        for range in batch.ranges() {
+            let tokens = &x[range.start * d..range.end * d];
+            let mut vector = match self.pooling {
+                Pooling::Cls => tokens[..d].to_vec(),
+                Pooling::Mean => {
+                    let mut mean = vec![0.0; d];
+                    add_sum_of_rows(tokens, &mut mean);
+                    mean.iter_mut().for_each(|m| *m /= range.len() as f32);
+                    mean
+                }
+            };
+            let length = vector.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-12);
+            vector.iter_mut().for_each(|v| *v /= length);
+            vectors.extend(vector);
+            lengths.push(length);
+        }
+        Piece { sequences, batch, layers, vectors, lengths }
+    }
+
+    /// Adds the gradients of the parameters to `grads`, from those of the vectors.
+    pub(crate) fn backward(&self, p: &[f32], tape: &Tape, grad: &[f32], grads: &mut [f32]) {
+        // As many lanes as threads, each with gradients of its own, summed in order: the same bits every time.
+        let lanes = rayon::current_num_threads().min(tape.pieces.len()).max(1);
+        let sums: Vec<Vec<f32>> = (0..lanes)
+            .into_par_iter()
+            .map(|lane| {
+                let mut sum = vec![0.0; grads.len()];
+                for piece in tape.pieces.iter().skip(lane).step_by(lanes) {
+                    self.backward_piece(p, piece, &tape.order, grad, &mut sum);
+                }
+                sum
+            })
+            .collect();
+        for sum in sums {
+            add(grads, &sum);
+        }
+    }
+
+    fn backward_piece(&self, p: &[f32], piece: &Piece, order: &[usize], grad: &[f32], grads: &mut [f32]) {
+        let d = self.dimension();
+        let mut x = vec![0.0; piece.batch.tokens() * d];
+        for (i, range) in piece.batch.ranges().enumerate() {
+            let (vector, length) = (&piece.vectors[i * d..][..d], piece.lengths[i]);
+            let grad = &grad[order[piece.sequences.start + i] * d..][..d];
+            let along: f32 = vector.iter().zip(grad).map(|(v, g)| v * g).sum();
+            let share = match self.pooling {
+                Pooling::Cls => 1.0,
+                Pooling::Mean => range.len() as f32,
+            };
+            let pooled = vector.iter().zip(grad).map(|(v, g)| (g - v * along) / length / share);
+            let pooled: Vec<f32> = pooled.collect();
+            let tokens = match self.pooling {
+                Pooling::Cls => 1,
+                Pooling::Mean => range.len(),
+            };
+            for row in x[range.start * d..].chunks_exact_mut(d).take(tokens) {
+                row.copy_from_slice(&pooled);
+            }
+        }
+        for (i, (layer, tape)) in self.layers.iter().zip(&piece.layers).enumerate().rev() {
+            let run = Backward { p, batch: &piece.batch, heads: self.heads(), isa: self.isa, first: i == 0 };
+            x = layer.backward(&run, tape, x, grads);
+        }
+    }
+}
+
+/// Moves a layer's weights to the parameters, in an order in which query, key and value are one matrix.
+fn layer(tensors: &Tensors, index: usize, config: &Config, parameters: &mut Parameters) -> Result<Layer> {
+    let (hidden, wide) = (config.hidden, config.intermediate);
+    let names = Names::of(config.family);
+    let name = |part: &str| format!("{}.{index}.{part}", names.layer);
+    let mut push = |name: String, shape: &[usize]| -> Result<Range<usize>> {
+        Ok(parameters.push(&name, shape, &tensors.floats(&name, shape)?))
+    };
+    let mut ranges = Vec::new();
+    for (kind, shape) in [("weight", &[hidden, hidden][..]), ("bias", &[hidden][..])] {
+        for part in names.qkv {
+            ranges.push(push(format!("{}.{kind}", name(part)), shape)?);
+        }
+    }
+    let qkv = Linear {
+        weights: ranges[0].start..ranges[2].end,
+        bias: ranges[3].start..ranges[5].end,
+        inputs: hidden,
+    };
+    let mut linear = |part: &str, outputs: usize, inputs: usize| -> Result<Linear> {
+        Ok(Linear {
+            weights: push(format!("{}.weight", name(part)), &[outputs, inputs])?,
+            bias: push(format!("{}.bias", name(part)), &[outputs])?,
+            inputs,
+        })
+    };
+    let output = linear(names.output, hidden, hidden)?;
+    let up = linear(names.up, wide, hidden)?;
+    let down = linear(names.down, hidden, wide)?;
+    let mut norm = |part: &str| -> Result<Norm> {
+        let read = tensors.norm(&name(part), config)?;
+        Ok(Norm {
+            weight: parameters.push(&format!("{}.weight", name(part)), &[hidden], &read.weight),
+            bias: parameters.push(&format!("{}.bias", name(part)), &[hidden], &read.bias),
+            epsilon: config.epsilon,
+        })
+    };
+    let (norm, out_norm) = (norm(names.norm)?, norm(names.out_norm)?);
+    Ok(Layer { qkv, output, norm, up, down, out_norm })
+}
