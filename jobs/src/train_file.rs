@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use generel_model::Precision;
 use generel_model::train::{TaskOptions, TrainOptions};
 use generel_pipeline::training::{DataOptions, Kind};
 use schemars::JsonSchema;
@@ -93,6 +94,8 @@ struct Train {
     snp_learning_rate: f32,
     /// AdamW's weight decay.
     weight_decay: f32,
+    /// Numbers of the text encoder's matrix products: f32, or bf16, which is faster where the CPU has instructions for it.
+    precision: String,
     /// Longest text, in tokens.
     max_tokens: usize,
     /// First components that must do alone, too.
@@ -148,6 +151,7 @@ impl Default for Train {
             learning_rate: 5e-5,
             snp_learning_rate: 2e-3,
             weight_decay: 0.01,
+            precision: "f32".to_string(),
             max_tokens: 32,
             nested_dimensions: vec![128],
             average: 0.99,
@@ -192,15 +196,29 @@ impl TrainFile {
     }
 
     /// How it is trained.
-    pub(crate) fn options(&self) -> TrainOptions {
+    ///
+    /// # Errors
+    /// When the precision is none.
+    pub(crate) fn options(&self) -> Result<TrainOptions> {
         let t = self.train.clone();
+        let precision = match t.precision.parse() {
+            Ok(precision @ (Precision::F32 | Precision::Bf16)) => precision,
+            _ => {
+                return Err(UsageError(format!(
+                    "{}: precision '{}' is none to train in; known: f32, bf16",
+                    self.name, t.precision
+                ))
+                .into());
+            }
+        };
         let task = |(name, task): (String, TaskFile)| TaskOptions {
             name,
             batch: task.batch,
             weight: task.weight,
             temperature: task.temperature,
         };
-        TrainOptions {
+        Ok(TrainOptions {
+            precision,
             seed: t.seed,
             steps: t.steps,
             snp_steps: t.snp_steps,
@@ -215,7 +233,7 @@ impl TrainFile {
             hard_negatives: t.hard_negatives,
             checkpoint_every: t.checkpoint_every,
             report_every: t.report_every,
-        }
+        })
     }
 }
 
@@ -232,8 +250,9 @@ mod tests {
     fn what_is_not_said_has_a_default_and_unknown_keys_are_errors() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("train.yaml");
-        std::fs::write(&path, "name: x\nfolder: run\ntrain: { steps: 7, tasks: { synonym: { batch: 16 } } }\n").unwrap();
-        let options = TrainFile::read(&path).unwrap().options();
+        std::fs::write(&path, "name: x\nfolder: run\ntrain: { steps: 7, tasks: { synonym: { batch: 16 } } }\n")
+            .unwrap();
+        let options = TrainFile::read(&path).unwrap().options().unwrap();
         assert_eq!((options.steps, options.tasks.len(), options.tasks[0].batch), (7, 1, 16));
         std::fs::write(&path, "name: x\nfolder: run\ntrain: { stpes: 7 }\n").unwrap();
         let error = TrainFile::read(&path).unwrap_err().to_string();

@@ -43,6 +43,12 @@ pub enum Error {
     /// The encoder failed on a batch.
     #[error("the encoder failed: {0}")]
     Encoder(String),
+    /// The model has no SNPs.
+    #[error("model '{model}' has no SNP encoder; train one with: generel train")]
+    NoSnps {
+        /// The model's name.
+        model: String,
+    },
     /// A training run cannot begin or go on.
     #[error("{0}")]
     Training(String),

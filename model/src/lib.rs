@@ -6,6 +6,7 @@ mod config;
 mod embedder;
 mod encoder;
 mod error;
+pub mod evaluate;
 pub mod hosted;
 mod info;
 mod kernels;
@@ -22,6 +23,7 @@ pub use encoder::{DeviceChoice, Place};
 pub use error::{Error, Result};
 pub use info::{ModelInfo, Pooling};
 pub use kernels::Precision;
+pub use snp::{SnpEncoder, SnpOrigin, SnpQuery};
 pub use vector_store::{StoreError, Vector, VectorStore};
 
 /// Additions and multiplications a second, in 10⁹, that one core of this CPU does in registers: the ceiling of the

@@ -9,7 +9,11 @@ use generel_schemas::vector::VectorType;
 use crate::support::{Place, models};
 
 pub async fn session(place: &Place, options: SessionOptions) -> Session {
-    let (info, _) = ModelStore::new(models()).pull(DEFAULT_MODEL).expect("the default model");
+    session_of(place, DEFAULT_MODEL, options).await
+}
+
+pub async fn session_of(place: &Place, model: &str, options: SessionOptions) -> Session {
+    let (info, _) = ModelStore::new(models()).pull(model).expect("a model");
     // The same on every machine.
     let info = info.with_precision(Some(Precision::F32));
     let lake = Lake::create(place.path("lake").to_str().expect("UTF-8")).expect("a lake");

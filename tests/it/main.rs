@@ -20,3 +20,4 @@ mod servers;
 mod sql;
 mod support;
 mod tidy;
+mod train;

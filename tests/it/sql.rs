@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::prelude::SessionContext;
+use generel_model::Precision;
+use generel_model::store::{DEFAULT_MODEL, ModelStore};
+use generel_model::train::{SnpFacts, Task, TaskKind, TaskOptions, TrainOptions, Trainer, TrainingSet};
 use generel_pipeline::SessionOptions;
 use sqllogictest::{DBOutput, DefaultColumnType, Runner};
 
-use crate::lake::session;
+use crate::lake::session_of;
 use crate::support::{Place, repository};
 
 struct Engine(Arc<SessionContext>);
@@ -77,7 +80,12 @@ async fn every_slt_file_holds() {
 
 async fn run(file: &Path) {
     let place = Place::new();
-    let session = session(&place, SessionOptions::default()).await;
+    // What is about SNPs needs a model that has some.
+    let model = match file.file_stem().is_some_and(|n| n == "embed_snp") {
+        true => model_with_snps(&place),
+        false => DEFAULT_MODEL.to_string(),
+    };
+    let session = session_of(&place, &model, SessionOptions::default()).await;
     let ctx = Arc::new(session.ctx().clone());
     let mut runner = Runner::new(|| {
         let ctx = ctx.clone();
@@ -86,4 +94,55 @@ async fn run(file: &Path) {
     if let Err(error) = runner.run_file_async(file).await {
         panic!("{}", error.display(false));
     }
+}
+
+/// A model of a few thousand weights, trained here on five SNPs and four traits.
+fn model_with_snps(place: &Place) -> String {
+    let start = repository().join("model/tests/fixtures/tiny/roberta-mean");
+    let start = ModelStore::new("no-store").info(start.to_str().expect("UTF-8")).expect("a model");
+    let traits = ["coronary heart disease", "hair color", "height", "asthma"];
+    let snps = [("rs1333049", 0), ("rs10757274", 0), ("rs12913832", 1), ("rs1042725", 2), ("rs7216389", 3)];
+    let genes = ["CDKN2B", "CDKN2B", "HERC2", "HMGA2", "ORMDL3"];
+    let fact = |i: usize| SnpFacts {
+        rsid: snps[i].0.to_string(),
+        chromosome: Some(1 + i as u8),
+        position: Some(1000 * i as u32 + 1),
+        genes: vec![i as u32],
+        consequence: Some("intron".into()),
+    };
+    let set = TrainingSet {
+        texts: traits.map(str::to_string).to_vec(),
+        entities: vec![0, 1, 2, 3],
+        snps: (0..snps.len()).map(fact).collect(),
+        genes: genes.map(str::to_string).to_vec(),
+        tasks: vec![Task {
+            name: "snp_trait".into(),
+            kind: TaskKind::SnpText,
+            left: (0..5).collect(),
+            right: snps.map(|(_, of)| of).to_vec(),
+            weights: vec![1.0; 5],
+        }],
+    };
+    let options = TrainOptions {
+        seed: 1,
+        steps: 40,
+        snp_steps: 160,
+        warm_up: 10,
+        tasks: vec![TaskOptions { name: "snp_trait".into(), batch: 5, weight: 1.0, temperature: 0.1 }],
+        learning_rate: 1e-3,
+        snp_learning_rate: 5e-3,
+        weight_decay: 0.0,
+        precision: Precision::F32,
+        max_tokens: 16,
+        nested_dimensions: Vec::new(),
+        average: 0.5,
+        hard_negatives: false,
+        checkpoint_every: 1000,
+        report_every: 1000,
+    };
+    let mut trainer = Trainer::new(&start, set, options, &place.path("run")).expect("a run");
+    trainer.run(&mut |_| std::ops::ControlFlow::Continue(())).expect("steps");
+    let model = place.path("with-snps");
+    trainer.export(&model).expect("a model");
+    model.to_str().expect("UTF-8").to_string()
 }

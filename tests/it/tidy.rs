@@ -52,9 +52,16 @@ fn files_are_short_and_libraries_do_not_print() {
 
 #[test]
 fn every_sql_name_has_its_slt_file() {
-    for name in
-        ["embed", "cosine_similarity", "concept_similarity", "as_vector", "similarity_join", "nearest", "identifiers"]
-    {
+    for name in [
+        "embed",
+        "embed_snp",
+        "cosine_similarity",
+        "concept_similarity",
+        "as_vector",
+        "similarity_join",
+        "nearest",
+        "identifiers",
+    ] {
         assert!(repository().join(format!("tests/sql/{name}.slt")).exists(), "{name}");
     }
 }

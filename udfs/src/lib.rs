@@ -1,5 +1,6 @@
-//! Everything that extends DataFusion: `embed`, `cosine_similarity`, `concept_similarity`, `as_vector`, the small
-//! helpers for identifiers, the table functions `similarity_join` and `nearest`, their operator, and its codec.
+//! Everything that extends DataFusion: `embed`, `embed_snp`, `cosine_similarity`, `concept_similarity`, `as_vector`, the small
+//! helpers for identifiers, the table functions `similarity_join`, `nearest`, `nearest_snps` and `nearest_concepts`, their
+//! operator, and its codec.
 //!
 //! This crate knows nothing of files, Kafka or the command line. What it adds to a session are values:
 //! [`functions`], [`table_functions`], and [`register_all`] that puts them into any [`SessionContext`].
@@ -27,6 +28,7 @@ mod error;
 mod identifiers;
 mod rules;
 mod similarity_join;
+mod snp;
 mod table_arguments;
 mod vectors;
 
@@ -55,6 +57,8 @@ pub fn functions(embedder: &Embedder) -> Vec<ScalarUDF> {
     let mut all = identifier_functions();
     all.extend([
         embed::udf(embedder.clone()),
+        snp::embed_snp::udf(embedder.clone()),
+        snp::embed_snp::origin(embedder.clone()),
         concept_similarity::udf(embedder.clone()),
         cosine_similarity::udf(),
         as_vector::udf(embedder.info().vector_type()),
@@ -62,11 +66,19 @@ pub fn functions(embedder: &Embedder) -> Vec<ScalarUDF> {
     all
 }
 
-/// Every table function.
+/// The table functions that need no model of their own.
 pub fn table_functions() -> Vec<(&'static str, Arc<dyn TableFunctionImpl>)> {
     vec![
         ("similarity_join", Arc::new(similarity_join::SimilarityJoinFunction)),
         ("nearest", Arc::new(similarity_join::NearestFunction)),
+    ]
+}
+
+/// The table functions of one model's SNPs.
+pub fn snp_table_functions(embedder: &Embedder) -> Vec<(&'static str, Arc<dyn TableFunctionImpl>)> {
+    vec![
+        ("nearest_snps", Arc::new(snp::functions::NearestSnps::new(embedder.clone()))),
+        ("nearest_concepts", Arc::new(snp::functions::NearestConcepts::new(embedder.clone()))),
     ]
 }
 
@@ -79,7 +91,7 @@ pub fn register_all(ctx: &SessionContext, embedder: Embedder) -> datafusion::err
     for function in functions(&embedder) {
         ctx.register_udf(function);
     }
-    for (name, function) in table_functions() {
+    for (name, function) in table_functions().into_iter().chain(snp_table_functions(&embedder)) {
         ctx.register_udtf(name, function);
     }
     rules::register(ctx, &embedder)

@@ -1,5 +1,7 @@
 //! `generel eval`: how good the results are, against what is known.
 
+mod space;
+
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -21,6 +23,8 @@ pub(super) enum EvalCommand {
     Alignment(AlignmentArgs),
     /// Fit the weights of align's evidence on mappings known to be right
     Fit(FitArgs),
+    /// Measure what a training run has held out: synonyms, relations, SNPs and traits, people's ratings
+    Space(space::SpaceArgs),
 }
 
 #[derive(Debug, Args)]
@@ -89,6 +93,7 @@ pub(super) async fn run(command: EvalCommand) -> Result<()> {
     match command {
         EvalCommand::Alignment(args) => alignment(args).await,
         EvalCommand::Fit(args) => fit_weights(args).await,
+        EvalCommand::Space(args) => space::run(args).await,
     }
 }
 

@@ -65,7 +65,7 @@ pub(super) async fn run(args: TrainArgs) -> Result<()> {
         note("ending after this step; run again to go on");
         told.store(true, Ordering::Relaxed);
     });
-    let options = file.options();
+    let options = file.options()?;
     tokio::task::spawn_blocking(move || train(&model.info, pairs, options, &folder, &stop)).await?
 }
 

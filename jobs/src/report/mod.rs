@@ -4,10 +4,12 @@
 
 mod charts;
 mod evaluation;
+mod space;
 mod text;
 
 use charts::{histogram, timeline};
 pub use evaluation::evaluation_page;
+pub use space::space_page;
 use text::{count, decimals, duration, escape, plural};
 
 const STYLE: &str = include_str!("style.css");

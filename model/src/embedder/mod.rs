@@ -21,6 +21,7 @@ use rayon::prelude::*;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::encoder::{DeviceChoice, Encoder, LoadOptions, Place, load};
+use crate::snp::{SnpEncoder, SnpOrigin, SnpQuery};
 use crate::tokenize::TextTokenizer;
 use crate::vector_store::{Vector, VectorStore};
 use crate::{Error, ModelInfo, Result};
@@ -82,6 +83,7 @@ struct Inner {
     counters: Arc<Counters>,
     store: Arc<OnceLock<Arc<dyn VectorStore>>>,
     encoder: Arc<OnceLock<Arc<dyn Encoder>>>,
+    snps: OnceLock<Result<Option<SnpEncoder>>>,
 }
 
 impl std::fmt::Debug for Embedder {
@@ -129,6 +131,7 @@ impl Embedder {
                 counters,
                 store,
                 encoder,
+                snps: OnceLock::new(),
             }),
         }
     }
@@ -203,6 +206,44 @@ impl Embedder {
         }
         let vectors = self.embed_distinct(&[Arc::from(text.as_ref())], &mut CallStats::default()).await?;
         Ok(vectors.first().map(|v| v.to_vec()))
+    }
+
+    /// Vectors of SNPs in the texts' space, and where each is from: as [`SnpEncoder::encode`], with the genes' texts embedded here.
+    ///
+    /// # Errors
+    /// When the model has no SNP encoder, and as [`Embedder::embed`].
+    pub async fn embed_snps(&self, queries: &[SnpQuery]) -> Result<(Vec<f32>, Vec<Option<SnpOrigin>>)> {
+        let encoder = self.snp_encoder()?;
+        let mut symbols: Vec<&str> = queries.iter().flat_map(|query| encoder.genes(query)).collect();
+        symbols.sort_unstable();
+        symbols.dedup();
+        let texts: Vec<(String, Arc<str>)> = symbols
+            .iter()
+            .map(|symbol| ((*symbol).to_string(), Arc::from(normalize(symbol).as_ref())))
+            .filter(|(_, text): &(String, Arc<str>)| !text.is_empty())
+            .collect();
+        let mut distinct: Vec<Arc<str>> = texts.iter().map(|(_, text)| Arc::clone(text)).collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let vectors = self.embed_distinct(&distinct, &mut CallStats::default()).await?;
+        let gene_texts = texts
+            .into_iter()
+            .filter_map(|(symbol, text)| Some((symbol, vectors[distinct.binary_search(&text).ok()?].to_vec())))
+            .collect();
+        encoder.encode(queries, &gene_texts)
+    }
+
+    /// The model's SNP encoder, read on first use.
+    ///
+    /// # Errors
+    /// When the model has none, or it is damaged.
+    pub fn snp_encoder(&self) -> Result<&SnpEncoder> {
+        let read = self.inner.snps.get_or_init(|| SnpEncoder::load(&self.inner.info));
+        match read {
+            Ok(Some(encoder)) => Ok(encoder),
+            Ok(None) => Err(Error::NoSnps { model: self.inner.info.name.clone() }),
+            Err(error) => Err(error.clone()),
+        }
     }
 
     /// Vectors of distinct, normalized, non-empty texts, in order.

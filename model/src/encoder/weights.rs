@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::config::{Config, Family};
 use crate::kernels::{Norm, RelativeBias};
-use crate::store::WEIGHTS;
+use crate::store::{WEIGHTS, weight_files};
 use crate::{Error, Result};
 
 /// A linear layer: weights `[outputs, inputs]`, row-major, and a bias for each output.
@@ -135,14 +135,18 @@ impl Tensors {
     /// # Errors
     /// When it has none, or they are broken.
     pub(crate) fn read(folder: &Path) -> Result<Self> {
-        let path = WEIGHTS.iter().map(|name| folder.join(name)).find(|path| path.exists());
-        let path = path.ok_or_else(|| Error::folder(&folder.join(WEIGHTS[0]), crate::store::INCOMPLETE))?;
-        let broken = |e: candle_core::Error| Error::folder(&path, format!("cannot be read as weights: {e}"));
-        let tensors: HashMap<String, Tensor> = if path.extension().is_some_and(|e| e == "safetensors") {
-            candle_core::safetensors::load(&path, &Device::Cpu).map_err(broken)?
-        } else {
-            candle_core::pickle::read_all(&path).map_err(broken)?.into_iter().collect()
-        };
+        let files = weight_files(folder)?;
+        let first = files.first().ok_or_else(|| Error::folder(&folder.join(WEIGHTS[0]), crate::store::INCOMPLETE))?;
+        let path = folder.join(first);
+        let mut tensors: HashMap<String, Tensor> = HashMap::new();
+        for path in files.iter().map(|file| folder.join(file)) {
+            let broken = |e: candle_core::Error| Error::folder(&path, format!("cannot be read as weights: {e}"));
+            if path.extension().is_some_and(|e| e == "safetensors") {
+                tensors.extend(candle_core::safetensors::load(&path, &Device::Cpu).map_err(broken)?);
+            } else {
+                tensors.extend(candle_core::pickle::read_all(&path).map_err(broken)?);
+            }
+        }
         let known = ["bert.", "roberta.", "mpnet.", "distilbert."];
         let prefix = known.into_iter().find(|p| tensors.contains_key(&format!("{p}embeddings.word_embeddings.weight")));
         Ok(Self { path, prefix: prefix.unwrap_or(""), tensors })

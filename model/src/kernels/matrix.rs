@@ -143,6 +143,49 @@ impl PackedMatrix {
         (packed, lost)
     }
 
+    /// Packs the columns of a matrix `[rows, columns]`, row-major, as if they were rows: what `x · W` and `gradᵀ · x` of
+    /// training multiply with. In 32-bit floats or bfloat16.
+    ///
+    /// # Panics
+    /// When the slice has another length, or for 8-bit integers: a defect of the caller.
+    pub(crate) fn of_columns(isa: Isa, precision: Precision, values: &[f32], columns: usize) -> Self {
+        let rows = values.len() / columns.max(1);
+        assert!(precision != Precision::Int8 && values.len() == rows * columns, "no columns of floats");
+        let kind = match (precision, isa) {
+            #[cfg(target_arch = "x86_64")]
+            (Precision::Bf16, Isa::Avx512 { bf16: true, .. } | Isa::Avx512 { amx: true, .. }) => Kind::Bf16,
+            (Precision::Bf16, _) => Kind::RoundedFloat,
+            _ => Kind::Float,
+        };
+        let mut packed = Self::empty(isa, kind, columns, rows);
+        packed.bias = vec![0.0; columns];
+        let (width, depth) = (packed.width, packed.depth);
+        for (panel, words) in packed.words.words_mut().chunks_exact_mut(depth * width).enumerate() {
+            let first = panel * width;
+            let here = width.min(columns - first);
+            let row = |i: usize| values.get(i * columns + first..).and_then(|r| r.get(..here)).filter(|_| i < rows);
+            for (at, words) in words.chunks_exact_mut(width).enumerate() {
+                match kind {
+                    Kind::Float | Kind::RoundedFloat => {
+                        let Some(row) = row(at) else { break };
+                        let rounded = |v: &f32| if kind == Kind::Float { v.to_bits() } else { bf16_bits(*v) << 16 };
+                        words.iter_mut().zip(row).for_each(|(word, v)| *word = rounded(v));
+                    }
+                    #[cfg(target_arch = "x86_64")]
+                    Kind::Bf16 => {
+                        let Some(low) = row(2 * at) else { break };
+                        words.iter_mut().zip(low).for_each(|(word, v)| *word = bf16_bits(*v));
+                        if let Some(high) = row(2 * at + 1) {
+                            words.iter_mut().zip(high).for_each(|(word, v)| *word |= bf16_bits(*v) << 16);
+                        }
+                    }
+                    Kind::Int8 => {}
+                }
+            }
+        }
+        packed
+    }
+
     fn empty(isa: Isa, kind: Kind, outputs: usize, inputs: usize) -> Self {
         // 8-bit integers without AVX512-VNNI are multiplied by AVX2.
         let isa = match (kind, isa) {
@@ -253,6 +296,13 @@ impl PackedMatrix {
             }
         }
     }
+}
+
+/// A float rounded to bfloat16, ties to even, in the low bits; of finite numbers.
+#[inline(always)]
+fn bf16_bits(value: f32) -> u32 {
+    let bits = value.to_bits();
+    (bits + 0x7fff + ((bits >> 16) & 1)) >> 16
 }
 
 impl Kind {

@@ -31,7 +31,7 @@ pub(crate) use dot::dot;
 pub use format::Precision;
 pub(crate) use matrix::{Activation, Operand, PackedMatrix};
 pub(crate) use peak::peak_gops;
-pub(crate) use product::{Matrix, product};
+pub(crate) use product::{ProductRoom, TrainedMatrix};
 pub(crate) use rows::{Norm, add_rows, layer_norm, mean_of_rows};
 
 use std::fmt;

@@ -58,7 +58,14 @@ impl Kernel for GeluBackward<'_> {
 
 /// Layer normalization of rows: normalized rows (before weight and bias) in place of `x`, the result into `y`, and one
 /// over each row's deviation into `scales`.
-pub(crate) fn normalize_rows(x: &mut [f32], weight: &[f32], bias: &[f32], epsilon: f32, y: &mut [f32], scales: &mut [f32]) {
+pub(crate) fn normalize_rows(
+    x: &mut [f32],
+    weight: &[f32],
+    bias: &[f32],
+    epsilon: f32,
+    y: &mut [f32],
+    scales: &mut [f32],
+) {
     let width = weight.len();
     assert!(x.len() == y.len() && x.len() == scales.len() * width && bias.len() == width, "rows of another width");
     for ((x, y), scale) in x.chunks_exact_mut(width).zip(y.chunks_exact_mut(width)).zip(scales) {
@@ -92,15 +99,6 @@ pub(crate) fn normalize_rows_backward(
         let along = sum_of(g, x, |g, x| g * x) / width as f32;
         for (g, x) in g.iter_mut().zip(x) {
             *g = (*g - mean - x * along) * scale;
-        }
-    }
-}
-
-/// Adds a row to each of the rows.
-pub(crate) fn add_to_rows(rows: &mut [f32], row: &[f32]) {
-    for values in rows.chunks_exact_mut(row.len()) {
-        for (value, add) in values.iter_mut().zip(row) {
-            *value += add;
         }
     }
 }

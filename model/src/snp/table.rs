@@ -140,7 +140,9 @@ impl Table {
             up: [halves("up.weight")?, halves("up.bias")?],
             down: [halves("down.weight")?, halves("down.bias")?],
         };
-        table.check().map_err(|problem| Error::folder(&path, format!("{problem}; the file is damaged, pull the model again")))?;
+        table
+            .check()
+            .map_err(|problem| Error::folder(&path, format!("{problem}; the file is damaged, pull the model again")))?;
         Ok(table)
     }
 
@@ -151,7 +153,8 @@ impl Table {
         if !same || self.gene_offsets.len() != snps + 1 || self.own.len() != snps * EMBEDDING {
             return Err("its SNPs have parts of different lengths");
         }
-        let rising = self.gene_offsets.is_sorted() && self.gene_offsets.last() == Some(&(self.gene_places.len() as u32));
+        let rising =
+            self.gene_offsets.is_sorted() && self.gene_offsets.last() == Some(&(self.gene_places.len() as u32));
         let known = self.gene_places.iter().all(|g| (*g as usize) < self.genes.len());
         if !rising || !known || self.gene_embeddings.len() != self.genes.len() * EMBEDDING {
             return Err("its genes have parts of different lengths");

@@ -3,6 +3,7 @@
 //! A name is a folder on disk, a known model of the registry below, or `organization/name` on the Hugging Face hub.
 
 mod fetch;
+mod shards;
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -18,6 +19,8 @@ use crate::{Error, ModelInfo, Result};
 /// The model used where none is named.
 pub const DEFAULT_MODEL: &str = "all-MiniLM-L6-v2";
 
+pub(crate) use shards::{INDEX, weight_files, write_index};
+
 /// Changes whenever the Embedder's text normalization does, so that old vectors are not mixed with new ones.
 const NORMALIZATION: &str = "nfkc-whitespace-1";
 /// What to say of a folder that lacks a file.
@@ -32,6 +35,7 @@ const MANIFEST: &str = "generel-manifest.json";
 const IDENTITY: &[&str] = &[
     "config.json",
     "model.safetensors",
+    INDEX,
     "pytorch_model.bin",
     "tokenizer.json",
     "vocab.txt",
@@ -178,11 +182,7 @@ impl ModelStore {
             Err(Error::NotPulled { .. }) => {}
             Err(other) => return Err(other),
         }
-        std::fs::create_dir_all(&self.root).map_err(|e| Error::folder(&self.root, e))?;
-        let staging = tempfile::Builder::new()
-            .prefix(".pull-")
-            .tempdir_in(&self.root)
-            .map_err(|e| Error::folder(&self.root, e))?;
+        let staging = self.staging()?;
         let folder = staging.path().join("model");
         let (origin, licence) = match KNOWN.iter().find(|m| m.name == name) {
             Some(known) => {
@@ -199,17 +199,7 @@ impl ModelStore {
                 return Err(Error::Fetch { name: name.to_string(), problem });
             }
         };
-        let files = hash_files(&folder)?;
-        let manifest = Manifest { fingerprint: fingerprint(&files), origin, licence, files };
-        let path = folder.join(MANIFEST);
-        let text = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::folder(&path, e))?;
-        std::fs::write(&path, text).map_err(|e| Error::folder(&path, e))?;
-        let target = self.pulled_folder(name);
-        if let Err(error) = std::fs::rename(&folder, &target)
-            && !target.exists()
-        {
-            return Err(Error::folder(&target, error));
-        }
+        Self::finish(&folder, &self.pulled_folder(name), &origin, &licence)?;
         Ok((self.info(name)?, true))
     }
 
@@ -226,6 +216,28 @@ impl ModelStore {
             return Err(Error::folder(&path.join("config.json"), INCOMPLETE));
         }
         Err(Error::NotPulled { name: name.to_string() })
+    }
+
+    /// A folder beside the models, in which one is made.
+    fn staging(&self) -> Result<tempfile::TempDir> {
+        std::fs::create_dir_all(&self.root).map_err(|e| Error::folder(&self.root, e))?;
+        let staging = tempfile::Builder::new().prefix(".pull-").tempdir_in(&self.root);
+        staging.map_err(|e| Error::folder(&self.root, e))
+    }
+
+    /// Writes a model's manifest and puts it where it belongs, whole or not at all.
+    fn finish(folder: &Path, target: &Path, origin: &str, licence: &str) -> Result<()> {
+        let files = hash_files(folder)?;
+        let (origin, licence) = (origin.to_string(), licence.to_string());
+        let manifest = Manifest { fingerprint: fingerprint(&files), origin, licence, files };
+        let path = folder.join(MANIFEST);
+        let text = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::folder(&path, e))?;
+        std::fs::write(&path, text).map_err(|e| Error::folder(&path, e))?;
+        match std::fs::rename(folder, target) {
+            // Another process was as fast.
+            Err(error) if !target.exists() => Err(Error::folder(target, error)),
+            _ => Ok(()),
+        }
     }
 
     fn pulled_folder(&self, name: &str) -> PathBuf {
@@ -245,7 +257,11 @@ fn hash_files(folder: &Path) -> Result<Vec<(String, String)>> {
             files.push(((*name).to_string(), sha256_file(&path)?));
         }
     }
-    for needed in [&["config.json"][..], &WEIGHTS, &TOKENIZERS] {
+    for shard in weight_files(folder)?.into_iter().filter(|f| !IDENTITY.contains(&f.as_str())) {
+        let hash = sha256_file(&folder.join(&shard))?;
+        files.push((shard, hash));
+    }
+    for needed in [&["config.json"][..], &[WEIGHTS[0], WEIGHTS[1], INDEX], &TOKENIZERS] {
         if !files.iter().any(|(name, _)| needed.contains(&name.as_str())) {
             return Err(Error::folder(&folder.join(needed[0]), INCOMPLETE));
         }

@@ -35,30 +35,6 @@ impl Sampler {
     }
 }
 
-/// Entities that are near each other without being the same: their names are hard to tell apart.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct HardNegatives {
-    /// For an entity, the entities whose names are nearest.
-    pub(super) near: HashMap<u32, Vec<u32>>,
-}
-
-impl HardNegatives {
-    /// Replaces the second half of a batch by pairs of entities that are near those of the first half.
-    pub(super) fn mix_in(&self, batch: &mut [usize], task: &Task, entities: &[u32], by_entity: &HashMap<u32, Vec<u32>>, seed: u64) {
-        let mut random = fastrand::Rng::with_seed(seed);
-        let half = batch.len() / 2;
-        for i in 0..batch.len() - half {
-            let Some(pair) = batch.get(i).copied() else { return };
-            let entity = entities[task.left[pair] as usize];
-            let near: Vec<&Vec<u32>> =
-                self.near.get(&entity).into_iter().flatten().filter_map(|e| by_entity.get(e)).collect();
-            if let Some(pairs) = random.choice(&near) {
-                batch[half + i] = pairs[random.usize(..pairs.len())] as usize;
-            }
-        }
-    }
-}
-
 /// The pairs of each entity, by the left side.
 pub(super) fn by_entity(task: &Task, entities: &[u32]) -> HashMap<u32, Vec<u32>> {
     let mut pairs: HashMap<u32, Vec<u32>> = HashMap::new();

@@ -78,7 +78,14 @@ pub(super) fn load(folder: &Path, parameters: &Parameters, run: &str) -> Result<
     let genes = last.join("gene_texts.f32");
     let raw = std::fs::read(&genes).map_err(|e| Error::folder(&genes, e))?;
     let gene_texts = raw.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-    Ok(Some(State { position, values: load("p.")?, first: load("m.")?, second: load("v.")?, average: load("a.")?, gene_texts }))
+    Ok(Some(State {
+        position,
+        values: load("p.")?,
+        first: load("m.")?,
+        second: load("v.")?,
+        average: load("a.")?,
+        gene_texts,
+    }))
 }
 
 /// The folder's checkpoints, the first step first.

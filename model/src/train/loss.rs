@@ -16,7 +16,13 @@ pub(super) const MOST_SCALE: f64 = 100.0;
 ///
 /// # Errors
 /// When shapes do not fit together.
-pub(super) fn info_nce(left: &Tensor, right: &Tensor, weights: &Tensor, mask: &Tensor, log_scale: &Tensor) -> Result<Tensor> {
+pub(super) fn info_nce(
+    left: &Tensor,
+    right: &Tensor,
+    weights: &Tensor,
+    mask: &Tensor,
+    log_scale: &Tensor,
+) -> Result<Tensor> {
     let scores = left.matmul(&right.t()?)?.broadcast_mul(&log_scale.exp()?)?.add(mask)?;
     let n = scores.dim(0)?;
     let diagonal = Tensor::eye(n, scores.dtype(), scores.device())?;
@@ -73,7 +79,9 @@ mod tests {
             nested((&left, &right), &weights, &mask, &x[2], &[3]).unwrap()
         };
         let vars: Vec<Var> = (0..3)
-            .map(|i| Var::from_tensor(&Tensor::from_vec(start[i].clone(), shapes[i].clone(), &device).unwrap()).unwrap())
+            .map(|i| {
+                Var::from_tensor(&Tensor::from_vec(start[i].clone(), shapes[i].clone(), &device).unwrap()).unwrap()
+            })
             .collect();
         let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
         let grads = loss(&tensors).backward().unwrap();
@@ -88,7 +96,10 @@ mod tests {
                     loss(&x).to_scalar::<f64>().unwrap()
                 };
                 let difference = (at(1e-5) - at(-1e-5)) / 2e-5;
-                assert!((difference - expected).abs() < 1e-7 * (1.0 + expected.abs()), "{i} {k}: {difference} {expected}");
+                assert!(
+                    (difference - expected).abs() < 1e-7 * (1.0 + expected.abs()),
+                    "{i} {k}: {difference} {expected}"
+                );
             }
         }
     }

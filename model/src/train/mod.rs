@@ -9,12 +9,16 @@ mod batches;
 mod checkpoint;
 mod data;
 mod export;
+mod hard_negatives;
 mod loss;
 mod optimizer;
+mod options;
 mod parameters;
 mod snp;
+mod step;
 mod text;
 mod trainer;
 
 pub use data::{SnpFacts, Task, TaskKind, TrainingSet};
-pub use trainer::{Report, TrainOptions, TaskOptions, Trainer};
+pub use options::{Report, TaskOptions, TrainOptions};
+pub use trainer::Trainer;

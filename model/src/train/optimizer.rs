@@ -42,7 +42,10 @@ impl AdamW {
         let learning_rate = group.learning_rate * rate;
         let (c1, c2) = (1.0 - BETA_1.powi(step as i32), 1.0 - BETA_2.powi(step as i32));
         let pieces = (values[group.range.clone()].par_chunks_mut(PIECE), grads.par_chunks(PIECE));
-        let moments = (self.first[group.range.clone()].par_chunks_mut(PIECE), self.second[group.range.clone()].par_chunks_mut(PIECE));
+        let moments = (
+            self.first[group.range.clone()].par_chunks_mut(PIECE),
+            self.second[group.range.clone()].par_chunks_mut(PIECE),
+        );
         pieces.0.zip(pieces.1).zip(moments.0.zip(moments.1)).for_each(|((values, grads), (first, second))| {
             for (((value, g), m), v) in values.iter_mut().zip(grads).zip(first).zip(second) {
                 let g = g * scale;

@@ -44,6 +44,12 @@ impl Parameters {
         self.by_name.get(name).map(|i| self.entries[*i].range.clone())
     }
 
+    /// Names of the tensors and where they are.
+    #[cfg(test)]
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = (&str, Range<usize>)> {
+        self.entries.iter().map(|e| (e.name.as_str(), e.range.clone()))
+    }
+
     /// Writes vectors of the parameters' shape to one file, each under a prefix.
     ///
     /// # Errors
@@ -76,7 +82,8 @@ impl Parameters {
             let name = format!("{prefix}{}", entry.name);
             let tensor = file.tensor(&name).map_err(|e| Error::folder(path, e))?;
             if tensor.shape() != entry.shape || tensor.dtype() != Dtype::F32 {
-                let problem = format!("'{name}' has the shape {:?}, not {:?}: of another run", tensor.shape(), entry.shape);
+                let problem =
+                    format!("'{name}' has the shape {:?}, not {:?}: of another run", tensor.shape(), entry.shape);
                 return Err(Error::folder(path, problem));
             }
             let floats = tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));

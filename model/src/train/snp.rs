@@ -41,14 +41,16 @@ impl SnpEncoder {
     /// Adds the parameters, random by the seed.
     pub(super) fn new(set: &TrainingSet, dimension: usize, seed: u64, parameters: &mut Parameters) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        let mut uniform = |n: usize, most: f32| -> Vec<f32> { (0..n).map(|_| (random.f32() * 2.0 - 1.0) * most).collect() };
+        let mut uniform =
+            |n: usize, most: f32| -> Vec<f32> { (0..n).map(|_| (random.f32() * 2.0 - 1.0) * most).collect() };
         let (snps, genes, width) = (set.snps.len(), set.genes.len(), inputs(dimension));
         let mut push = |name: &str, shape: &[usize], most: f32| {
             parameters.push(name, shape, &uniform(shape.iter().product(), most))
         };
         let table = push("snp.table", &[snps, EMBEDDING], 0.02);
         let of_genes = push("snp.genes", &[genes, EMBEDDING], 0.02);
-        let up = [push("snp.up.weight", &[HIDDEN, width], (6.0 / width as f32).sqrt()), push("snp.up.bias", &[HIDDEN], 0.0)];
+        let up =
+            [push("snp.up.weight", &[HIDDEN, width], (6.0 / width as f32).sqrt()), push("snp.up.bias", &[HIDDEN], 0.0)];
         let most = (1.0 / HIDDEN as f32).sqrt() / 4.0;
         let down = [push("snp.down.weight", &[dimension, HIDDEN], most), push("snp.down.bias", &[dimension], 0.0)];
         let mut facts = Vec::with_capacity(snps * Facts::FEATURES);
@@ -112,7 +114,9 @@ impl SnpEncoder {
         shares.iter().for_each(|(i, place, share)| mean[i * gene_rows + place] = *share);
         let var = |values: Vec<f32>, columns: usize| Var::from_tensor(&matrix(values, columns, device)?);
         let (own, of_genes) = (var(own, EMBEDDING)?, var(of_genes, EMBEDDING)?);
-        let layer = |range: &Range<usize>, shape: &[usize]| Var::from_tensor(&Tensor::from_slice(&p[range.clone()], shape, device)?);
+        let layer = |range: &Range<usize>, shape: &[usize]| {
+            Var::from_tensor(&Tensor::from_slice(&p[range.clone()], shape, device)?)
+        };
         let layers = [
             layer(&self.up[0], &[HIDDEN, inputs(self.dimension)])?,
             layer(&self.up[1], &[HIDDEN])?,
@@ -139,7 +143,10 @@ impl SnpEncoder {
             let Some(grad) = store.get(var) else { return Ok(()) };
             let grad = grad.flatten_all()?.to_vec1::<f32>()?;
             for (place, grad) in places.iter().zip(grad.chunks_exact(EMBEDDING)) {
-                crate::kernels::training::add(&mut grads[range.start + *place as usize * EMBEDDING..][..EMBEDDING], grad);
+                crate::kernels::training::add(
+                    &mut grads[range.start + *place as usize * EMBEDDING..][..EMBEDDING],
+                    grad,
+                );
             }
             Ok(())
         };

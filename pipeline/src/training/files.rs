@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float32Array, RecordBatch, StringArray, UInt8Array, UInt32Array};
-use arrow::error::ArrowError;
 use arrow::datatypes::{Float32Type, UInt8Type, UInt32Type};
+use arrow::error::ArrowError;
 use generel_model::train::{SnpFacts, Task, TaskKind, TrainingSet};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -71,7 +71,9 @@ pub fn read(folder: &Path) -> Result<Pairs> {
         let (left_cluster, right_cluster) = (cluster(6), cluster(7));
         let some = |i: usize, row: usize| float(i).is_valid(row).then(|| float(i).value(row));
         for row in 0..batch.num_rows() {
-            let unknown = |word: &str| Error::format(&path, 0, format!("'{word}' is no kind or split of pairs; of another version"));
+            let unknown = |word: &str| {
+                Error::format(&path, 0, format!("'{word}' is no kind or split of pairs; of another version"))
+            };
             let kind = kind.value(row);
             let split = split.value(row);
             pairs.pairs.push(Pair {
@@ -91,7 +93,8 @@ pub fn read(folder: &Path) -> Result<Pairs> {
     }
     for batch in load(&folder.join(VARIANTS))? {
         let [rsid, genes, consequence] = text_columns::<3>(&batch)?;
-        let (chromosome, position) = (batch.column(3).as_primitive::<UInt8Type>(), batch.column(4).as_primitive::<UInt32Type>());
+        let (chromosome, position) =
+            (batch.column(3).as_primitive::<UInt8Type>(), batch.column(4).as_primitive::<UInt32Type>());
         for row in 0..batch.num_rows() {
             pairs.variants.push(Variant {
                 rsid: rsid.value(row).to_string(),

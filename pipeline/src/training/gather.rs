@@ -93,7 +93,9 @@ pub(super) async fn gather(session: &Session, options: &DataOptions) -> Result<G
     for (_, [curie, name]) in rows::<2>(session, LABELS, options).await? {
         labels.entry(curie).or_insert_with(|| normalize(&name).into_owned());
     }
-    for (_, [source, predicate, subject, subject_name, object, object_name]) in rows::<6>(session, EDGES, options).await? {
+    for (_, [source, predicate, subject, subject_name, object, object_name]) in
+        rows::<6>(session, EDGES, options).await?
+    {
         if options.predicates.get(&predicate) == Some(&0.0) || subject == object {
             continue;
         }

@@ -35,14 +35,17 @@ pub fn check(pairs: &Pairs) -> Result<Checked> {
     let (trained, rest): (Vec<&Pair>, Vec<&Pair>) = pairs.pairs.iter().partition(|p| p.split == Split::Train);
     let held_out: Vec<&Pair> = rest.into_iter().filter(|p| p.split != Split::Thinned).collect();
     let mut leaks = Vec::new();
-    let mut leak = |pair: &Pair, why: &str| leaks.push(format!("{} – {} ({}, {}): {why}", pair.left, pair.right, pair.kind.as_str(), pair.source));
+    let mut leak = |pair: &Pair, why: &str| {
+        leaks.push(format!("{} – {} ({}, {}): {why}", pair.left, pair.right, pair.kind.as_str(), pair.source))
+    };
 
     // Every text of a concept that is held out, also those that only its own pairs have.
     let mut names: HashSet<String> = pairs.held_out_keys.iter().cloned().collect();
     for pair in held_out.iter().filter(|p| p.split == Split::HeldOutConcept && p.kind == Kind::Synonym) {
         names.extend([key(&pair.left), key(&pair.right)]);
     }
-    let snps: HashSet<&str> = held_out.iter().filter(|p| p.split == Split::HeldOutSnp).map(|p| p.left.as_str()).collect();
+    let snps: HashSet<&str> =
+        held_out.iter().filter(|p| p.split == Split::HeldOutSnp).map(|p| p.left.as_str()).collect();
     let texts = |a: &str, b: &str| {
         let (a, b) = (key(a), key(b));
         if a < b { (a, b) } else { (b, a) }
@@ -66,7 +69,8 @@ pub fn check(pairs: &Pairs) -> Result<Checked> {
         } else {
             seen_texts.insert(texts(&pair.left, &pair.right));
             if pair.left_cluster != pair.right_cluster {
-                seen_clusters.insert((pair.left_cluster.min(pair.right_cluster), pair.left_cluster.max(pair.right_cluster)));
+                seen_clusters
+                    .insert((pair.left_cluster.min(pair.right_cluster), pair.left_cluster.max(pair.right_cluster)));
             }
         }
     }
@@ -74,7 +78,8 @@ pub fn check(pairs: &Pairs) -> Result<Checked> {
     for pair in held_out.iter().filter(|p| p.split == Split::HeldOutPair) {
         apart += 1;
         let seen = if is_snp(pair) {
-            seen_snps.contains(&(pair.left.as_str(), key(&pair.right))) || seen_snp_clusters.contains(&(pair.left.as_str(), pair.right_cluster))
+            seen_snps.contains(&(pair.left.as_str(), key(&pair.right)))
+                || seen_snp_clusters.contains(&(pair.left.as_str(), pair.right_cluster))
         } else {
             let clusters = (pair.left_cluster.min(pair.right_cluster), pair.left_cluster.max(pair.right_cluster));
             seen_texts.contains(&texts(&pair.left, &pair.right)) || seen_clusters.contains(&clusters)

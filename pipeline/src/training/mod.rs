@@ -6,6 +6,7 @@
 //! outside. [`files`] keep it beside a run.
 
 mod clusters;
+pub mod evaluate;
 pub mod files;
 mod gather;
 pub mod leakage;

@@ -128,14 +128,20 @@ pub(super) fn build(gathered: &Gathered, clusters: &Clusters, options: &DataOpti
     let names = names_of(gathered, clusters);
     let held_out: HashSet<u32> = names
         .iter()
-        .filter(|(_, keys)| chance.below(&format!("concept {}", keys.iter().next().map_or("", String::as_str)), options.held_out_concepts))
+        .filter(|(_, keys)| {
+            chance
+                .below(&format!("concept {}", keys.iter().next().map_or("", String::as_str)), options.held_out_concepts)
+        })
         .map(|(cluster, _)| *cluster)
         .collect();
-    let held_out_keys: HashSet<&String> = names.iter().filter(|(c, _)| held_out.contains(c)).flat_map(|(_, keys)| keys).collect();
+    let held_out_keys: HashSet<&String> =
+        names.iter().filter(|(c, _)| held_out.contains(c)).flat_map(|(_, keys)| keys).collect();
     let split_texts = |left: u32, right: u32, may_hold_out: bool| {
         if held_out.contains(&left) || held_out.contains(&right) {
             Split::HeldOutConcept
-        } else if may_hold_out && chance.below(&format!("pair {} {}", left.min(right), left.max(right)), options.held_out_pairs) {
+        } else if may_hold_out
+            && chance.below(&format!("pair {} {}", left.min(right), left.max(right)), options.held_out_pairs)
+        {
             Split::HeldOutPair
         } else {
             Split::Train
@@ -167,14 +173,28 @@ pub(super) fn build(gathered: &Gathered, clusters: &Clusters, options: &DataOpti
         }
     }
     for edge in &gathered.edges {
-        let (Some(left), Some(right)) = (clusters.of_id(&edge.subject.0), clusters.of_id(&edge.object.0)) else { continue };
+        let (Some(left), Some(right)) = (clusters.of_id(&edge.subject.0), clusters.of_id(&edge.object.0)) else {
+            continue;
+        };
         if left == right {
             continue;
         }
-        let kind = if edge.predicate == SUB_CLASS_OF || edge.predicate == "biolink:subclass_of" { Kind::Hierarchy } else { Kind::Relation };
+        let kind = if edge.predicate == SUB_CLASS_OF || edge.predicate == "biolink:subclass_of" {
+            Kind::Hierarchy
+        } else {
+            Kind::Relation
+        };
         let weight = options.predicates.get(&edge.predicate).copied().unwrap_or(1.0);
         let sides = ((edge.subject.1.as_str(), left), (edge.object.1.as_str(), right));
-        pairs.push(text_pair(kind, &edge.predicate, &edge.source, sides.0, sides.1, weight, split_texts(left, right, true)));
+        pairs.push(text_pair(
+            kind,
+            &edge.predicate,
+            &edge.source,
+            sides.0,
+            sides.1,
+            weight,
+            split_texts(left, right, true),
+        ));
     }
     pairs.extend(associations(gathered, clusters, options, &chance, &held_out));
     let variants = variants(&gathered.associations);
@@ -237,7 +257,13 @@ fn names_of(gathered: &Gathered, clusters: &Clusters) -> BTreeMap<u32, std::coll
 }
 
 /// SNPs and traits: the strongest association of each two, weighed by p and effect.
-fn associations(gathered: &Gathered, clusters: &Clusters, options: &DataOptions, chance: &Chance, held_out: &HashSet<u32>) -> Vec<Pair> {
+fn associations(
+    gathered: &Gathered,
+    clusters: &Clusters,
+    options: &DataOptions,
+    chance: &Chance,
+    held_out: &HashSet<u32>,
+) -> Vec<Pair> {
     let mut by_trait: BTreeMap<u32, HashMap<&str, &Association>> = BTreeMap::new();
     for association in &gathered.associations {
         let Some(cluster) = clusters.of_text(&association.trait_name) else { continue };
@@ -257,14 +283,16 @@ fn associations(gathered: &Gathered, clusters: &Clusters, options: &DataOptions,
             if chance.below(&format!("snp {}", a.rsid), options.held_out_snps) {
                 return Some(Split::HeldOutSnp);
             }
-            chance.below(&format!("association {} {}", a.rsid, key(&a.trait_name)), options.held_out_pairs).then_some(Split::HeldOutPair)
+            chance
+                .below(&format!("association {} {}", a.rsid, key(&a.trait_name)), options.held_out_pairs)
+                .then_some(Split::HeldOutPair)
         };
-        let (out, trained): (Vec<&Association>, Vec<&Association>) = of_trait.into_iter().partition(|a| is_held_out(a).is_some());
+        let (out, trained): (Vec<&Association>, Vec<&Association>) =
+            of_trait.into_iter().partition(|a| is_held_out(a).is_some());
         let thinned = thinned(&trained, options.ld_window);
-        let with_split = out
-            .into_iter()
-            .map(|a| (a, is_held_out(a).unwrap_or(Split::HeldOutPair)))
-            .chain(trained.into_iter().zip(thinned).map(|(a, thin)| (a, if thin { Split::Thinned } else { Split::Train })));
+        let with_split = out.into_iter().map(|a| (a, is_held_out(a).unwrap_or(Split::HeldOutPair))).chain(
+            trained.into_iter().zip(thinned).map(|(a, thin)| (a, if thin { Split::Thinned } else { Split::Train })),
+        );
         pairs.extend(with_split.map(|(a, split)| Pair {
             kind: Kind::SnpTrait,
             relation: String::new(),

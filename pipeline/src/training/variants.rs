@@ -51,7 +51,9 @@ pub(super) fn thinned(associations: &[&Association], window: u32) -> Vec<bool> {
     let mut thinned = vec![false; associations.len()];
     let mut kept: Vec<(u8, u32)> = Vec::new();
     for i in order {
-        let (Some(chromosome), Some(position)) = (associations[i].chromosome, associations[i].position) else { continue };
+        let (Some(chromosome), Some(position)) = (associations[i].chromosome, associations[i].position) else {
+            continue;
+        };
         if kept.iter().any(|(c, p)| *c == chromosome && p.abs_diff(position) <= window) {
             thinned[i] = true;
         } else {

@@ -28,6 +28,7 @@ const ADDED: &str = "__embed";
 #[derive(Debug)]
 pub struct HoistEmbed {
     embed: Arc<ScalarUDF>,
+    embed_snp: ScalarUDF,
     concept_similarity: ScalarUDF,
     cosine_similarity: Arc<ScalarUDF>,
 }
@@ -37,13 +38,14 @@ impl HoistEmbed {
     pub fn new(embedder: &Embedder) -> Self {
         Self {
             embed: Arc::new(crate::embed::udf(embedder.clone())),
+            embed_snp: crate::snp::embed_snp::udf(embedder.clone()),
             concept_similarity: crate::concept_similarity::udf(embedder.clone()),
             cosine_similarity: Arc::new(crate::cosine_similarity::udf()),
         }
     }
 
     fn is_embed(&self, expr: &Expr) -> bool {
-        matches!(expr, Expr::ScalarFunction(call) if call.func == self.embed)
+        matches!(expr, Expr::ScalarFunction(call) if call.func == self.embed || *call.func == self.embed_snp)
     }
 
     fn embeds(&self, expr: &Expr) -> bool {

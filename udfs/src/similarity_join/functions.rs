@@ -69,17 +69,24 @@ impl TableFunctionImpl for NearestFunction {
         let query = LogicalPlanBuilder::empty(true)
             .project(vec![lit(query).alias("query"), embed.call(vec![lit(query)]).alias("vector")])?
             .build()?;
-        let (k, min_score) = (arguments.count(2, 10)?, arguments.score(3, -1.0)?);
-        let vector = vector_column(name, &right.schema())?;
-        let options =
-            SimilarityJoinOptions { hold_left: true, ..SimilarityJoinOptions::top_k(1, vector, k, min_score) };
-        let right = scan(name, right)?;
-        let fields = right.schema().fields().iter().enumerate();
-        let mut columns: Vec<_> =
-            fields.filter(|(i, _)| *i != vector).map(|(i, f)| (2 + i, f.name().clone())).collect();
-        columns.extend(scores(2 + right.schema().fields().len()));
-        Ok(Arc::new(SimilarityTable::try_new(query, right, options, columns)?))
+        nearest_rows(query, (name, right), arguments.count(2, 10)?, arguments.score(3, -1.0)?)
     }
+}
+
+/// The rows of a table nearest to a query's one row, whose second and last column is its vector.
+pub(crate) fn nearest_rows(
+    query: LogicalPlan,
+    (name, right): (&str, Arc<dyn TableProvider>),
+    k: usize,
+    min_score: f32,
+) -> Result<Arc<dyn TableProvider>> {
+    let vector = vector_column(name, &right.schema())?;
+    let options = SimilarityJoinOptions { hold_left: true, ..SimilarityJoinOptions::top_k(1, vector, k, min_score) };
+    let right = scan(name, right)?;
+    let fields = right.schema().fields().iter().enumerate();
+    let mut columns: Vec<_> = fields.filter(|(i, _)| *i != vector).map(|(i, f)| (2 + i, f.name().clone())).collect();
+    columns.extend(scores(2 + right.schema().fields().len()));
+    Ok(Arc::new(SimilarityTable::try_new(query, right, options, columns)?))
 }
 
 /// The columns behind those of both sides.

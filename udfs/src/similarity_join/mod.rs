@@ -15,7 +15,7 @@ mod table;
 
 pub(crate) use codec::SimilarityJoinNode;
 pub use exec::{SimilarityJoinExec, recall_of_sample};
-pub(crate) use functions::{NearestFunction, SimilarityJoinFunction};
+pub(crate) use functions::{NearestFunction, SimilarityJoinFunction, nearest_rows};
 pub use index::{GenerelOptions, SimilarityIndexStore, SimilarityIndexes};
 pub use options::SimilarityJoinOptions;
 pub use rules::{PlanSimilarityJoin, UseScore};

@@ -38,7 +38,14 @@ impl Heads {
     }
 
     /// The gradient of `qkv` from that of the result; `room` has `2 n` floats.
-    pub(super) fn backward(self, qkv: &[f32], weights: &[f32], grad: &[f32], qkv_grad: &mut [f32], room: &mut Vec<f32>) {
+    pub(super) fn backward(
+        self,
+        qkv: &[f32],
+        weights: &[f32],
+        grad: &[f32],
+        qkv_grad: &mut [f32],
+        room: &mut Vec<f32>,
+    ) {
         let (hidden, size) = (self.hidden, self.size());
         let n = grad.len() / hidden;
         qkv_grad.fill(0.0);

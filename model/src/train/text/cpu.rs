@@ -5,18 +5,18 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::attention::Heads;
-use super::layer::{Backward, Layer, LayerTape, Linear, Norm};
+use super::layer::{Layer, LayerMatrices, LayerTape, Linear, Norm, Run};
 use crate::config::{Config, Family};
 use crate::encoder::{Names, Tensors, Weights};
 use crate::info::Pooling;
 use crate::kernels::training::{add, add_sum_of_rows};
-use crate::kernels::{Activation, Isa, layer_norm};
+use crate::kernels::{Activation, Isa, ProductRoom, layer_norm};
 use crate::pack::{PackedBatch, cut};
 use crate::train::parameters::Parameters;
-use crate::{Error, ModelInfo, Result};
+use crate::{Error, ModelInfo, Precision, Result};
 
 /// Tokens that one thread takes at a time: their activations stay in its caches, and threads have enough to share.
-const MICRO_BATCH_TOKENS: usize = 512;
+const MICRO_BATCH_TOKENS: usize = 1024;
 
 /// A BERT-like encoder whose layers are trained; its token and position embeddings stay as they are.
 pub(crate) struct TextEncoder {
@@ -29,10 +29,12 @@ pub(crate) struct TextEncoder {
     norm: crate::kernels::Norm,
     layers: Vec<Layer>,
     isa: Isa,
+    precision: Precision,
 }
 
 /// A batch on its way back.
 pub(crate) struct Tape {
+    matrices: Vec<LayerMatrices>,
     /// The sequences by length.
     order: Vec<usize>,
     pieces: Vec<Piece>,
@@ -53,7 +55,7 @@ impl TextEncoder {
     ///
     /// # Errors
     /// When the model is not of the BERT family with GELU, or its weights cannot be read.
-    pub(crate) fn load(info: &ModelInfo, parameters: &mut Parameters) -> Result<Self> {
+    pub(crate) fn load(info: &ModelInfo, precision: Precision, parameters: &mut Parameters) -> Result<Self> {
         let config = Config::read(&info.folder)?;
         if !matches!(config.family, Family::Bert | Family::Roberta) || config.activation != Activation::Gelu {
             let path = info.folder.join("config.json");
@@ -67,7 +69,16 @@ impl TextEncoder {
             add(row, &weights.token_type);
         }
         let isa = Isa::detect();
-        Ok(Self { pooling: info.pooling, words: weights.words, positions, norm: weights.norm, layers, isa, config })
+        Ok(Self {
+            pooling: info.pooling,
+            words: weights.words,
+            positions,
+            norm: weights.norm,
+            layers,
+            isa,
+            precision,
+            config,
+        })
     }
 
     /// Components of a vector.
@@ -81,14 +92,29 @@ impl TextEncoder {
 
     /// Vectors of length 1 of sequences, `[sequences, dimension]`, and what the way back needs.
     pub(crate) fn forward(&self, p: &[f32], sequences: &[&[u32]]) -> (Vec<f32>, Tape) {
+        self.run(p, sequences, true)
+    }
+
+    /// The same vectors, with no way back.
+    pub(crate) fn encode(&self, p: &[f32], sequences: &[&[u32]]) -> Vec<f32> {
+        self.run(p, sequences, false).0
+    }
+
+    fn run(&self, p: &[f32], sequences: &[&[u32]], keep: bool) -> (Vec<f32>, Tape) {
         let mut order: Vec<usize> = (0..sequences.len()).collect();
         order.sort_by_key(|i| sequences[*i].len());
         let lengths: Vec<usize> = order.iter().map(|i| sequences[*i].len()).collect();
+        let matrices: Vec<LayerMatrices> =
+            self.layers.par_iter().map(|l| l.pack(p, self.isa, self.precision)).collect();
         let pieces: Vec<Piece> = cut(&lengths, MICRO_BATCH_TOKENS)
             .into_par_iter()
             .map(|run| {
                 let batch = PackedBatch::new(order[run.clone()].iter().map(|i| sequences[*i]));
-                self.forward_piece(p, run, batch)
+                let mut piece = self.forward_piece(p, &matrices, run, batch);
+                if !keep {
+                    piece.layers.clear();
+                }
+                piece
             })
             .collect();
         let d = self.dimension();
@@ -98,10 +124,16 @@ impl TextEncoder {
                 vectors[i * d..][..d].copy_from_slice(vector);
             }
         }
-        (vectors, Tape { order, pieces })
+        (vectors, Tape { matrices, order, pieces })
     }
 
-    fn forward_piece(&self, p: &[f32], sequences: Range<usize>, batch: PackedBatch) -> Piece {
+    fn forward_piece(
+        &self,
+        p: &[f32],
+        matrices: &[LayerMatrices],
+        sequences: Range<usize>,
+        batch: PackedBatch,
+    ) -> Piece {
         let d = self.dimension();
         let mut x = Vec::with_capacity(batch.tokens() * d);
         for range in batch.ranges() {
@@ -112,8 +144,9 @@ impl TextEncoder {
         }
         layer_norm(self.isa, &mut x, &[], &self.norm);
         let mut layers = Vec::with_capacity(self.layers.len());
-        for layer in &self.layers {
-            let (y, tape) = layer.forward(p, &batch, self.heads(), x, self.isa);
+        let (run, mut room) = (Run { p, batch: &batch, heads: self.heads(), isa: self.isa }, ProductRoom::default());
+        for (layer, matrices) in self.layers.iter().zip(matrices) {
+            let (y, tape) = layer.forward(&run, matrices, x, &mut room);
             layers.push(tape);
             x = y;
         }
@@ -144,9 +177,9 @@ impl TextEncoder {
         let sums: Vec<Vec<f32>> = (0..lanes)
             .into_par_iter()
             .map(|lane| {
-                let mut sum = vec![0.0; grads.len()];
+                let (mut sum, mut room) = (vec![0.0; grads.len()], ProductRoom::default());
                 for piece in tape.pieces.iter().skip(lane).step_by(lanes) {
-                    self.backward_piece(p, piece, &tape.order, grad, &mut sum);
+                    self.backward_piece(p, tape, piece, grad, (&mut sum, &mut room));
                 }
                 sum
             })
@@ -156,12 +189,19 @@ impl TextEncoder {
         }
     }
 
-    fn backward_piece(&self, p: &[f32], piece: &Piece, order: &[usize], grad: &[f32], grads: &mut [f32]) {
+    fn backward_piece(
+        &self,
+        p: &[f32],
+        tape: &Tape,
+        piece: &Piece,
+        grad: &[f32],
+        (grads, room): (&mut [f32], &mut ProductRoom),
+    ) {
         let d = self.dimension();
         let mut x = vec![0.0; piece.batch.tokens() * d];
         for (i, range) in piece.batch.ranges().enumerate() {
             let (vector, length) = (&piece.vectors[i * d..][..d], piece.lengths[i]);
-            let grad = &grad[order[piece.sequences.start + i] * d..][..d];
+            let grad = &grad[tape.order[piece.sequences.start + i] * d..][..d];
             let along: f32 = vector.iter().zip(grad).map(|(v, g)| v * g).sum();
             let share = match self.pooling {
                 Pooling::Cls => 1.0,
@@ -177,9 +217,10 @@ impl TextEncoder {
                 row.copy_from_slice(&pooled);
             }
         }
-        for (i, (layer, tape)) in self.layers.iter().zip(&piece.layers).enumerate().rev() {
-            let run = Backward { p, batch: &piece.batch, heads: self.heads(), isa: self.isa, first: i == 0 };
-            x = layer.backward(&run, tape, x, grads);
+        let run = Run { p, batch: &piece.batch, heads: self.heads(), isa: self.isa };
+        for i in (0..self.layers.len()).rev() {
+            let below = (&tape.matrices[i], i == 0);
+            x = self.layers[i].backward(&run, below, &piece.layers[i], x, (&mut *grads, &mut *room));
         }
     }
 }
@@ -198,11 +239,7 @@ fn layer(tensors: &Tensors, index: usize, config: &Config, parameters: &mut Para
             ranges.push(push(format!("{}.{kind}", name(part)), shape)?);
         }
     }
-    let qkv = Linear {
-        weights: ranges[0].start..ranges[2].end,
-        bias: ranges[3].start..ranges[5].end,
-        inputs: hidden,
-    };
+    let qkv = Linear { weights: ranges[0].start..ranges[2].end, bias: ranges[3].start..ranges[5].end, inputs: hidden };
     let mut linear = |part: &str, outputs: usize, inputs: usize| -> Result<Linear> {
         Ok(Linear {
             weights: push(format!("{}.weight", name(part)), &[outputs, inputs])?,
@@ -223,4 +260,80 @@ fn layer(tensors: &Tensors, index: usize, config: &Config, parameters: &mut Para
     };
     let (norm, out_norm) = (norm(names.norm)?, norm(names.out_norm)?);
     Ok(Layer { qkv, output, norm, up, down, out_norm })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::ModelStore;
+    use crate::tokenize::TextTokenizer;
+
+    const TEXTS: [&str; 5] = [
+        "heart attack",
+        "myocardial infarction of the heart",
+        "asthma",
+        "type 2 diabetes mellitus",
+        "pain in the chest and arm",
+    ];
+
+    fn tiny(name: &str, precision: Precision) -> (TextEncoder, Parameters, Vec<Vec<u32>>, ModelInfo) {
+        let folder = std::path::absolute(format!("tests/fixtures/tiny/{name}")).unwrap();
+        let info = ModelStore::new("no-store").info(folder.to_str().unwrap()).unwrap();
+        let mut parameters = Parameters::default();
+        let encoder = TextEncoder::load(&info, precision, &mut parameters).unwrap();
+        let tokens = TextTokenizer::load(&info).unwrap().tokenize(&TEXTS).unwrap();
+        (encoder, parameters, tokens.into_iter().map(|t| t.ids).collect(), info)
+    }
+
+    /// The slope of a random combination of the vectors along a random direction of each tensor, against differences.
+    #[test]
+    fn gradients_agree_with_differences() {
+        for name in ["bert-cls", "roberta-mean"] {
+            let (encoder, parameters, tokens, _) = tiny(name, Precision::F32);
+            let sequences: Vec<&[u32]> = tokens.iter().map(Vec::as_slice).collect();
+            let mut random = fastrand::Rng::with_seed(11);
+            let mut values = |n: usize| -> Vec<f32> { (0..n).map(|_| random.f32() * 2.0 - 1.0).collect() };
+            let wanted = values(sequences.len() * encoder.dimension());
+            let loss = |p: &[f32]| -> f64 {
+                let vectors = encoder.encode(p, &sequences);
+                vectors.iter().zip(&wanted).map(|(v, w)| f64::from(*v) * f64::from(*w)).sum()
+            };
+            let p = &parameters.values;
+            let (_, tape) = encoder.forward(p, &sequences);
+            let mut grads = vec![0.0; p.len()];
+            encoder.backward(p, &tape, &wanted, &mut grads);
+            for (tensor, range) in parameters.ranges() {
+                let direction = values(range.len());
+                let step = 2e-2 / (range.len() as f32).sqrt();
+                let at = |sign: f32| {
+                    let mut moved = p.clone();
+                    moved[range.clone()].iter_mut().zip(&direction).for_each(|(p, d)| *p += sign * step * d);
+                    loss(&moved)
+                };
+                let difference = (at(1.0) - at(-1.0)) / f64::from(2.0 * step);
+                let slope: f64 = grads[range].iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
+                let error = (slope - difference).abs();
+                assert!(error < 2e-3 + 1e-2 * difference.abs(), "{name} {tensor}: {slope} {difference}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_way_there_is_the_encoders() {
+        use arrow::array::{AsArray, StringArray};
+        use arrow::datatypes::Float32Type;
+        for (precision, least) in [(Precision::F32, 0.999_999), (Precision::Bf16, 0.999)] {
+            let (encoder, parameters, tokens, info) = tiny("roberta-mean", precision);
+            let sequences: Vec<&[u32]> = tokens.iter().map(Vec::as_slice).collect();
+            let vectors = encoder.encode(&parameters.values, &sequences);
+            let embedder =
+                crate::Embedder::new(info.with_precision(Some(Precision::F32)), crate::EmbedderOptions::default());
+            let expected = embedder.embed(&StringArray::from(TEXTS.to_vec())).await.unwrap();
+            for (i, vector) in vectors.chunks_exact(encoder.dimension()).enumerate() {
+                let expected = expected.value(i);
+                let cosine = crate::search::cosine(vector, expected.as_primitive::<Float32Type>().values()).unwrap();
+                assert!(cosine > least, "{precision:?} {i}: {cosine}");
+            }
+        }
+    }
 }

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::attention::Heads;
-use crate::kernels::{Isa, Matrix, product, training as rows};
+use crate::Precision;
+use crate::kernels::{Isa, ProductRoom, TrainedMatrix, training as rows};
 use crate::pack::PackedBatch;
 
 /// Where a layer's weights are among the parameters.
@@ -34,6 +35,14 @@ pub(super) struct Norm {
     pub(super) epsilon: f32,
 }
 
+/// A layer's matrices, packed for the weights of one step.
+pub(super) struct LayerMatrices {
+    qkv: TrainedMatrix,
+    output: TrainedMatrix,
+    up: TrainedMatrix,
+    down: TrainedMatrix,
+}
+
 /// What a layer's way back needs.
 #[derive(Debug)]
 pub(super) struct LayerTape {
@@ -55,35 +64,15 @@ struct NormTape {
 }
 
 impl Linear {
-    fn outputs(&self) -> usize {
-        self.bias.len()
+    fn pack(&self, p: &[f32], isa: Isa, precision: Precision) -> TrainedMatrix {
+        TrainedMatrix::new(isa, precision, &p[self.weights.clone()], &p[self.bias.clone()], self.inputs)
     }
 
-    fn matrix<'a>(&self, p: &'a [f32]) -> Matrix<'a> {
-        Matrix::new(&p[self.weights.clone()], self.outputs(), self.inputs)
-    }
-
-    fn forward(&self, p: &[f32], x: &[f32]) -> Vec<f32> {
-        let tokens = x.len() / self.inputs;
-        let mut y = vec![0.0; tokens * self.outputs()];
-        product(Matrix::new(x, tokens, self.inputs), self.matrix(p).t(), &mut y, false);
-        rows::add_to_rows(&mut y, &p[self.bias.clone()]);
-        y
-    }
-
-    /// Adds to the weights' gradients.
-    fn backward_weights(&self, x: &[f32], grad: &[f32], grads: &mut [f32]) {
-        let tokens = x.len() / self.inputs;
-        let grad_matrix = Matrix::new(grad, tokens, self.outputs());
-        product(grad_matrix.t(), Matrix::new(x, tokens, self.inputs), &mut grads[self.weights.clone()], true);
-        rows::add_sum_of_rows(grad, &mut grads[self.bias.clone()]);
-    }
-
-    /// The gradient of the input, into `out` or added to it.
-    fn backward_input(&self, p: &[f32], grad: &[f32], out: &mut Vec<f32>, add: bool) {
-        let tokens = grad.len() / self.outputs();
-        out.resize(tokens * self.inputs, 0.0);
-        product(Matrix::new(grad, tokens, self.outputs()), self.matrix(p), out, add);
+    /// The gradients of its weights and bias, which may lie apart.
+    fn grads<'a>(&self, grads: &'a mut [f32]) -> (&'a mut [f32], &'a mut [f32]) {
+        let both = &mut grads[self.weights.start..self.bias.end];
+        let (weights, rest) = both.split_at_mut(self.weights.len());
+        (weights, &mut rest[self.bias.start - self.weights.end..])
     }
 }
 
@@ -109,10 +98,27 @@ fn weights_of(batch: &PackedBatch, heads: usize) -> usize {
 }
 
 impl Layer {
+    /// Packs the matrices.
+    pub(super) fn pack(&self, p: &[f32], isa: Isa, precision: Precision) -> LayerMatrices {
+        LayerMatrices {
+            qkv: self.qkv.pack(p, isa, precision),
+            output: self.output.pack(p, isa, precision),
+            up: self.up.pack(p, isa, precision),
+            down: self.down.pack(p, isa, precision),
+        }
+    }
+
     /// `[tokens, hidden]` → the same.
-    pub(super) fn forward(&self, p: &[f32], batch: &PackedBatch, heads: Heads, input: Vec<f32>, isa: Isa) -> (Vec<f32>, LayerTape) {
+    pub(super) fn forward(
+        &self,
+        run: &Run<'_>,
+        matrices: &LayerMatrices,
+        input: Vec<f32>,
+        room: &mut ProductRoom,
+    ) -> (Vec<f32>, LayerTape) {
+        let Run { p, batch, heads, isa } = *run;
         let hidden = heads.hidden;
-        let qkv = self.qkv.forward(p, &input);
+        let qkv = matrices.qkv.forward(&input, room);
         let mut context = vec![0.0; input.len()];
         let mut weights = vec![0.0; weights_of(batch, heads.heads)];
         let mut rest = weights.as_mut_slice();
@@ -122,59 +128,62 @@ impl Layer {
             heads.forward(&qkv[3 * from..3 * to], &mut context[from..to], own);
             rest = others;
         }
-        let mut x = self.output.forward(p, &context);
+        let mut x = matrices.output.forward(&context, room);
         rows::add(&mut x, &input);
         let (between, norm) = self.norm.forward(p, x);
-        let wide = self.up.forward(p, &between);
+        let wide = matrices.up.forward(&between, room);
         let mut active = vec![0.0; wide.len()];
         rows::gelu(isa, &wide, &mut active);
-        let mut x = self.down.forward(p, &active);
+        let mut x = matrices.down.forward(&active, room);
         rows::add(&mut x, &between);
         let (y, out_norm) = self.out_norm.forward(p, x);
         (y, LayerTape { input, qkv, weights, context, norm, between, wide, out_norm })
     }
 
-    /// The gradient of the result becomes that of the input, unless it is the `first` layer, whose input is fixed; those of
-    /// the weights are added to.
-    pub(super) fn backward(&self, run: &Backward<'_>, tape: &LayerTape, mut grad: Vec<f32>, grads: &mut [f32]) -> Vec<f32> {
-        let Backward { p, batch, heads, isa, .. } = *run;
+    /// The gradient of the result becomes that of the input; not where `is_first`: what is below is not trained. Those of the weights
+    /// are added to.
+    pub(super) fn backward(
+        &self,
+        run: &Run<'_>,
+        (matrices, is_first): (&LayerMatrices, bool),
+        tape: &LayerTape,
+        mut grad: Vec<f32>,
+        (grads, room): (&mut [f32], &mut ProductRoom),
+    ) -> Vec<f32> {
+        let Run { p, batch, heads, isa } = *run;
         self.out_norm.backward(p, &tape.out_norm, &mut grad, grads);
         let mut active = vec![0.0; tape.wide.len()];
         rows::gelu(isa, &tape.wide, &mut active);
-        self.down.backward_weights(&active, &grad, grads);
-        let mut wide = active;
-        self.down.backward_input(p, &grad, &mut wide, false);
+        matrices.down.backward_weights(&active, &grad, self.down.grads(grads), room);
+        let mut wide = matrices.down.backward_input(&grad, room);
         rows::gelu_backward(isa, &tape.wide, &mut wide);
-        self.up.backward_weights(&tape.between, &wide, grads);
-        self.up.backward_input(p, &wide, &mut grad, true);
+        matrices.up.backward_weights(&tape.between, &wide, self.up.grads(grads), room);
+        rows::add(&mut grad, &matrices.up.backward_input(&wide, room));
         self.norm.backward(p, &tape.norm, &mut grad, grads);
-        self.output.backward_weights(&tape.context, &grad, grads);
-        let mut context = Vec::new();
-        self.output.backward_input(p, &grad, &mut context, false);
+        matrices.output.backward_weights(&tape.context, &grad, self.output.grads(grads), room);
+        let context = matrices.output.backward_input(&grad, room);
         let mut qkv = vec![0.0; tape.qkv.len()];
-        let (mut weights, mut room) = (tape.weights.as_slice(), Vec::new());
+        let (mut weights, mut slopes) = (tape.weights.as_slice(), Vec::new());
         for range in batch.ranges() {
             let (own, others) = weights.split_at(heads.heads * range.len() * range.len());
             let (from, to) = (range.start * heads.hidden, range.end * heads.hidden);
             let (before, after) = (&tape.qkv[3 * from..3 * to], &mut qkv[3 * from..3 * to]);
-            heads.backward(before, own, &context[from..to], after, &mut room);
+            heads.backward(before, own, &context[from..to], after, &mut slopes);
             weights = others;
         }
-        self.qkv.backward_weights(&tape.input, &qkv, grads);
-        if !run.first {
-            self.qkv.backward_input(p, &qkv, &mut grad, true);
+        matrices.qkv.backward_weights(&tape.input, &qkv, self.qkv.grads(grads), room);
+        if !is_first {
+            rows::add(&mut grad, &matrices.qkv.backward_input(&qkv, room));
         }
         grad
     }
 }
 
-/// What all layers' ways back share.
+/// What all layers share on their way there and back.
 #[derive(Clone, Copy)]
-pub(super) struct Backward<'a> {
+pub(super) struct Run<'a> {
     pub(super) p: &'a [f32],
     pub(super) batch: &'a PackedBatch,
     pub(super) heads: Heads,
     pub(super) isa: Isa,
-    /// Whether nothing below the layer is trained.
-    pub(super) first: bool,
 }

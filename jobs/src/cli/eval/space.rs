@@ -1,0 +1,139 @@
+//! `generel eval space`: what a model's space is good for, on what its training held out.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use generel_pipeline::training::evaluate::{Measured, Space, SpaceOptions, evaluate};
+use generel_pipeline::training::{files, leakage};
+
+use crate::cli::{Choice, output};
+use crate::models::{ModelChoice, ModelOverrides};
+use crate::progress::{Step, note};
+use crate::report::space_page;
+use generel_model::{DeviceChoice, Precision};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  generel eval space --data runs/mine/data --model runs/mine/model --model all-MiniLM-L6-v2
+  generel eval space --data runs/mine/data --model runs/mine/model --ratings EHR-RelB.csv --json new.json --page new.html
+
+The data is what generel train made of a lake. Synonyms: for a name of a concept that was held out, is its label the
+first (acc@1), or among the first five, of up to 5000 labels of its source? Relations, and SNPs and traits: how often has a
+pair that was held out a higher cosine than the same left side with the right side of another pair (AUC)? Strength: Spearman's
+correlation of cosine with effect size and with -log10 p. Ratings: with people's, for files with the columns term1, term2
+and score. Words (pieces of three letters) and graph (the relations and associations trained on, factored, without texts) stand
+beside the models unless --no-baselines. A model without SNPs says of one what it says of its genes.")]
+pub(in crate::cli) struct SpaceArgs {
+    /// The data of a training run
+    #[arg(long, value_name = "FOLDER")]
+    data: PathBuf,
+    /// A model, by name or folder; may be given several times
+    #[arg(long, value_name = "NAME", required = true)]
+    model: Vec<String>,
+    /// Pairs of terms that people have rated; may be given several times
+    #[arg(long, value_name = "FILE")]
+    ratings: Vec<PathBuf>,
+    /// Pairs of a relation, and queries of a source, at most
+    #[arg(long, default_value_t = 300, value_name = "N")]
+    most: usize,
+    /// Decides which pairs are taken, and what they are compared with
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seed: u64,
+    /// Resamples of the 95 % intervals
+    #[arg(long, default_value_t = 200, value_name = "N")]
+    bootstrap: usize,
+    /// Models alone
+    #[arg(long)]
+    no_baselines: bool,
+    /// Every source and relation on a line of its own
+    #[arg(long)]
+    details: bool,
+    /// Results as JSON; - for stdout
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Results as a page
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
+    /// Numbers of the models' matrix products: auto, f32, bf16, int8
+    #[arg(long, env = "GENEREL_PRECISION", default_value = "auto", value_name = "PRECISION")]
+    precision: Choice<Precision>,
+    /// Where they run
+    #[arg(long, env = "GENEREL_DEVICE", default_value = "auto", value_name = "DEVICE")]
+    device: DeviceChoice,
+}
+
+pub(in crate::cli) async fn run(args: SpaceArgs) -> Result<()> {
+    let pairs = files::read(&args.data)?;
+    let checked = leakage::check(&pairs)?;
+    note(format_args!("no leak: {} pairs held out, {} trained on", checked.held_out, checked.trained));
+    let mut spaces = Vec::new();
+    for name in &args.model {
+        let choice = ModelChoice { name: name.clone(), ..ModelChoice::default() };
+        let over = ModelOverrides { precision: Some(args.precision), device: Some(args.device), ..choice.into() };
+        let chosen =
+            over.over(&crate::models::ModelSettings { of: "eval", name: None, precision: None, device: None })?;
+        spaces.push(Space::Model(name.clone(), chosen.pull().await?.embedder()));
+    }
+    if !args.no_baselines {
+        spaces.extend([Space::Words, Space::Graph]);
+    }
+    let options = SpaceOptions { ratings: args.ratings, most: args.most, resamples: args.bootstrap, seed: args.seed };
+    let step = Step::begin("eval space");
+    let measured = evaluate(&pairs, &spaces, &options, &|space| note(format_args!("measuring {space}"))).await?;
+    step.end(format!("{} measures", measured.len()));
+    let to_stdout = args.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
+    if !to_stdout {
+        print!("{}", text(&measured, args.details));
+    }
+    let json = serde_json::to_string_pretty(&measured)? + "\n";
+    match &args.json {
+        Some(_) if to_stdout => print!("{json}"),
+        Some(path) => output::replace_file(path, json.as_bytes())?,
+        None => {}
+    }
+    if let Some(path) = &args.page {
+        output::replace_file(path, space_page(&measured).as_bytes())?;
+        note(format_args!("wrote {}", path.display()));
+    }
+    Ok(())
+}
+
+/// A line a measure, the methods side by side.
+fn text(measured: &[Measured], details: bool) -> String {
+    let mut methods: Vec<&str> = Vec::new();
+    for m in measured {
+        if !methods.contains(&m.method.as_str()) {
+            methods.push(&m.method);
+        }
+    }
+    let mut out = format!("{:28} {:38} {:9} {:>6}", "family", "of", "measure", "n");
+    for method in &methods {
+        let short: String = method.chars().rev().take(20).collect::<Vec<_>>().into_iter().rev().collect();
+        let _ = write!(out, " {short:>21}");
+    }
+    out.push('\n');
+    let mut seen: Vec<(&str, &str, &str)> = Vec::new();
+    for m in measured {
+        let line = (m.family.as_str(), m.of.as_str(), m.measure.as_str());
+        let is_detail = m.of != "all" && (m.family == "synonyms" || m.family.starts_with("relations"));
+        if seen.contains(&line) || is_detail && !details {
+            continue;
+        }
+        seen.push(line);
+        let of: String = m.of.chars().take(38).collect();
+        let _ = write!(out, "{:28} {of:38} {:9} {:>6}", m.family, m.measure, m.estimate.n);
+        for method in &methods {
+            let same = measured
+                .iter()
+                .find(|o| o.method == *method && (o.family.as_str(), o.of.as_str(), o.measure.as_str()) == line);
+            let cell = same.map_or("–".to_string(), |o| {
+                format!("{:.3} ({:.3}-{:.3})", o.estimate.value, o.estimate.low, o.estimate.high)
+            });
+            let _ = write!(out, " {cell:>21}");
+        }
+        out.push('\n');
+    }
+    out
+}

@@ -1,0 +1,250 @@
+//! What a space is good for, on pairs that were held out: synonyms found, relations and associations told from chance,
+//! strength of association, and agreement with people.
+
+mod families;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use arrow::array::{Array, AsArray, StringArray};
+use arrow::datatypes::Float32Type;
+use generel_model::evaluate::{Estimate, GraphEmbedding};
+use generel_model::{Embedder, SnpQuery};
+use serde::{Deserialize, Serialize};
+
+use super::clusters::key;
+use super::pairs::{Kind, Pairs, Split};
+use crate::{Error, Result};
+
+/// How to evaluate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpaceOptions {
+    /// Files of pairs of terms and people's ratings.
+    pub ratings: Vec<PathBuf>,
+    /// Pairs of a relation, and queries of a source, at most.
+    pub most: usize,
+    /// Resamples of the intervals.
+    pub resamples: usize,
+    /// Decides which pairs are taken where there are more, and what they are compared with.
+    pub seed: u64,
+}
+
+/// One measure of one method.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The family of tasks: synonyms, relations, snp_trait, strength, ratings.
+    pub family: String,
+    /// What was measured: a source, a relation, a split, a file; `all` for the mean over them.
+    pub of: String,
+    /// The measure: acc@1, acc@5, auc, spearman.
+    pub measure: String,
+    /// Who ranked: a model's name, `words`, `graph`.
+    pub method: String,
+    /// The figure.
+    pub estimate: Estimate,
+}
+
+/// A space that is measured.
+pub enum Space {
+    /// A model, under its name.
+    Model(String, Embedder),
+    /// Shared words and pieces of words: no model.
+    Words,
+    /// The graph of what is trained on, factored: no texts.
+    Graph,
+}
+
+impl Space {
+    fn name(&self) -> &str {
+        match self {
+            Self::Model(name, _) => name,
+            Self::Words => "words",
+            Self::Graph => "graph",
+        }
+    }
+}
+
+/// Measures each space on the pairs held out.
+///
+/// # Errors
+/// When a model fails or a file of ratings cannot be read.
+pub async fn evaluate(
+    pairs: &Pairs,
+    spaces: &[Space],
+    options: &SpaceOptions,
+    progress: &(dyn Fn(&str) + Send + Sync),
+) -> Result<Vec<Measured>> {
+    let families = families::families(pairs, options)?;
+    let mut measured = Vec::new();
+    for space in spaces {
+        progress(space.name());
+        let scorer = Scorer::new(space, pairs, &families, options).await?;
+        measured.extend(families::measure(&families, &scorer, space.name(), options));
+    }
+    Ok(measured)
+}
+
+/// Scores pairs in one space.
+enum Scorer {
+    Vectors { texts: HashMap<String, Vec<f32>>, snps: HashMap<String, Vec<f32>> },
+    Words,
+    Graph { nodes: HashMap<String, u32>, graph: GraphEmbedding },
+}
+
+impl Scorer {
+    async fn new(space: &Space, pairs: &Pairs, families: &families::Families, options: &SpaceOptions) -> Result<Self> {
+        match space {
+            Space::Model(_, embedder) => Self::of_model(embedder, pairs, families).await,
+            Space::Words => Ok(Self::Words),
+            Space::Graph => Ok(Self::of_graph(pairs, options.seed)),
+        }
+    }
+
+    async fn of_model(embedder: &Embedder, pairs: &Pairs, families: &families::Families) -> Result<Self> {
+        let texts: Vec<&str> = families.texts();
+        let vectors = embedder.embed(&StringArray::from_iter_values(&texts)).await?;
+        let row =
+            |i: usize| vectors.is_valid(i).then(|| vectors.value(i).as_primitive::<Float32Type>().values().to_vec());
+        let texts = texts.iter().enumerate().filter_map(|(i, t)| Some(((*t).to_string(), row(i)?))).collect();
+        let known: HashMap<&str, _> = pairs.variants.iter().map(|v| (v.rsid.as_str(), v)).collect();
+        let queries: Vec<SnpQuery> = families
+            .snps()
+            .into_iter()
+            .map(|rsid| match known.get(rsid) {
+                Some(v) => SnpQuery {
+                    rsid: rsid.to_string(),
+                    genes: v.genes.clone(),
+                    chromosome: v.chromosome,
+                    position: v.position,
+                    consequence: v.consequence.clone(),
+                },
+                None => SnpQuery { rsid: rsid.to_string(), ..SnpQuery::default() },
+            })
+            .collect();
+        let d = embedder.info().dimension;
+        let vectors = match embedder.snp_encoder() {
+            Ok(_) => embedder.embed_snps(&queries).await?.0,
+            Err(generel_model::Error::NoSnps { .. }) => gene_vectors(embedder, &queries).await?,
+            Err(other) => return Err(other.into()),
+        };
+        let snps = queries.into_iter().zip(vectors.chunks_exact(d)).map(|(q, v)| (q.rsid, v.to_vec())).collect();
+        Ok(Self::Vectors { texts, snps })
+    }
+
+    fn of_graph(pairs: &Pairs, seed: u64) -> Self {
+        let mut nodes: HashMap<String, u32> = HashMap::new();
+        let mut node = |name: String| {
+            let next = nodes.len() as u32;
+            *nodes.entry(name).or_insert(next)
+        };
+        let mut edges = Vec::new();
+        for pair in pairs.pairs.iter().filter(|p| p.split == Split::Train) {
+            // Names of one concept are one node: its cluster; an SNP and a gene are their own.
+            let (left, right) = match pair.kind {
+                Kind::Synonym => continue,
+                Kind::Hierarchy | Kind::Relation => (cluster(pair.left_cluster), cluster(pair.right_cluster)),
+                Kind::SnpTrait => (pair.left.clone(), cluster(pair.right_cluster)),
+                Kind::SnpGene => (pair.left.clone(), format!("gene {}", pair.right)),
+            };
+            edges.push((node(left), node(right), pair.weight));
+        }
+        // What an SNP's genes are is known of those held out, too.
+        for variant in &pairs.variants {
+            for gene in &variant.genes {
+                edges.push((node(variant.rsid.clone()), node(format!("gene {gene}")), 1.0));
+            }
+        }
+        let graph = GraphEmbedding::new(nodes.len(), &edges, 128, seed);
+        Self::Graph { nodes, graph }
+    }
+
+    fn score(&self, left: &families::Side, right: &families::Side) -> f32 {
+        match self {
+            Self::Vectors { texts, snps } => {
+                let vector =
+                    |side: &families::Side| if side.is_snp { snps.get(&side.name) } else { texts.get(&side.name) };
+                match (vector(left), vector(right)) {
+                    (Some(a), Some(b)) => generel_model::search::cosine(a, b).unwrap_or(0.0),
+                    _ => 0.0,
+                }
+            }
+            Self::Words if left.is_snp || right.is_snp => 0.0,
+            Self::Words => pieces_shared(&left.name, &right.name),
+            Self::Graph { nodes, graph } => {
+                let node = |side: &families::Side| {
+                    nodes.get(&if side.is_snp { side.name.clone() } else { cluster(side.cluster) })
+                };
+                match (node(left), node(right)) {
+                    (Some(a), Some(b)) => graph.cosine(*a, *b),
+                    _ => 0.0,
+                }
+            }
+        }
+    }
+
+    /// Whether the space can tell names apart at all.
+    fn knows_names(&self) -> bool {
+        !matches!(self, Self::Graph { .. })
+    }
+}
+
+fn cluster(number: u32) -> String {
+    format!("cluster {number}")
+}
+
+/// A model without SNPs says of one what it says of its genes.
+async fn gene_vectors(embedder: &Embedder, queries: &[SnpQuery]) -> Result<Vec<f32>> {
+    let texts: Vec<String> = queries.iter().map(|q| q.genes.join(", ")).collect();
+    let vectors = embedder.embed(&StringArray::from_iter_values(&texts)).await?;
+    let d = embedder.info().dimension;
+    let mut all = Vec::with_capacity(texts.len() * d);
+    for i in 0..texts.len() {
+        match vectors.is_valid(i) {
+            true => all.extend_from_slice(vectors.value(i).as_primitive::<Float32Type>().values()),
+            false => all.resize(all.len() + d, 0.0),
+        }
+    }
+    Ok(all)
+}
+
+/// Share of pieces of three letters that two texts have in common (Dice), word order aside.
+fn pieces_shared(a: &str, b: &str) -> f32 {
+    let pieces = |text: &str| -> Vec<[char; 3]> {
+        let padded: Vec<char> = format!("  {}  ", key(text)).chars().collect();
+        let mut pieces: Vec<[char; 3]> = padded.windows(3).map(|w| [w[0], w[1], w[2]]).collect();
+        pieces.sort_unstable();
+        pieces.dedup();
+        pieces
+    };
+    let (a, b) = (pieces(a), pieces(b));
+    let common = a.iter().filter(|piece| b.binary_search(piece).is_ok()).count();
+    2.0 * common as f32 / (a.len() + b.len()).max(1) as f32
+}
+
+/// Pairs of terms with people's ratings: columns `term1`, `term2` and `score` in any spelling of these.
+fn read_ratings(path: &Path) -> Result<Vec<(String, String, f32)>> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    let separator = if text.lines().next().unwrap_or_default().contains('\t') { b'\t' } else { b',' };
+    let mut reader = csv::ReaderBuilder::new().delimiter(separator).flexible(true).from_reader(text.as_bytes());
+    let header: Vec<String> = match reader.headers() {
+        Ok(header) => header.iter().map(|h| h.trim().to_lowercase().replace(['_', ' ', '-'], "")).collect(),
+        Err(error) => return Err(Error::format(path, 1, error.to_string())),
+    };
+    let find = |names: &[&str]| header.iter().position(|h| names.contains(&h.as_str()));
+    let columns = find(&["term1", "label1", "snomedlabel1", "name1"])
+        .zip(find(&["term2", "label2", "snomedlabel2", "name2"]))
+        .zip(find(&["score", "rating", "mean", "relatedness", "meanrating"]));
+    let Some(((first, second), score)) = columns else {
+        let problem = format!("expected columns term1, term2 and score; found {}", header.join(", "));
+        return Err(Error::format(path, 1, problem));
+    };
+    let mut ratings = Vec::new();
+    for (i, record) in reader.records().enumerate() {
+        let line = i as u64 + 2;
+        let record = record.map_err(|e| Error::format(path, line, e.to_string()))?;
+        let cell = |at: usize| record.get(at).unwrap_or_default().trim();
+        let rating = cell(score).parse().map_err(|_| Error::format(path, line, "the score is no number"))?;
+        ratings.push((cell(first).to_string(), cell(second).to_string(), rating));
+    }
+    Ok(ratings)
+}

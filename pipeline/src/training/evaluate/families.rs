@@ -1,0 +1,347 @@
+//! The families of tasks: what is asked, and how the answers are counted.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use generel_model::evaluate::{auc, estimate, spearman};
+use generel_model::normalize;
+
+use super::{Kind, Measured, Pairs, Scorer, SpaceOptions, Split, key, read_ratings};
+use crate::Result;
+use crate::training::{Pair, Variant};
+
+/// Labels among which a synonym's is looked for, at most.
+const CANDIDATES: usize = 5000;
+/// Pairs that a relation must have to be told apart.
+const FEWEST: usize = 30;
+/// Tries to find a wrong pair.
+const TRIES: usize = 50;
+/// Bases within which an SNP trained on tells of another.
+const NEAR: u32 = 500_000;
+
+/// One side of a pair.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Side {
+    pub(super) name: String,
+    pub(super) cluster: u32,
+    pub(super) is_snp: bool,
+}
+
+impl Side {
+    fn text(name: &str, cluster: u32) -> Self {
+        Self { name: name.to_string(), cluster, is_snp: false }
+    }
+}
+
+/// Right pairs, and a wrong one of the same types for each.
+struct Contrast {
+    family: &'static str,
+    of: String,
+    right: Vec<(Side, Side)>,
+    wrong: Vec<(Side, Side)>,
+}
+
+/// Names whose concept's label is to be found.
+struct Retrieval {
+    of: String,
+    queries: Vec<Side>,
+    candidates: Vec<Side>,
+}
+
+/// Pairs whose score should rise with a value.
+struct Correlation {
+    family: &'static str,
+    of: String,
+    pairs: Vec<(Side, Side)>,
+    values: Vec<f32>,
+}
+
+/// Everything that is asked.
+pub(super) struct Families {
+    contrasts: Vec<Contrast>,
+    retrievals: Vec<Retrieval>,
+    correlations: Vec<Correlation>,
+}
+
+impl Families {
+    fn sides(&self) -> impl Iterator<Item = &Side> {
+        let contrasts = self.contrasts.iter().flat_map(|c| c.right.iter().chain(&c.wrong));
+        let correlations = self.correlations.iter().flat_map(|c| &c.pairs);
+        let in_pairs = contrasts.chain(correlations).flat_map(|(a, b)| [a, b]);
+        in_pairs.chain(self.retrievals.iter().flat_map(|r| r.queries.iter().chain(&r.candidates)))
+    }
+
+    fn names(&self, snps: bool) -> Vec<&str> {
+        let mut names: Vec<&str> = self.sides().filter(|s| s.is_snp == snps).map(|s| s.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Distinct texts.
+    pub(super) fn texts(&self) -> Vec<&str> {
+        self.names(false)
+    }
+
+    /// Distinct SNPs.
+    pub(super) fn snps(&self) -> Vec<&str> {
+        self.names(true)
+    }
+}
+
+/// Chooses what is asked, by the options' seed alone.
+pub(super) fn families(pairs: &Pairs, options: &SpaceOptions) -> Result<Families> {
+    let mut chooser =
+        Chooser { random: fastrand::Rng::with_seed(options.seed), most: options.most, known: known(pairs) };
+    let retrievals = chooser.retrievals(pairs);
+    let mut contrasts = Vec::new();
+    for (family, split) in
+        [("relations, concepts unseen", Split::HeldOutConcept), ("relations, pairs unseen", Split::HeldOutPair)]
+    {
+        let mut of_relation: BTreeMap<String, Vec<&Pair>> = BTreeMap::new();
+        for pair in &pairs.pairs {
+            if pair.split == split && matches!(pair.kind, Kind::Hierarchy | Kind::Relation) {
+                of_relation.entry(format!("{} ({})", pair.relation, pair.source)).or_default().push(pair);
+            }
+        }
+        for (of, pairs) in of_relation.into_iter().filter(|(_, pairs)| pairs.len() >= FEWEST) {
+            contrasts.push(chooser.contrast(family, of, &pairs));
+        }
+    }
+    let variants: HashMap<&str, &Variant> = pairs.variants.iter().map(|v| (v.rsid.as_str(), v)).collect();
+    let near = Near::new(pairs, &variants);
+    let of_split =
+        |split| -> Vec<&Pair> { pairs.pairs.iter().filter(|p| p.kind == Kind::SnpTrait && p.split == split).collect() };
+    let unseen = of_split(Split::HeldOutSnp);
+    let alone: Vec<&Pair> = unseen.iter().copied().filter(|p| !near.any(p, &variants)).collect();
+    for (of, some) in [
+        ("pairs unseen", &of_split(Split::HeldOutPair)),
+        ("SNPs unseen", &unseen),
+        ("SNPs unseen, none of the trait near", &alone),
+        ("traits unseen", &of_split(Split::HeldOutConcept)),
+    ] {
+        if some.len() >= FEWEST {
+            contrasts.push(chooser.contrast("SNP and trait", of.to_string(), some));
+        }
+    }
+    let mut correlations = Vec::new();
+    let held_out: Vec<&Pair> = of_split(Split::HeldOutPair).into_iter().chain(unseen).collect();
+    for (of, value) in [
+        ("|log odds ratio| or |beta|", (|p: &Pair| p.effect) as fn(&Pair) -> Option<f32>),
+        ("-log10 p", |p: &Pair| p.neg_log_10_p),
+    ] {
+        let some: Vec<(&Pair, f32)> = held_out.iter().filter_map(|p| Some((*p, value(p)?))).collect();
+        correlations.push(Correlation {
+            family: "strength",
+            of: of.to_string(),
+            pairs: some.iter().map(|(p, _)| sides(p)).collect(),
+            values: some.iter().map(|(_, v)| *v).collect(),
+        });
+    }
+    for path in &options.ratings {
+        let ratings = read_ratings(path)?;
+        correlations.push(Correlation {
+            family: "people's ratings",
+            of: path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+            pairs: ratings
+                .iter()
+                .map(|(a, b, _)| (Side::text(&normalize(a), 0), Side::text(&normalize(b), 0)))
+                .collect(),
+            values: ratings.iter().map(|(_, _, score)| *score).collect(),
+        });
+    }
+    Ok(Families { contrasts, retrievals, correlations })
+}
+
+fn sides(pair: &Pair) -> (Side, Side) {
+    let is_snp = matches!(pair.kind, Kind::SnpTrait | Kind::SnpGene);
+    (Side { name: pair.left.clone(), cluster: pair.left_cluster, is_snp }, Side::text(&pair.right, pair.right_cluster))
+}
+
+/// What is known to belong together, whichever split has it.
+fn known(pairs: &Pairs) -> HashSet<(String, u32)> {
+    let mut known = HashSet::new();
+    for pair in pairs.pairs.iter().filter(|p| p.kind != Kind::Synonym) {
+        let (left, right) = sides(pair);
+        if !left.is_snp {
+            known.insert((right.cluster.to_string(), left.cluster));
+        }
+        known.insert((of_left(&left), right.cluster));
+    }
+    known
+}
+
+fn of_left(side: &Side) -> String {
+    if side.is_snp { side.name.clone() } else { side.cluster.to_string() }
+}
+
+struct Chooser {
+    random: fastrand::Rng,
+    most: usize,
+    known: HashSet<(String, u32)>,
+}
+
+impl Chooser {
+    fn some<T: Clone>(&mut self, all: &[T], most: usize) -> Vec<T> {
+        let mut order: Vec<usize> = (0..all.len()).collect();
+        self.random.shuffle(&mut order);
+        order.truncate(most);
+        order.sort_unstable();
+        order.into_iter().map(|i| all[i].clone()).collect()
+    }
+
+    /// Right pairs, and for each a wrong one: the same left side with the right side of another pair, so that both are as
+    /// common on their sides as the right ones are.
+    fn contrast(&mut self, family: &'static str, of: String, pairs: &[&Pair]) -> Contrast {
+        let all: Vec<(Side, Side)> = pairs.iter().map(|p| sides(p)).collect();
+        let (mut right, mut wrong) = (Vec::new(), Vec::new());
+        for (left, good) in self.some(&all, self.most) {
+            let bad = (0..TRIES).map(|_| &all[self.random.usize(..all.len())].1).find(|other| {
+                other.cluster != left.cluster
+                    && other.cluster != good.cluster
+                    && !self.known.contains(&(of_left(&left), other.cluster))
+            });
+            if let Some(bad) = bad {
+                wrong.push((left.clone(), bad.clone()));
+                right.push((left, good));
+            }
+        }
+        Contrast { family, of, right, wrong }
+    }
+
+    fn retrievals(&mut self, pairs: &Pairs) -> Vec<Retrieval> {
+        let mut by_source: BTreeMap<&str, [Vec<&Pair>; 2]> = BTreeMap::new();
+        // The first pairs of a concept are those of a synonym and the label.
+        for pair in pairs.pairs.iter().filter(|p| p.kind == Kind::Synonym && p.weight == 1.0) {
+            let is_held_out = pair.split == Split::HeldOutConcept;
+            by_source.entry(&pair.source).or_default()[usize::from(is_held_out)].push(pair);
+        }
+        let mut retrievals = Vec::new();
+        for (source, [trained, held_out]) in by_source {
+            let differs: Vec<&Pair> = held_out.iter().copied().filter(|p| key(&p.left) != key(&p.right)).collect();
+            if differs.len() < FEWEST {
+                continue;
+            }
+            let mut candidates: Vec<&Pair> = held_out.clone();
+            candidates.extend(self.some(&trained, CANDIDATES.saturating_sub(held_out.len())));
+            let mut seen = HashSet::new();
+            candidates.retain(|p| seen.insert(p.right.as_str()));
+            let queries = self.some(&differs, self.most);
+            retrievals.push(Retrieval {
+                of: source.to_string(),
+                queries: queries.into_iter().map(|p| Side::text(&p.left, p.left_cluster)).collect(),
+                candidates: candidates.into_iter().map(|p| Side::text(&p.right, p.right_cluster)).collect(),
+            });
+        }
+        retrievals
+    }
+}
+
+/// Where each trait's SNPs are that are trained on.
+struct Near(HashMap<u32, Vec<(u8, u32)>>);
+
+impl Near {
+    fn new(pairs: &Pairs, variants: &HashMap<&str, &Variant>) -> Self {
+        let mut places: HashMap<u32, Vec<(u8, u32)>> = HashMap::new();
+        for pair in
+            pairs.pairs.iter().filter(|p| p.kind == Kind::SnpTrait && matches!(p.split, Split::Train | Split::Thinned))
+        {
+            if let Some(place) = place(pair, variants) {
+                places.entry(pair.right_cluster).or_default().push(place);
+            }
+        }
+        Self(places)
+    }
+
+    fn any(&self, pair: &Pair, variants: &HashMap<&str, &Variant>) -> bool {
+        let Some((chromosome, position)) = place(pair, variants) else { return false };
+        self.0
+            .get(&pair.right_cluster)
+            .is_some_and(|all| all.iter().any(|(c, p)| *c == chromosome && p.abs_diff(position) <= NEAR))
+    }
+}
+
+fn place(pair: &Pair, variants: &HashMap<&str, &Variant>) -> Option<(u8, u32)> {
+    let variant = variants.get(pair.left.as_str())?;
+    variant.chromosome.zip(variant.position)
+}
+
+/// Scores everything in one space and counts.
+pub(super) fn measure(families: &Families, scorer: &Scorer, method: &str, options: &SpaceOptions) -> Vec<Measured> {
+    let mut all = Vec::new();
+    let mut add = |family: &str, of: &str, measure: &str, estimate: Option<generel_model::evaluate::Estimate>| {
+        if let Some(estimate) = estimate {
+            let (family, of, measure, method) =
+                (family.to_string(), of.to_string(), measure.to_string(), method.to_string());
+            all.push(Measured { family, of, measure, method, estimate });
+        }
+    };
+    if scorer.knows_names() {
+        let ranks: Vec<(&str, Vec<usize>)> =
+            families.retrievals.iter().map(|r| (r.of.as_str(), r.ranks(scorer))).collect();
+        let pooled: Vec<usize> = ranks.iter().flat_map(|(_, ranks)| ranks.iter().copied()).collect();
+        for (of, ranks) in ranks.iter().map(|(of, ranks)| (*of, ranks)).chain([("all", &pooled)]) {
+            for (measure, within) in [("acc@1", 1), ("acc@5", 5)] {
+                let hits = |some: &[usize]| {
+                    Some(some.iter().filter(|i| ranks[**i] <= within).count() as f64 / some.len() as f64)
+                };
+                add("synonyms", of, measure, estimate(ranks.len(), options.resamples, hits));
+            }
+        }
+    }
+    let mut pooled: BTreeMap<&str, Vec<(f32, f32)>> = BTreeMap::new();
+    for contrast in &families.contrasts {
+        let scores: Vec<(f32, f32)> = contrast
+            .right
+            .iter()
+            .zip(&contrast.wrong)
+            .map(|(r, w)| (scorer.score(&r.0, &r.1), scorer.score(&w.0, &w.1)))
+            .collect();
+        add(
+            contrast.family,
+            &contrast.of,
+            "auc",
+            estimate(scores.len(), options.resamples, |some| area(&scores, some)),
+        );
+        if contrast.family != "SNP and trait" {
+            pooled.entry(contrast.family).or_default().extend(scores);
+        }
+    }
+    for (family, scores) in pooled {
+        add(family, "all", "auc", estimate(scores.len(), options.resamples, |some| area(&scores, some)));
+    }
+    for correlation in &families.correlations {
+        let scores: Vec<f32> = correlation.pairs.iter().map(|(a, b)| scorer.score(a, b)).collect();
+        let of_some = |some: &[usize]| {
+            let pick = |values: &[f32]| some.iter().map(|i| values[*i]).collect::<Vec<f32>>();
+            spearman(&pick(&scores), &pick(&correlation.values))
+        };
+        add(correlation.family, &correlation.of, "spearman", estimate(scores.len(), options.resamples, of_some));
+    }
+    all
+}
+
+fn area(scores: &[(f32, f32)], some: &[usize]) -> Option<f64> {
+    let right: Vec<f32> = some.iter().map(|i| scores[*i].0).collect();
+    let wrong: Vec<f32> = some.iter().map(|i| scores[*i].1).collect();
+    auc(&right, &wrong)
+}
+
+impl Retrieval {
+    /// The rank of the first label of each query's concept; ties stand before it.
+    fn ranks(&self, scorer: &Scorer) -> Vec<usize> {
+        self.queries
+            .iter()
+            .map(|query| {
+                let scores: Vec<f32> = self.candidates.iter().map(|c| scorer.score(query, c)).collect();
+                let is_right = |c: &Side| c.cluster == query.cluster;
+                let best = scores
+                    .iter()
+                    .zip(&self.candidates)
+                    .filter(|(_, c)| is_right(c))
+                    .map(|(s, _)| *s)
+                    .fold(f32::MIN, f32::max);
+                1 + scores.iter().zip(&self.candidates).filter(|(s, c)| !is_right(c) && **s >= best).count()
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,94 @@
+//! `generel train` and `generel eval space`: killed and begun again, a run ends where an undisturbed one does.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::support::{Place, repository};
+
+/// The sample's Disease Ontology and GWAS Catalog, and a train file for a model of a few thousand weights.
+fn place() -> Place {
+    let place = Place::new();
+    let sample = repository().join("jobs/sample");
+    for (source, file) in [("doid", "doid-2016.obo.gz"), ("gwas", "gwas_catalog_v1.0.1_2015-06-08.tsv.gz")] {
+        let file = sample.join(file);
+        assert_eq!(
+            place.generel(&["ingest", "--source", source, file.to_str().expect("UTF-8"), "--max-rejects", "10"]).code,
+            0
+        );
+    }
+    for run in ["whole", "killed"] {
+        let model = repository().join("model/tests/fixtures/tiny/roberta-mean");
+        place.write(
+            &format!("{run}.yaml"),
+            format!(
+                "name: test\nmodel: {}\nfolder: {run}\ndata: {{ min_neg_log_10_p: 7.3 }}\ntrain:\n  steps: 30\n  snp_steps: 20\n  warm_up: 5\n  learning_rate: 0.001\n  \
+                 checkpoint_every: 5\n  report_every: 5\n  tasks:\n    synonym: {{ batch: 16 }}\n    hierarchy: {{ batch: 8 }}\n    snp_trait: {{ batch: 16 }}\n    snp_gene: {{ batch: 8 }}\n",
+                model.display()
+            ),
+        );
+    }
+    place
+}
+
+fn files(folder: &Path) -> Vec<Vec<u8>> {
+    ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "snps.safetensors"]
+        .map(|file| std::fs::read(folder.join("model").join(file)).expect(file))
+        .to_vec()
+}
+
+#[test]
+fn a_killed_run_ends_where_an_undisturbed_one_does() {
+    let place = place();
+    let prepared = place.generel(&["train", "whole.yaml", "--prepare"]);
+    assert_eq!(prepared.code, 0, "{}", prepared.stderr);
+    assert!(prepared.stderr.contains("no leak: none of"), "{}", prepared.stderr);
+    let whole = place.generel(&["train", "whole.yaml"]);
+    assert_eq!(whole.code, 0, "{}", whole.stderr);
+
+    let mut child = place.command(&["train", "killed.yaml"]).stderr(Stdio::null()).spawn().expect("a process");
+    let (began, checkpoint) = (Instant::now(), place.path("killed/checkpoints/step-0000005"));
+    while !checkpoint.exists() {
+        assert!(began.elapsed() < Duration::from_secs(300), "no checkpoint");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().expect("SIGKILL");
+    child.wait().expect("an end");
+    let rest = place.generel(&["train", "killed.yaml"]);
+    assert_eq!(rest.code, 0, "{}", rest.stderr);
+    assert!(!rest.stderr.contains("step 0 of"), "it went on: {}", rest.stderr);
+    assert_eq!(files(&place.path("whole")), files(&place.path("killed")), "other weights");
+    let losses = |run: &str| {
+        let log = std::fs::read_to_string(place.path(&format!("{run}/log.csv"))).expect("a log");
+        // The seconds are another matter.
+        log.lines()
+            .map(|l| l.split(',').enumerate().filter(|(i, _)| *i != 1).map(|(_, c)| c.to_string()).collect::<Vec<_>>())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(losses("whole"), losses("killed"), "other losses");
+
+    place.write("ratings.csv", "term1,term2,score\nasthma,bronchitis,3\nasthma,acne,1\nacne,rosacea,3\nflu,acne,0.5\n");
+    let arguments =
+        ["eval", "space", "--data", "whole/data", "--model", "whole/model", "--most", "50", "--bootstrap", "20"];
+    let more = ["--ratings", "ratings.csv", "--json", "space.json", "--page", "space.html"];
+    let ran = place.generel(&[&arguments[..], &more[..]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    for words in
+        ["synonyms", "relations, pairs unseen", "SNP and trait", "strength", "people's ratings", "acc@1", "graph"]
+    {
+        assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
+    }
+    assert!(std::fs::read_to_string(place.path("space.html")).expect("a page").contains("SNPs unseen"));
+    assert!(std::fs::read_to_string(place.path("space.json")).expect("JSON").contains("\"measure\": \"auc\""));
+}
+
+#[test]
+fn what_is_wrong_with_a_train_file_is_said() {
+    let place = Place::new();
+    place.write("train.yaml", "name: x\nfolder: run\ntrain: { steps: ten }\n");
+    place.generel(&["train", "train.yaml"]).fails_with(2, &["train.yaml", "3"]);
+    place.write("train.yaml", "name: x\nfolder: run\n");
+    place.generel(&["train", "train.yaml"]).fails_with(1, &["lake"]);
+    assert!(place.generel(&["train-schema"]).stdout.contains("\"held_out_concepts\""));
+    place.generel(&["eval", "space", "--data", "nowhere", "--model", "x"]).fails_with(1, &["nowhere"]);
+}
