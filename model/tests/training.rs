@@ -151,6 +151,10 @@ fn another_runs_checkpoint_and_a_missing_task_are_errors() {
         panic!("another run")
     };
     assert!(error.to_string().contains("other options or data"), "{error}");
+    let mut wide = options(10, Precision::F32);
+    wide.nested_dimensions = vec![32];
+    let Err(error) = Trainer::new(&start(), set(), wide, folder.path()) else { panic!("not below the dimension") };
+    assert!(error.to_string().contains("32 is not below the 32"), "{error}");
     let mut wrong = options(10, Precision::F32);
     wrong.tasks[0].name = "synonyms".into();
     let Err(error) = Trainer::new(&start(), set(), wrong, folder.path()) else { panic!("no such task") };

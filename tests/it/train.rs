@@ -22,7 +22,7 @@ fn place() -> Place {
         place.write(
             &format!("{run}.yaml"),
             format!(
-                "name: test\nmodel: {}\nfolder: {run}\ndata: {{ min_neg_log_10_p: 7.3 }}\ntrain:\n  steps: 30\n  snp_steps: 20\n  warm_up: 5\n  learning_rate: 0.001\n  \
+                "name: test\nmodel: {}\nfolder: {run}\ndata: {{ min_neg_log_10_p: 7.3 }}\ntrain:\n  steps: 30\n  snp_steps: 20\n  warm_up: 5\n  learning_rate: 0.001\n  nested_dimensions: [16]\n  \
                  checkpoint_every: 5\n  report_every: 5\n  tasks:\n    synonym: {{ batch: 16 }}\n    hierarchy: {{ batch: 8 }}\n    snp_trait: {{ batch: 16 }}\n    snp_gene: {{ batch: 8 }}\n",
                 model.display()
             ),

@@ -166,11 +166,6 @@ impl PackedMatrix {
             let row = |i: usize| values.get(i * columns + first..).and_then(|r| r.get(..here)).filter(|_| i < rows);
             for (at, words) in words.chunks_exact_mut(width).enumerate() {
                 match kind {
-                    Kind::Float | Kind::RoundedFloat => {
-                        let Some(row) = row(at) else { break };
-                        let rounded = |v: &f32| if kind == Kind::Float { v.to_bits() } else { bf16_bits(*v) << 16 };
-                        words.iter_mut().zip(row).for_each(|(word, v)| *word = rounded(v));
-                    }
                     #[cfg(target_arch = "x86_64")]
                     Kind::Bf16 => {
                         let Some(low) = row(2 * at) else { break };
@@ -179,7 +174,11 @@ impl PackedMatrix {
                             words.iter_mut().zip(high).for_each(|(word, v)| *word |= bf16_bits(*v) << 16);
                         }
                     }
-                    Kind::Int8 => {}
+                    _ => {
+                        let Some(row) = row(at) else { break };
+                        let rounded = |v: &f32| if kind == Kind::Float { v.to_bits() } else { bf16_bits(*v) << 16 };
+                        words.iter_mut().zip(row).for_each(|(word, v)| *word = rounded(v));
+                    }
                 }
             }
         }

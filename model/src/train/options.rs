@@ -78,10 +78,13 @@ pub struct Report {
 ///
 /// # Errors
 /// When one is not, or has too few pairs.
-pub(super) fn check(set: &TrainingSet, options: &TrainOptions) -> Result<()> {
+pub(super) fn check(set: &TrainingSet, options: &TrainOptions, dimension: usize) -> Result<()> {
     let wrong = |problem: String| Err(Error::Training(problem));
     if options.tasks.is_empty() {
         return wrong("there is no task".into());
+    }
+    if let Some(d) = options.nested_dimensions.iter().find(|d| !(1..dimension).contains(d)) {
+        return wrong(format!("nested_dimensions: {d} is not below the {dimension} of the model's vectors"));
     }
     for task in &options.tasks {
         let found = set.tasks.iter().find(|t| t.name == task.name);
