@@ -57,7 +57,7 @@ pub fn write(folder: &Path, pairs: &Pairs) -> Result<()> {
     save(&folder.join(NAMES), &RecordBatch::try_from_iter([("key", keys)])?)
 }
 
-/// Reads back what [`write`] wrote.
+/// Reads back what [`write()`] wrote.
 ///
 /// # Errors
 /// When a file is missing or not one of these.
