@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use generel_pipeline::align::{DEFAULT_MIN_SCORE, DEFAULT_TOP_K};
 use generel_pipeline::ingest::MaxRejects;
 use generel_pipeline::sources::ReadOptions;
@@ -15,6 +15,7 @@ use crate::environment;
 use crate::exit::UsageError;
 use crate::ingest::{AUTO, Request};
 use crate::models::ModelSettings;
+use crate::yaml_file;
 
 /// A job: what to ingest, embed, align and export, in this order.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -211,42 +212,8 @@ impl JobFile {
     /// # Errors
     /// With file, line and column when it is not valid.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        Self::parse(&text, |name| std::env::var(name).ok())
-            .map_err(|e| UsageError(format!("{}: {e}", path.display())).into())
+        yaml_file::read(path)
     }
-
-    fn parse(text: &str, variable: impl Fn(&str) -> Option<String>) -> std::result::Result<Self, String> {
-        let text = substitute(text, variable)?;
-        serde_saphyr::from_str(&text).map_err(|e| e.to_string())
-    }
-}
-
-/// Replaces `${NAME}`; `$$` is a dollar sign.
-pub(crate) fn substitute(text: &str, variable: impl Fn(&str) -> Option<String>) -> std::result::Result<String, String> {
-    let mut out = String::with_capacity(text.len());
-    for (number, line) in text.lines().enumerate() {
-        let mut rest = line;
-        while let Some(at) = rest.find('$') {
-            out.push_str(&rest[..at]);
-            let after = &rest[at + 1..];
-            if let Some(tail) = after.strip_prefix('$') {
-                out.push('$');
-                rest = tail;
-            } else if let Some((name, tail)) = after.strip_prefix('{').and_then(|a| a.split_once('}')) {
-                let value = variable(name)
-                    .ok_or_else(|| format!("line {}: ${{{name}}} is not set in the environment", number + 1))?;
-                out.push_str(&value);
-                rest = tail;
-            } else {
-                out.push('$');
-                rest = after;
-            }
-        }
-        out.push_str(rest);
-        out.push('\n');
-    }
-    Ok(out)
 }
 
 /// The JSON Schema of job files.
@@ -262,7 +229,7 @@ mod tests {
 
     #[test]
     fn reads_a_job_with_variables_and_defaults() {
-        let job = JobFile::parse(JOB, |name| (name == "LAKE").then(|| "/data/lake".into())).unwrap();
+        let job = yaml_file::parse::<JobFile>(JOB, |name| (name == "LAKE").then(|| "/data/lake".into())).unwrap();
         assert_eq!(job.lake.as_deref(), Some("/data/lake"));
         assert_eq!(job.ingest[0].limit().unwrap(), Some(MaxRejects::Share(0.01)));
         assert_eq!((job.align[0].top_k, job.align[0].min_score), (5, 0.4));
@@ -270,11 +237,10 @@ mod tests {
 
     #[test]
     fn errors_name_the_place() {
-        let error = JobFile::parse(JOB, |_| None).unwrap_err();
+        let error = yaml_file::parse::<JobFile>(JOB, |_| None).unwrap_err();
         assert!(error.contains("line 2") && error.contains("LAKE"), "{error}");
-        let error = JobFile::parse("name: x\nalgin: []\n", |_| None).unwrap_err();
+        let error = yaml_file::parse::<JobFile>("name: x\nalgin: []\n", |_| None).unwrap_err();
         assert!(error.contains("algin") && error.contains('2'), "{error}");
-        assert_eq!(substitute("a $$ b $c", |_| None).unwrap(), "a $ b $c\n");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod runner;
 mod serve;
 mod train_file;
 mod watch;
+mod yaml_file;
 
 use std::process::ExitCode;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use generel_model::Precision;
 use generel_model::train::{TaskOptions, TrainOptions};
 use generel_pipeline::training::{DataOptions, Kind};
@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::exit::UsageError;
-use crate::job_file::substitute;
 use crate::models::ModelSettings;
+use crate::yaml_file;
 
 /// A training run: which model begins, on what, and how.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -30,48 +30,10 @@ pub(crate) struct TrainFile {
     pub(crate) folder: PathBuf,
     /// What is trained on, and what is held out.
     #[serde(default)]
-    data: Data,
+    pub(crate) data: DataOptions,
     /// How it is trained.
     #[serde(default)]
     train: Train,
-}
-
-/// What is trained on, and what is held out.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-struct Data {
-    /// Decides what is held out.
-    seed: u64,
-    /// Sources of the lake; all of them unless some are named.
-    sources: Vec<String>,
-    /// Weight of relations by predicate; 1 unless it is given, 0 leaves one out.
-    predicates: BTreeMap<String, f32>,
-    /// Share of the concepts of which no name is seen.
-    held_out_concepts: f64,
-    /// Share of the relations and associations held out between things that are seen.
-    held_out_pairs: f64,
-    /// Share of the SNPs that are not seen.
-    held_out_snps: f64,
-    /// Bases within which of a trait's SNPs only the strongest is trained on.
-    ld_window: u32,
-    /// Weakest association, as −log10 p.
-    min_neg_log_10_p: f64,
-}
-
-impl Default for Data {
-    fn default() -> Self {
-        let d = DataOptions::default();
-        Self {
-            seed: d.seed,
-            sources: d.sources,
-            predicates: d.predicates,
-            held_out_concepts: d.held_out_concepts,
-            held_out_pairs: d.held_out_pairs,
-            held_out_snps: d.held_out_snps,
-            ld_window: d.ld_window,
-            min_neg_log_10_p: d.min_neg_log_10_p,
-        }
-    }
 }
 
 /// How a run is trained.
@@ -168,31 +130,12 @@ impl TrainFile {
     /// # Errors
     /// With file, line and column when it is not valid.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        let parsed = substitute(&text, |name| std::env::var(name).ok());
-        parsed
-            .and_then(|text| serde_saphyr::from_str(&text).map_err(|e| e.to_string()))
-            .map_err(|e| UsageError(format!("{}: {e}", path.display())).into())
+        yaml_file::read(path)
     }
 
     /// What the file says of the model.
     pub(crate) fn model_settings(&self) -> ModelSettings<'_> {
         ModelSettings { of: &self.name, name: self.model.as_deref(), precision: None, device: None }
-    }
-
-    /// What is trained on.
-    pub(crate) fn data(&self) -> DataOptions {
-        let d = self.data.clone();
-        DataOptions {
-            seed: d.seed,
-            sources: d.sources,
-            predicates: d.predicates,
-            held_out_concepts: d.held_out_concepts,
-            held_out_pairs: d.held_out_pairs,
-            held_out_snps: d.held_out_snps,
-            ld_window: d.ld_window,
-            min_neg_log_10_p: d.min_neg_log_10_p,
-        }
     }
 
     /// How it is trained.

@@ -2,7 +2,7 @@
 
 mod space;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
@@ -10,6 +10,8 @@ use generel_pipeline::align::{
     AlignOptions, DEFAULT_MIN_SCORE, EvaluateOptions, Evaluation, Measure, SourceSpec, evaluate, fit,
 };
 use generel_pipeline::runs::new_run_id;
+
+use serde::Serialize;
 
 use super::{LakeOptions, ModelOptions, output};
 use crate::exit::UsageError;
@@ -132,18 +134,30 @@ async fn alignment(args: AlignmentArgs) -> Result<()> {
         evaluation.counts.subjects,
         evaluation.counts.hard_subjects
     ));
-    let to_stdout = args.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
+    let table = || text(&evaluation, &others);
+    give(&evaluation, table, args.json.as_deref(), args.page.as_deref(), || evaluation_page(&evaluation, &others))
+}
+
+/// Results as a table on stdout, unless JSON goes there, and to the files asked for.
+fn give(
+    results: &impl Serialize,
+    table: impl FnOnce() -> String,
+    json: Option<&Path>,
+    page: Option<&Path>,
+    html: impl FnOnce() -> String,
+) -> Result<()> {
+    let to_stdout = json.is_some_and(|path| path.as_os_str() == "-");
     if !to_stdout {
-        print!("{}", text(&evaluation, &others));
+        print!("{}", table());
     }
-    let json = serde_json::to_string_pretty(&evaluation)? + "\n";
-    match &args.json {
-        Some(_) if to_stdout => print!("{json}"),
-        Some(path) => output::replace_file(path, json.as_bytes())?,
+    let text = serde_json::to_string_pretty(results)? + "\n";
+    match json {
+        Some(_) if to_stdout => print!("{text}"),
+        Some(path) => output::replace_file(path, text.as_bytes())?,
         None => {}
     }
-    if let Some(path) = &args.page {
-        output::replace_file(path, evaluation_page(&evaluation, &others).as_bytes())?;
+    if let Some(path) = page {
+        output::replace_file(path, html().as_bytes())?;
         note(format_args!("wrote {}", path.display()));
     }
     Ok(())

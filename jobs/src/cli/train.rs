@@ -76,7 +76,7 @@ async fn prepare(file: &TrainFile, location: &str, data: &Path) -> Result<traini
         files::read(data)?
     } else {
         let session = session(generel_pipeline::Lake::open(location)?, None).await?;
-        let pairs = training::prepare(&session, &file.data()).await?;
+        let pairs = training::prepare(&session, &file.data).await?;
         let staging = data.with_extension("part");
         files::write(&staging, &pairs)?;
         std::fs::rename(&staging, data).with_context(|| data.display().to_string())?;

@@ -15,8 +15,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::exit::UsageError;
-use crate::job_file::substitute;
 use crate::models::ModelSettings;
+use crate::yaml_file;
 
 /// A consumer: what to read, what to look for, what to harmonize to, and where to write.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -242,15 +242,7 @@ impl ConsumerFile {
     /// # Errors
     /// With file, line and column when it is not valid.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        Self::parse(&text, |name| std::env::var(name).ok())
-            .map_err(|e| UsageError(format!("{}: {e}", path.display())).into())
-    }
-
-    fn parse(text: &str, variable: impl Fn(&str) -> Option<String>) -> std::result::Result<Self, String> {
-        let (text, names) = substitute_names(text, variable)?;
-        // An error can quote the line that it is about, and that may hold what came from the environment.
-        serde_saphyr::from_str(&text).map_err(|e| names.iter().fold(e.to_string(), |e, value| e.replace(value, "…")))
+        yaml_file::read(path)
     }
 
     /// What the file says of the model.
@@ -275,20 +267,6 @@ impl ConsumerFile {
     }
 }
 
-/// The text with its variables replaced, and the values that they had.
-fn substitute_names(
-    text: &str,
-    variable: impl Fn(&str) -> Option<String>,
-) -> std::result::Result<(String, Vec<String>), String> {
-    let values = std::cell::RefCell::new(Vec::new());
-    let text = substitute(text, |name| {
-        let value = variable(name);
-        values.borrow_mut().extend(value.clone().filter(|v| !v.is_empty()));
-        value
-    })?;
-    Ok((text, values.into_inner()))
-}
-
 /// The JSON Schema of consumer files.
 pub(crate) fn json_schema() -> String {
     serde_json::to_string_pretty(&schemars::schema_for!(ConsumerFile)).unwrap_or_default()
@@ -305,7 +283,7 @@ mod tests {
         target: { source: mondo }\nrows: { shape: flat }\ndead_letters: ehr.dead\n";
 
     fn options(text: &str) -> std::result::Result<ConsumerOptions, String> {
-        let file = ConsumerFile::parse(text, |name| (name == "PASSWORD").then(|| "s3cret".to_string()))?;
+        let file = yaml_file::parse::<ConsumerFile>(text, |name| (name == "PASSWORD").then(|| "s3cret".to_string()))?;
         file.options(Path::new("."), Accepted::default(), false).map_err(|e| e.to_string())
     }
 
@@ -316,7 +294,7 @@ mod tests {
         assert_eq!((options.group.as_str(), options.start), ("conditions", Start::Earliest));
         assert!(!format!("{options:?}").contains("s3cret"));
         let broken = FILE.replace("s: [ehr]", "s: [ehr").replace("sasl.password:", "sasl.password: [");
-        let shown = ConsumerFile::parse(&broken, |_| Some("s3cret".into())).unwrap_err();
+        let shown = yaml_file::parse::<ConsumerFile>(&broken, |_| Some("s3cret".into())).unwrap_err();
         assert!(!shown.contains("s3cret"), "{shown}");
     }
 

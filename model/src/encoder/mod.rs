@@ -14,7 +14,7 @@ pub(crate) use candle::CandleEncoder;
 pub(crate) use cpu::CpuEncoder;
 pub use plugin::ABI;
 pub(crate) use plugin::Plugin;
-pub(crate) use weights::{Names, Tensors, Weights};
+pub(crate) use weights::{Embeddings, Names, Tensors};
 
 use crate::pack::PackedBatch;
 use crate::{ModelInfo, Result};

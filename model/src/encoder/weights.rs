@@ -41,6 +41,14 @@ pub(crate) struct Weights {
     pub(crate) bias: Option<RelativeBias>,
 }
 
+/// What stands before the layers, as [`Weights`] has it.
+pub(crate) struct Embeddings {
+    pub(crate) words: Vec<f32>,
+    pub(crate) positions: Vec<f32>,
+    pub(crate) token_type: Vec<f32>,
+    pub(crate) norm: Norm,
+}
+
 /// What a family calls the parts of a layer.
 pub(crate) struct Names {
     pub(crate) layer: &'static str,
@@ -96,23 +104,12 @@ impl Weights {
     pub(crate) fn read(folder: &Path, config: &Config) -> Result<Self> {
         let tensors = Tensors::read(folder)?;
         let names = Names::of(config.family);
-        let hidden = config.hidden;
-        let words = tensors.get("embeddings.word_embeddings.weight")?;
-        let vocabulary = words.dims().first().copied().unwrap_or(0);
-        let positions = tensors.floats("embeddings.position_embeddings.weight", &[config.positions, hidden])?;
-        let token_type = match config.family {
-            Family::Bert | Family::Roberta => {
-                let name = "embeddings.token_type_embeddings.weight";
-                let types = tensors.get(name)?.dims().first().copied().unwrap_or(0);
-                tensors.floats(name, &[types.max(1), hidden])?[..hidden].to_vec()
-            }
-            Family::MpNet | Family::DistilBert => vec![0.0; hidden],
-        };
+        let Embeddings { words, positions, token_type, norm } = tensors.embeddings(config)?;
         Ok(Self {
-            words: tensors.floats("embeddings.word_embeddings.weight", &[vocabulary, hidden])?,
-            positions: positions[config.first_position * hidden..].to_vec(),
+            words,
+            positions,
             token_type,
-            norm: tensors.norm("embeddings.LayerNorm", config)?,
+            norm,
             layers: (0..config.layers).map(|i| tensors.layer(i, &names, config)).collect::<Result<_>>()?,
             bias: match config.family {
                 Family::MpNet => Some(tensors.relative_bias(config)?),
@@ -155,6 +152,28 @@ impl Tensors {
     /// All tensors, without the prefix.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.tensors.iter().map(|(name, tensor)| (name.strip_prefix(self.prefix).unwrap_or(name), tensor))
+    }
+
+    /// What stands before the layers.
+    pub(crate) fn embeddings(&self, config: &Config) -> Result<Embeddings> {
+        let hidden = config.hidden;
+        let words = self.get("embeddings.word_embeddings.weight")?;
+        let vocabulary = words.dims().first().copied().unwrap_or(0);
+        let positions = self.floats("embeddings.position_embeddings.weight", &[config.positions, hidden])?;
+        let token_type = match config.family {
+            Family::Bert | Family::Roberta => {
+                let name = "embeddings.token_type_embeddings.weight";
+                let types = self.get(name)?.dims().first().copied().unwrap_or(0);
+                self.floats(name, &[types.max(1), hidden])?[..hidden].to_vec()
+            }
+            Family::MpNet | Family::DistilBert => vec![0.0; hidden],
+        };
+        Ok(Embeddings {
+            words: self.floats("embeddings.word_embeddings.weight", &[vocabulary, hidden])?,
+            positions: positions[config.first_position * hidden..].to_vec(),
+            token_type,
+            norm: self.norm("embeddings.LayerNorm", config)?,
+        })
     }
 
     fn get(&self, name: &str) -> Result<&Tensor> {

@@ -96,7 +96,7 @@ pub(crate) fn normalize_rows_backward(
             *g *= w;
         }
         let mean = sum_of(g, g, |g, _| g) / width as f32;
-        let along = sum_of(g, x, |g, x| g * x) / width as f32;
+        let along = dot(g, x) / width as f32;
         for (g, x) in g.iter_mut().zip(x) {
             *g = (*g - mean - x * along) * scale;
         }
@@ -117,6 +117,11 @@ pub(crate) fn add(a: &mut [f32], b: &[f32]) {
     for (a, b) in a.iter_mut().zip(b) {
         *a += b;
     }
+}
+
+/// The dot product of two rows, in 32-bit floats.
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    sum_of(a, b, |a, b| a * b)
 }
 
 /// `Σ f(a, b)` in eight parts side by side, which the compiler makes vectors of.

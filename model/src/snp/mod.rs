@@ -8,5 +8,5 @@ mod table;
 
 pub use encoder::{SnpEncoder, SnpOrigin, SnpQuery};
 pub(crate) use facts::Facts;
-pub(crate) use network::{EMBEDDING, HIDDEN, Inputs, Network, inputs, matrix};
+pub(crate) use network::{EMBEDDING, HIDDEN, Inputs, Network, inputs, matrix, unit};
 pub(crate) use table::{FILE, Table};

@@ -43,8 +43,16 @@ impl Network {
         let input = Tensor::cat(&[&x.own, &x.genes, &x.gene_texts, &x.facts], 1)?;
         let hidden = linear(&input, &self.up)?.gelu_erf()?;
         let y = (linear(&hidden, &self.down)? + &x.gene_texts)?;
-        y.broadcast_div(&y.sqr()?.sum_keepdim(D::Minus1)?.affine(1.0, 1e-12)?.sqrt()?)
+        unit(&y)
     }
+}
+
+/// Rows scaled to length 1.
+///
+/// # Errors
+/// When candle fails.
+pub(crate) fn unit(x: &Tensor) -> Result<Tensor> {
+    x.broadcast_div(&x.sqr()?.sum_keepdim(D::Minus1)?.affine(1.0, 1e-12)?.sqrt()?)
 }
 
 fn linear(x: &Tensor, (weight, bias): &(Tensor, Tensor)) -> Result<Tensor> {

@@ -3,6 +3,8 @@
 use candle_core::{D, Result, Tensor};
 use candle_nn::ops::log_softmax;
 
+use crate::snp::unit;
+
 /// Added to the score of a pair that is known to be right, so that it is no negative.
 pub(super) const MASKED: f32 = -1e9;
 /// The largest factor of cosines: one over the lowest temperature.
@@ -50,11 +52,6 @@ pub(super) fn nested(
         sum = (sum + info_nce(&first(left)?, &first(right)?, weights, mask, log_scale)?)?;
     }
     sum.affine(1.0 / (dimensions.len() + 1) as f64, 0.0)
-}
-
-/// Rows scaled to length 1.
-pub(super) fn unit(x: &Tensor) -> Result<Tensor> {
-    x.broadcast_div(&x.sqr()?.sum_keepdim(D::Minus1)?.affine(1.0, 1e-12)?.sqrt()?)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use super::clusters::key;
-use super::pairs::{Kind, Pair, Pairs, Split};
+use super::pairs::{Kind, Pair, Pairs, Split, unordered};
 use crate::{Error, Result};
 
 /// What was compared.
@@ -31,7 +31,6 @@ const SHOWN: usize = 5;
 /// # Errors
 /// [`Error::Leak`] with the first leaks.
 pub fn check(pairs: &Pairs) -> Result<Checked> {
-    let is_snp = |pair: &Pair| matches!(pair.kind, Kind::SnpTrait | Kind::SnpGene);
     let (trained, rest): (Vec<&Pair>, Vec<&Pair>) = pairs.pairs.iter().partition(|p| p.split == Split::Train);
     let held_out: Vec<&Pair> = rest.into_iter().filter(|p| p.split != Split::Thinned).collect();
     let mut leaks = Vec::new();
@@ -46,19 +45,17 @@ pub fn check(pairs: &Pairs) -> Result<Checked> {
     }
     let snps: HashSet<&str> =
         held_out.iter().filter(|p| p.split == Split::HeldOutSnp).map(|p| p.left.as_str()).collect();
-    let texts = |a: &str, b: &str| {
-        let (a, b) = (key(a), key(b));
-        if a < b { (a, b) } else { (b, a) }
-    };
+    let texts = |pair: &Pair| unordered(key(&pair.left), key(&pair.right));
+    let clusters = |pair: &Pair| unordered(pair.left_cluster, pair.right_cluster);
     let mut seen_texts: HashSet<(String, String)> = HashSet::new();
     let mut seen_clusters: HashSet<(u32, u32)> = HashSet::new();
     let mut seen_snps: HashSet<(&str, String)> = HashSet::new();
     let mut seen_snp_clusters: HashSet<(&str, u32)> = HashSet::new();
     for pair in &trained {
-        if names.contains(&key(&pair.right)) || !is_snp(pair) && names.contains(&key(&pair.left)) {
+        if names.contains(&key(&pair.right)) || !pair.kind.is_snp() && names.contains(&key(&pair.left)) {
             leak(pair, "is trained on, but has a name of a concept held out");
         }
-        if is_snp(pair) {
+        if pair.kind.is_snp() {
             if snps.contains(pair.left.as_str()) {
                 leak(pair, "is trained on, but its SNP is held out");
             }
@@ -67,22 +64,20 @@ pub fn check(pairs: &Pairs) -> Result<Checked> {
                 seen_snp_clusters.insert((&pair.left, pair.right_cluster));
             }
         } else {
-            seen_texts.insert(texts(&pair.left, &pair.right));
+            seen_texts.insert(texts(pair));
             if pair.left_cluster != pair.right_cluster {
-                seen_clusters
-                    .insert((pair.left_cluster.min(pair.right_cluster), pair.left_cluster.max(pair.right_cluster)));
+                seen_clusters.insert(clusters(pair));
             }
         }
     }
     let mut apart = 0;
     for pair in held_out.iter().filter(|p| p.split == Split::HeldOutPair) {
         apart += 1;
-        let seen = if is_snp(pair) {
+        let seen = if pair.kind.is_snp() {
             seen_snps.contains(&(pair.left.as_str(), key(&pair.right)))
                 || seen_snp_clusters.contains(&(pair.left.as_str(), pair.right_cluster))
         } else {
-            let clusters = (pair.left_cluster.min(pair.right_cluster), pair.left_cluster.max(pair.right_cluster));
-            seen_texts.contains(&texts(&pair.left, &pair.right)) || seen_clusters.contains(&clusters)
+            seen_texts.contains(&texts(pair)) || seen_clusters.contains(&clusters(pair))
         };
         if seen {
             leak(pair, "is held out, but trained on under these or other names");

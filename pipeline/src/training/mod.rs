@@ -23,7 +23,8 @@ use serde::{Deserialize, Serialize};
 use crate::{Result, Session};
 
 /// What goes into the data, and what is held out.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct DataOptions {
     /// Decides what is held out.
     pub seed: u64,

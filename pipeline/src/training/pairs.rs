@@ -56,6 +56,18 @@ macro_rules! words {
 words!(Kind: Synonym = "synonym", Hierarchy = "hierarchy", Relation = "relation", SnpTrait = "snp_trait", SnpGene = "snp_gene");
 words!(Split: Train = "train", HeldOutConcept = "held_out_concept", HeldOutPair = "held_out_pair", HeldOutSnp = "held_out_snp", Thinned = "thinned");
 
+impl Kind {
+    /// Whether the left side is an SNP.
+    pub fn is_snp(self) -> bool {
+        matches!(self, Self::SnpTrait | Self::SnpGene)
+    }
+}
+
+/// Two things in one order, whichever came first.
+pub(super) fn unordered<T: Ord>(a: T, b: T) -> (T, T) {
+    if a < b { (a, b) } else { (b, a) }
+}
+
 /// Two things that belong together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pair {
@@ -218,14 +230,10 @@ pub(super) fn build(gathered: &Gathered, clusters: &Clusters, options: &DataOpti
     let before = pairs.len();
     let hidden = |text: &str| held_out_keys.contains(&key(text));
     // Short names may be of several clusters: the same two texts must not be on both sides either.
-    let texts = |pair: &Pair| {
-        let (left, right) = (key(&pair.left), key(&pair.right));
-        if left < right { (left, right) } else { (right, left) }
-    };
+    let texts = |pair: &Pair| unordered(key(&pair.left), key(&pair.right));
     let apart: HashSet<(String, String)> = pairs.iter().filter(|p| p.split == Split::HeldOutPair).map(texts).collect();
     pairs.retain(|pair| {
-        let left_is_text = !matches!(pair.kind, Kind::SnpTrait | Kind::SnpGene);
-        let has_hidden = left_is_text && hidden(&pair.left) || hidden(&pair.right);
+        let has_hidden = !pair.kind.is_snp() && hidden(&pair.left) || hidden(&pair.right);
         let is_apart = pair.split == Split::Train && apart.contains(&texts(pair));
         pair.split == Split::HeldOutConcept || !has_hidden && !is_apart
     });

@@ -8,7 +8,7 @@ use clap::Args;
 use generel_pipeline::training::evaluate::{Measured, Space, SpaceOptions, evaluate};
 use generel_pipeline::training::{files, leakage};
 
-use crate::cli::{Choice, output};
+use crate::cli::Choice;
 use crate::models::{ModelChoice, ModelOverrides};
 use crate::progress::{Step, note};
 use crate::report::space_page;
@@ -83,21 +83,8 @@ pub(in crate::cli) async fn run(args: SpaceArgs) -> Result<()> {
     let step = Step::begin("eval space");
     let measured = evaluate(&pairs, &spaces, &options, &|space| note(format_args!("measuring {space}"))).await?;
     step.end(format!("{} measures", measured.len()));
-    let to_stdout = args.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
-    if !to_stdout {
-        print!("{}", text(&measured, args.details));
-    }
-    let json = serde_json::to_string_pretty(&measured)? + "\n";
-    match &args.json {
-        Some(_) if to_stdout => print!("{json}"),
-        Some(path) => output::replace_file(path, json.as_bytes())?,
-        None => {}
-    }
-    if let Some(path) = &args.page {
-        output::replace_file(path, space_page(&measured).as_bytes())?;
-        note(format_args!("wrote {}", path.display()));
-    }
-    Ok(())
+    let table = || text(&measured, args.details);
+    super::give(&measured, table, args.json.as_deref(), args.page.as_deref(), || space_page(&measured))
 }
 
 /// A line a measure, the methods side by side.

@@ -1,5 +1,7 @@
 //! Self-attention of one sequence, forward and backward, from queries, keys and values side by side.
 
+use crate::kernels::training::dot;
+
 /// Sizes of a sequence's attention.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Heads {
@@ -69,17 +71,6 @@ impl Heads {
             }
         }
     }
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0f32; 8];
-    for (a, b) in a.chunks_exact(8).zip(b.chunks_exact(8)) {
-        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += a * b;
-        }
-    }
-    let rest = a.len() / 8 * 8;
-    lanes.iter().sum::<f32>() + a[rest..].iter().zip(&b[rest..]).map(|(a, b)| a * b).sum::<f32>()
 }
 
 fn add_scaled(out: &mut [f32], scale: f32, row: &[f32]) {

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::attention::Heads;
 use super::layer::{Layer, LayerMatrices, LayerTape, Linear, Norm, Run};
 use crate::config::{Config, Family};
-use crate::encoder::{Names, Tensors, Weights};
+use crate::encoder::{Embeddings, Names, Tensors};
 use crate::info::Pooling;
 use crate::kernels::training::{add, add_sum_of_rows};
 use crate::kernels::{Activation, Isa, ProductRoom, layer_norm};
@@ -63,22 +63,12 @@ impl TextEncoder {
         }
         let tensors = Tensors::read(&info.folder)?;
         let layers = (0..config.layers).map(|i| layer(&tensors, i, &config, parameters)).collect::<Result<_>>()?;
-        let weights = Weights::read(&info.folder, &config)?;
-        let mut positions = weights.positions;
+        let Embeddings { words, mut positions, token_type, norm } = tensors.embeddings(&config)?;
         for row in positions.chunks_exact_mut(config.hidden) {
-            add(row, &weights.token_type);
+            add(row, &token_type);
         }
         let isa = Isa::detect();
-        Ok(Self {
-            pooling: info.pooling,
-            words: weights.words,
-            positions,
-            norm: weights.norm,
-            layers,
-            isa,
-            precision,
-            config,
-        })
+        Ok(Self { pooling: info.pooling, words, positions, norm, layers, isa, precision, config })
     }
 
     /// Components of a vector.

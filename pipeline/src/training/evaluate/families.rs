@@ -153,7 +153,7 @@ pub(super) fn families(pairs: &Pairs, options: &SpaceOptions) -> Result<Families
 }
 
 fn sides(pair: &Pair) -> (Side, Side) {
-    let is_snp = matches!(pair.kind, Kind::SnpTrait | Kind::SnpGene);
+    let is_snp = pair.kind.is_snp();
     (Side { name: pair.left.clone(), cluster: pair.left_cluster, is_snp }, Side::text(&pair.right, pair.right_cluster))
 }
 
