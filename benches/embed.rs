@@ -21,7 +21,7 @@ use std::time::Instant;
 use arrow::array::{Array, AsArray, FixedSizeListArray, StringArray};
 use arrow::datatypes::Float32Type;
 use futures::StreamExt;
-use generel_model::store::{DEFAULT_MODEL, ModelStore};
+use generel_model::store::{MINILM, ModelStore};
 use generel_model::{DeviceChoice, Embedder, EmbedderOptions, ModelInfo, Precision};
 use tokio::runtime::Runtime;
 
@@ -68,7 +68,7 @@ impl Options {
         let precisions = arguments.list("--precisions", "f32,bf16,int8");
         Self {
             names: arguments.value("--names").map(PathBuf::from),
-            model: arguments.value("--model").unwrap_or_else(|| DEFAULT_MODEL.to_string()),
+            model: arguments.value("--model").unwrap_or_else(|| MINILM.to_string()),
             count: arguments.number("--count", NAMES),
             peer_seconds: arguments.number("--peer-seconds", PEER_SECONDS),
             device: arguments.value("--device").map_or(DeviceChoice::Cpu, |d| d.parse().expect("a device")),

@@ -7,14 +7,17 @@
 //! the machine does meets all of them; the best run of each counts, and beside the ratio of those stands the median of
 //! the ratios turn by turn. Prints rows per second, CPU seconds and peak memory too.
 
+#[path = "support.rs"]
+mod support;
+
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Instant;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use support::{Cost, cost, timed};
 
 const TURNS: usize = 5;
 
@@ -59,14 +62,6 @@ fn main() {
     }
 }
 
-/// What a run cost.
-#[derive(Clone, Copy)]
-struct Cost {
-    wall: f64,
-    cpu: f64,
-    rss_mb: f64,
-}
-
 fn compare(format: &str, schema: &str, file: &Path, rows: u64, extra: &[&str]) {
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let lake = file.with_extension("lake");
@@ -76,14 +71,18 @@ fn compare(format: &str, schema: &str, file: &Path, rows: u64, extra: &[&str]) {
     let (mut ours, mut others) = (Vec::new(), [("polars", Vec::new()), ("duckdb", Vec::new())]);
     for _ in 0..TURNS {
         let _ = fs::remove_dir_all(&lake);
-        let mut command = timed(&std::env::var("GENEREL_BENCH_BINARY").unwrap_or(env!("CARGO_BIN_EXE_generel").into()));
+        let mut command = timed();
+        command.arg(std::env::var("GENEREL_BENCH_BINARY").unwrap_or(env!("CARGO_BIN_EXE_generel").into()));
         command.args(["ingest", "--format", format, "--source", "bench", "--lake"]).arg(&lake).args(extra).arg(file);
         command.env("GENEREL_PERSON_KEY", "benchmark benchmark");
-        ours.push(run(command).expect("generel ingest"));
+        ours.push(cost(command).unwrap_or_else(|problem| panic!("{problem}")).0);
         for (peer, costs) in &mut others {
-            let mut command = timed(&python);
-            command.arg(peers).args([*peer, schema]).arg(file).arg(&parquet);
-            costs.extend(run(command));
+            let mut command = timed();
+            command.arg(&python).arg(peers).args([*peer, schema]).arg(file).arg(&parquet);
+            match cost(command) {
+                Ok((cost, _)) => costs.push(cost),
+                Err(problem) => eprintln!("{problem}"),
+            }
         }
     }
     let _ = fs::remove_dir_all(&lake);
@@ -113,26 +112,6 @@ fn compare(format: &str, schema: &str, file: &Path, rows: u64, extra: &[&str]) {
         ratios.sort_by(f64::total_cmp);
         line(peer, best, Some(ratios[TURNS / 2]));
     }
-}
-
-/// GNU time tells what a process and its threads cost.
-fn timed(program: &str) -> Command {
-    let mut command = Command::new("/usr/bin/time");
-    command.args(["-f", "COST %e %U %S %M", program]);
-    command
-}
-
-fn run(mut command: Command) -> Option<Cost> {
-    let output = command.output().ok()?;
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    if !output.status.success() {
-        eprintln!("{text}");
-        return None;
-    }
-    let line = text.lines().rev().find_map(|line| line.strip_prefix("COST "))?;
-    let numbers: Vec<f64> = line.split(' ').filter_map(|n| n.parse().ok()).collect();
-    let [wall, user, system, kilobytes] = numbers[..] else { return None };
-    Some(Cost { wall, cpu: user + system, rss_mb: kilobytes / 1024.0 })
 }
 
 /// Decompression by the program's own reader, and nothing else.

@@ -19,7 +19,7 @@ use std::time::Instant;
 use arrow::array::{AsArray, StringArray};
 use arrow::datatypes::Float32Type;
 use generel_model::search::{Cells, Corpus, Neighbor, SearchOptions};
-use generel_model::store::{DEFAULT_MODEL, ModelStore};
+use generel_model::store::{MINILM, ModelStore};
 use generel_model::{Embedder, EmbedderOptions, Precision, peak_gops};
 
 use support::{Arguments, models, python, run};
@@ -159,8 +159,7 @@ impl Options {
     fn vectors(&self) -> (Vec<f32>, Vec<f32>) {
         let Some(path) = &self.names else { return (random(self.queries, 1), random(self.rows, 2)) };
         let text = std::fs::read_to_string(path).expect("names");
-        let info =
-            ModelStore::new(models()).pull(DEFAULT_MODEL).expect("the model").0.with_precision(Some(Precision::Int8));
+        let info = ModelStore::new(models()).pull(MINILM).expect("the model").0.with_precision(Some(Precision::Int8));
         let embedder = Embedder::new(info, EmbedderOptions::default());
         let names: Vec<&str> = text.lines().take(self.queries + self.rows).collect();
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");

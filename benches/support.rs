@@ -65,3 +65,31 @@ pub fn run(mut command: Command) -> Result<serde_json::Value, String> {
         said.lines().last().unwrap_or("no output").to_string()
     })
 }
+
+/// What a process cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Cost {
+    pub wall: f64,
+    pub cpu: f64,
+    pub rss_mb: f64,
+}
+
+/// GNU time, which tells what a process and its threads cost: add the program and its arguments, and give it to [`cost`].
+pub fn timed() -> Command {
+    let mut command = Command::new("/usr/bin/time");
+    command.args(["-f", "COST %e %U %S %M"]);
+    command
+}
+
+/// Runs what [`timed`] times: its cost and all it said.
+pub fn cost(mut command: Command) -> Result<(Cost, String), String> {
+    let output = command.output().map_err(|e| e.to_string())?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        return Err(said);
+    }
+    let line = said.lines().rev().find_map(|line| line.strip_prefix("COST ")).ok_or("GNU time is not there")?;
+    let numbers: Vec<f64> = line.split(' ').filter_map(|n| n.parse().ok()).collect();
+    let [wall, user, system, kilobytes] = numbers[..] else { return Err(said) };
+    Ok((Cost { wall, cpu: user + system, rss_mb: kilobytes / 1024.0 }, said))
+}

@@ -39,6 +39,8 @@ const SAMPLE: &[(&str, &[u8])] = &[
 const QUESTION: &str = "For each common condition among these patients, which SNPs are associated with it at p < 5e-8?";
 /// The question in SQL: conditions and traits meet in an ontology term that is the best match of both.
 const ANSWER: &str = include_str!("../sample/question.sql");
+/// The same from the space: no association is asked for, only which SNPs are near the condition's term.
+const NEAR: &str = include_str!("../sample/near.sql");
 /// Equal names need no model: the best are those that only the embedding found.
 const BEST: &str = "SELECT * FROM mappings WHERE rank = 1 AND mapping_justification <> 'semapv:LexicalMatching' \
     ORDER BY similarity_score DESC, subject_label LIMIT 15";
@@ -50,7 +52,8 @@ pub(crate) async fn run(dir: &Path, model: ModelChoice) -> Result<()> {
     write_sample(dir)?;
     let job = JobFile::read(&dir.join("demo.yaml"))?;
     let (session, report) = Runner::new(job, dir, None, model.into())?.run().await?;
-    let answer = answer(&session).await?;
+    let mut answer = answer(&session).await?;
+    near(&session, &mut answer).await?;
     let tables = counts(&session).await?;
     let page = dir.join("report.html");
     if report.changed || !page.exists() {
@@ -87,10 +90,34 @@ async fn answer(session: &Session) -> Result<Vec<AnswerRow>> {
                 snps: integer(&batch, "snps", row)?,
                 top_snps: text(&batch, "top_snps", row)?,
                 best_p: p_value(number(&batch, "best", row)?),
+                near: Vec::new(),
             });
         }
     }
     Ok(rows)
+}
+
+/// Adds the SNPs near each condition, where the model knows SNPs.
+async fn near(session: &Session, answer: &mut [AnswerRow]) -> Result<()> {
+    if session.embedder()?.snp_encoder().is_err() {
+        return Ok(());
+    }
+    for row in answer {
+        // The name without the id behind it.
+        let term = row.ontology_term.rsplit_once(" (").map_or(row.ontology_term.as_str(), |(name, _)| name);
+        let sql = NEAR.replace("{term}", &term.replace('\'', "''"));
+        for batch in session.ctx().sql(&sql).await?.collect().await? {
+            for i in 0..batch.num_rows() {
+                let known = match column(&batch, "trait")?.is_valid(i) && column(&batch, "p")?.is_valid(i) {
+                    true => format!("{}, p {}", text(&batch, "trait", i)?, p_value(number(&batch, "p", i)?)),
+                    false => "no association known".to_string(),
+                };
+                let score = number(&batch, "similarity_score", i)?;
+                row.near.push(format!("{} {score:.2} ({known})", text(&batch, "rsid", i)?));
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn counts(session: &Session) -> Result<Vec<(String, u64)>> {
@@ -198,6 +225,12 @@ fn print(
     for row in answer {
         writeln!(out, "{} ({} patients) = {} = GWAS: {}", row.condition, row.persons, row.ontology_term, row.traits)?;
         writeln!(out, "    {} SNPs, best p {}: {}", row.snps, row.best_p, row.top_snps)?;
+        if !row.near.is_empty() {
+            writeln!(out, "    near it in the space: {}", row.near.join("; "))?;
+        }
+    }
+    if answer.iter().any(|row| !row.near.is_empty()) {
+        writeln!(out, "\nWhat is near in the space is what the model has learned, from this catalog among others.")?;
     }
     writeln!(
         out,

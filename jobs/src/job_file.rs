@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use generel_pipeline::align::{DEFAULT_MIN_SCORE, DEFAULT_TOP_K};
+use generel_pipeline::cooccurrence::CooccurrenceOptions;
 use generel_pipeline::ingest::MaxRejects;
 use generel_pipeline::sources::ReadOptions;
 use schemars::JsonSchema;
@@ -17,7 +18,7 @@ use crate::ingest::{AUTO, Request};
 use crate::models::ModelSettings;
 use crate::yaml_file;
 
-/// A job: what to ingest, embed, align and export, in this order.
+/// A job: what to ingest, count, embed, align and export, in this order.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct JobFile {
@@ -38,6 +39,9 @@ pub(crate) struct JobFile {
     /// Files to ingest.
     #[serde(default)]
     pub(crate) ingest: Vec<IngestStep>,
+    /// Co-occurrences of patients' codes to count.
+    #[serde(default)]
+    pub(crate) cooccurrence: Vec<CooccurrenceOptions>,
     /// Sources to align. Their names are embedded on the way.
     #[serde(default)]
     pub(crate) align: Vec<AlignStep>,

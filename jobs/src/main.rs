@@ -14,6 +14,7 @@ mod report;
 mod runner;
 mod serve;
 mod train_file;
+mod train_log;
 mod watch;
 mod yaml_file;
 

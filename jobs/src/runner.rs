@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use chrono::Utc;
 use generel_pipeline::align::{AlignOptions, AlignReport, SourceSpec, align};
+use generel_pipeline::cooccurrence::{CooccurrenceOptions, CooccurrenceReport, cooccurrence};
 use generel_pipeline::ingest::FileReport;
 use generel_pipeline::runs::{RunRecord, new_run_id, record};
 use generel_pipeline::sources::Fingerprint;
@@ -26,6 +27,8 @@ pub(crate) struct JobReport {
     pub(crate) files: Vec<(String, FileReport)>,
     /// The alignments.
     pub(crate) alignments: Vec<AlignReport>,
+    /// What the lake holds of each co-occurrence.
+    pub(crate) counted: Vec<Fingerprint>,
     /// Name, start and end (seconds since the job began) and detail of each step.
     pub(crate) timeline: Vec<(String, f64, f64, String)>,
     /// Files written outside the lake.
@@ -85,6 +88,10 @@ impl Runner {
                 ));
             }
         }
+        for step in &self.job.cooccurrence {
+            step.check()?;
+            note(format_args!("cooccurrence {} within {} days", step.name, step.window_days));
+        }
         for step in &self.job.align {
             let options = align_options(step)?;
             note(format_args!(
@@ -109,6 +116,9 @@ impl Runner {
         let model = if self.job.align.is_empty() { None } else { Some(self.model.pull().await?) };
         let model_id = model.as_ref().map(|m| m.info.model_id.clone());
         let session = session(self.lake.clone(), model).await?;
+        for step in &std::mem::take(&mut self.job.cooccurrence) {
+            self.cooccurrence(&session, step, &run_id).await?;
+        }
         let aligns = std::mem::take(&mut self.job.align);
         for step in &aligns {
             self.align(&session, step, &run_id).await?;
@@ -160,6 +170,16 @@ impl Runner {
         Ok(())
     }
 
+    async fn cooccurrence(&mut self, session: &Session, step: &CooccurrenceOptions, run_id: &str) -> Result<()> {
+        let began = self.seconds();
+        let report = count_cooccurrence(session, step, run_id).await?;
+        let detail = if report.skipped { "up to date".to_string() } else { format!("{} pairs", report.edges) };
+        self.report.timeline.push((format!("cooccurrence {}", step.name), began, self.seconds(), detail));
+        self.report.changed |= !report.skipped;
+        self.report.counted.push(report.state);
+        Ok(())
+    }
+
     async fn align(&mut self, session: &Session, step: &AlignStep, run_id: &str) -> Result<()> {
         let options = align_options(step)?;
         let began = self.seconds();
@@ -192,10 +212,11 @@ impl Runner {
 
     /// Everything that decides what the lake holds after this job.
     fn state(&self, model_id: Option<&str>) -> Fingerprint {
-        let alignments: Vec<String> = self.report.alignments.iter().map(|a| a.state.to_string()).collect();
+        let counted = self.report.counted.iter().map(Fingerprint::to_string);
+        let stages: Vec<String> = self.report.alignments.iter().map(|a| a.state.to_string()).chain(counted).collect();
         let mut parts: Vec<&[u8]> = vec![model_id.unwrap_or("").as_bytes()];
         parts.extend(self.report.files.iter().flat_map(|(_, f)| [f.input_id.as_bytes(), f.fingerprint.as_bytes()]));
-        parts.extend(alignments.iter().map(String::as_bytes));
+        parts.extend(stages.iter().map(String::as_bytes));
         Fingerprint::of(&parts)
     }
 }
@@ -211,6 +232,30 @@ fn sampled([found, all]: [u64; 2]) -> String {
 /// `3 this, 4 that`.
 pub(crate) fn counted(counts: &BTreeMap<String, u64>, between: &str) -> String {
     counts.iter().map(|(what, n)| format!("{n} {what}")).collect::<Vec<_>>().join(between)
+}
+
+/// Counts co-occurrences with progress.
+pub(crate) async fn count_cooccurrence(
+    session: &Session,
+    options: &CooccurrenceOptions,
+    run_id: &str,
+) -> Result<CooccurrenceReport> {
+    let step = Step::begin(format!("cooccurrence {}", options.name));
+    let report = cooccurrence(session, options, run_id).await?;
+    step.end(match report.skipped {
+        true => "up to date, nothing to do".to_string(),
+        false => format!(
+            "{} events of {} persons, {} pairs; {} of {} codes and {} pairs have fewer than {} persons and are left out",
+            report.events,
+            report.persons,
+            report.edges,
+            report.rare_codes,
+            report.codes,
+            report.rare_pairs,
+            options.min_persons
+        ),
+    });
+    Ok(report)
 }
 
 /// Aligns two sources with progress.

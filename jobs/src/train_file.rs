@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use generel_model::Precision;
+use generel_model::store::MINILM;
 use generel_model::train::{TaskOptions, TrainOptions};
 use generel_pipeline::training::{DataOptions, Kind};
 use schemars::JsonSchema;
@@ -23,7 +24,9 @@ pub(crate) struct TrainFile {
     /// Lake, relative to this file; `--lake` and GENEREL_LAKE win.
     #[serde(default)]
     pub(crate) lake: Option<String>,
-    /// The model that the run begins with, by name or folder; `--model` and GENEREL_MODEL win.
+    /// The model that the run begins with, by name or folder, all-MiniLM-L6-v2 where none is named; `--model` and GENEREL_MODEL
+    /// win. The one that comes with the program has seen public ontologies and the GWAS Catalog: what is held out of them is
+    /// not new to it.
     #[serde(default)]
     pub(crate) model: Option<String>,
     /// The run's folder, relative to this file: data, checkpoints, logs, and at the end the model.
@@ -48,8 +51,8 @@ struct Train {
     snp_steps: u64,
     /// Steps in which the learning rate rises.
     warm_up: u64,
-    /// The tasks: synonym, hierarchy, relation, snp_trait, snp_gene.
-    tasks: BTreeMap<String, TaskFile>,
+    /// The tasks: synonym, hierarchy, relation, cooccurrence, snp_trait, snp_gene; without them all that the data has pairs of.
+    tasks: Option<BTreeMap<String, TaskFile>>,
     /// Highest learning rate of the text encoder.
     learning_rate: f32,
     /// Highest learning rate of the SNP encoder.
@@ -64,12 +67,16 @@ struct Train {
     nested_dimensions: Vec<usize>,
     /// What the moving average of the weights keeps at a step; 0 for the weights themselves.
     average: f32,
+    /// What it counts that texts stay as near each other as the first model has them; 0 for not at all.
+    keep: f32,
     /// Whether half of a batch of synonyms are names near those of the other half.
     hard_negatives: bool,
     /// Steps between checkpoints.
     checkpoint_every: u64,
     /// Steps between lines of the log.
     report_every: u64,
+    /// Steps between evaluations on pairs held out; 0 for none.
+    evaluate_every: u64,
 }
 
 /// How one task is trained.
@@ -96,20 +103,12 @@ fn temperature() -> f32 {
 
 impl Default for Train {
     fn default() -> Self {
-        let task = |batch, weight| TaskFile { batch, weight, temperature: temperature() };
-        let tasks = [
-            (Kind::Synonym, task(128, 1.0)),
-            (Kind::Hierarchy, task(32, 0.3)),
-            (Kind::Relation, task(48, 0.4)),
-            (Kind::SnpTrait, task(128, 0.5)),
-            (Kind::SnpGene, task(128, 0.2)),
-        ];
         Self {
             seed: 1,
             steps: 2000,
-            snp_steps: 2000,
+            snp_steps: 400,
             warm_up: 100,
-            tasks: tasks.into_iter().map(|(kind, task)| (kind.as_str().to_string(), task)).collect(),
+            tasks: None,
             learning_rate: 5e-5,
             snp_learning_rate: 2e-3,
             weight_decay: 0.01,
@@ -117,11 +116,27 @@ impl Default for Train {
             max_tokens: 32,
             nested_dimensions: vec![128],
             average: 0.99,
+            keep: 1.0,
             hard_negatives: true,
             checkpoint_every: 250,
             report_every: 10,
+            evaluate_every: 500,
         }
     }
+}
+
+/// The tasks where a file names none.
+fn default_tasks(has: impl Fn(Kind) -> bool) -> BTreeMap<String, TaskFile> {
+    let task = |batch, weight| TaskFile { batch, weight, temperature: temperature() };
+    let tasks = [
+        (Kind::Synonym, task(128, 1.0)),
+        (Kind::Hierarchy, task(32, 0.3)),
+        (Kind::Relation, task(48, 0.5)),
+        (Kind::Cooccurrence, task(32, 0.3)),
+        (Kind::SnpTrait, task(64, 0.2)),
+        (Kind::SnpGene, task(32, 0.1)),
+    ];
+    tasks.into_iter().filter(|(kind, _)| has(*kind)).map(|(kind, task)| (kind.as_str().to_string(), task)).collect()
 }
 
 impl TrainFile {
@@ -135,15 +150,26 @@ impl TrainFile {
 
     /// What the file says of the model.
     pub(crate) fn model_settings(&self) -> ModelSettings<'_> {
-        ModelSettings { of: &self.name, name: self.model.as_deref(), precision: None, device: None }
+        ModelSettings {
+            of: &self.name,
+            name: Some(self.model.as_deref().unwrap_or(MINILM)),
+            precision: None,
+            device: None,
+        }
     }
 
-    /// How it is trained.
+    /// Steps between evaluations.
+    pub(crate) fn evaluate_every(&self) -> u64 {
+        self.train.evaluate_every
+    }
+
+    /// How it is trained, on data that has pairs of these kinds.
     ///
     /// # Errors
     /// When the precision is none.
-    pub(crate) fn options(&self) -> Result<TrainOptions> {
+    pub(crate) fn options(&self, has: impl Fn(Kind) -> bool) -> Result<TrainOptions> {
         let t = self.train.clone();
+        let tasks = t.tasks.unwrap_or_else(|| default_tasks(has));
         let precision = match t.precision.parse() {
             Ok(precision @ (Precision::F32 | Precision::Bf16)) => precision,
             _ => {
@@ -166,13 +192,14 @@ impl TrainFile {
             steps: t.steps,
             snp_steps: t.snp_steps,
             warm_up: t.warm_up,
-            tasks: t.tasks.into_iter().map(task).collect(),
+            tasks: tasks.into_iter().map(task).collect(),
             learning_rate: t.learning_rate,
             snp_learning_rate: t.snp_learning_rate,
             weight_decay: t.weight_decay,
             max_tokens: t.max_tokens,
             nested_dimensions: t.nested_dimensions,
             average: t.average,
+            keep: t.keep,
             hard_negatives: t.hard_negatives,
             checkpoint_every: t.checkpoint_every,
             report_every: t.report_every,
@@ -195,8 +222,11 @@ mod tests {
         let path = folder.path().join("train.yaml");
         std::fs::write(&path, "name: x\nfolder: run\ntrain: { steps: 7, tasks: { synonym: { batch: 16 } } }\n")
             .unwrap();
-        let options = TrainFile::read(&path).unwrap().options().unwrap();
+        let options = TrainFile::read(&path).unwrap().options(|_| true).unwrap();
         assert_eq!((options.steps, options.tasks.len(), options.tasks[0].batch), (7, 1, 16));
+        std::fs::write(&path, "name: x\nfolder: run\n").unwrap();
+        let tasks = |has: fn(Kind) -> bool| TrainFile::read(&path).unwrap().options(has).unwrap().tasks.len();
+        assert_eq!((tasks(|_| true), tasks(|kind| kind == Kind::Synonym)), (6, 1));
         std::fs::write(&path, "name: x\nfolder: run\ntrain: { stpes: 7 }\n").unwrap();
         let error = TrainFile::read(&path).unwrap_err().to_string();
         assert!(error.contains("stpes") && error.contains('3'), "{error}");

@@ -2,7 +2,7 @@
 
 use arrow::array::{Array, AsArray, StringArray};
 use arrow::datatypes::Float32Type;
-use generel_model::store::{DEFAULT_MODEL, ModelStore};
+use generel_model::store::{MINILM, ModelStore};
 use generel_model::{Embedder, EmbedderOptions, Precision};
 
 #[derive(serde::Deserialize)]
@@ -18,7 +18,7 @@ fn embedder(options: EmbedderOptions) -> Embedder {
         let home = std::env::var_os("HOME").map(std::path::PathBuf::from).unwrap_or_default();
         cache.unwrap_or_else(|| home.join(".cache")).join("generel").join("models")
     });
-    let (info, _) = ModelStore::new(root).pull(DEFAULT_MODEL).expect("the default model");
+    let (info, _) = ModelStore::new(root).pull(MINILM).expect("the default model");
     Embedder::new(info.with_precision(Some(Precision::F32)), options)
 }
 

@@ -71,6 +71,7 @@ fn options(steps: u64, precision: Precision) -> TrainOptions {
         max_tokens: 16,
         nested_dimensions: vec![16],
         average: 0.9,
+        keep: 0.5,
         hard_negatives: true,
         checkpoint_every: 7,
         report_every: 10,

@@ -1,8 +1,9 @@
-//! Bytes in and out: sources, the Delta lake, and the stages ingest, embed and align.
+//! Bytes in and out: sources, the Delta lake, and the stages ingest, embed, co-occurrence and align.
 //!
 //! This crate knows nothing of the command line, and reads no configuration from the environment.
 
 pub mod align;
+pub mod cooccurrence;
 mod embed;
 mod error;
 pub mod harmonize;

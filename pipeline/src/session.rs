@@ -61,8 +61,9 @@ impl Session {
         let pool = TrackConsumersPool::new(FairSpillPool::new(options.memory_bytes), REPORTED_CONSUMERS);
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).build_arc()?;
         let ctx = SessionContext::new_with_config_rt(config, runtime);
-        if let Some(embedder) = &embedder {
-            generel_udfs::register_all(&ctx, embedder.clone())?;
+        match &embedder {
+            Some(embedder) => generel_udfs::register_all(&ctx, embedder.clone())?,
+            None => generel_udfs::identifier_functions().into_iter().for_each(|f| ctx.register_udf(f)),
         }
         let vectors = embedder.as_ref().map(|embedder| Arc::new(LakeVectors::new(lake.clone(), embedder.info())));
         if let (Some(embedder), Some(vectors)) = (&embedder, &vectors) {
@@ -79,9 +80,9 @@ impl Session {
     /// # Errors
     /// When the session was opened without one.
     pub fn embedder(&self) -> Result<&Embedder> {
-        self.embedder
-            .as_ref()
-            .ok_or_else(|| Error::Invalid("this needs a model; get one with: generel model pull".into()))
+        self.embedder.as_ref().ok_or_else(|| {
+            Error::Invalid("this needs a model: --model generel is the one that comes with the program".into())
+        })
     }
 
     /// The model's vectors in the lake.

@@ -52,7 +52,7 @@ fn a_folder_without_permission_is_one_line() {
 #[test]
 fn every_command_has_help_with_an_example() {
     let place = Place::new();
-    for command in ["demo", "run", "ingest", "embed", "align", "sql"] {
+    for command in ["demo", "run", "ingest", "embed", "align", "cooccurrence", "train", "sql"] {
         let help = place.generel(&[command, "--help"]);
         assert_eq!(help.code, 0);
         assert!(help.stdout.contains("Examples:\n  "), "{command}: {}", help.stdout);

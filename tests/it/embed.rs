@@ -130,7 +130,7 @@ fn the_bench_of_a_model_says_what_it_measured() {
     let place = Place::new();
     pull(&place);
     place.write("names.txt", (0..600).map(|i| format!("disease {i}\n")).collect::<String>());
-    let ran = place.generel(&["model", "bench", "--texts", "names.txt", "--threads", "1", "--seconds", "1"]);
+    let ran = place.generel(&["model", "bench", "--texts", "names.txt", "--threads", "1", "--seconds", "60"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     for words in
         ["model      all-MiniLM-L6-v2 (f32)", "cpu, 1 thread, ", "344 distinct", "strings/s  ", "tokens/s   ", "% ("]

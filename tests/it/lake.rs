@@ -1,7 +1,7 @@
 //! The lake from inside: typed vectors survive Delta, and a memory limit is a message.
 
 use arrow::array::AsArray;
-use generel_model::store::{DEFAULT_MODEL, ModelStore};
+use generel_model::store::{MINILM, ModelStore};
 use generel_model::{Embedder, EmbedderOptions, Precision};
 use generel_pipeline::{Lake, Session, SessionOptions, embed_texts};
 use generel_schemas::vector::VectorType;
@@ -9,7 +9,7 @@ use generel_schemas::vector::VectorType;
 use crate::support::{Place, models};
 
 pub async fn session(place: &Place, options: SessionOptions) -> Session {
-    session_of(place, DEFAULT_MODEL, options).await
+    session_of(place, MINILM, options).await
 }
 
 pub async fn session_of(place: &Place, model: &str, options: SessionOptions) -> Session {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::prelude::SessionContext;
 use generel_model::Precision;
-use generel_model::store::{DEFAULT_MODEL, ModelStore};
+use generel_model::store::{MINILM, ModelStore};
 use generel_model::train::{SnpFacts, Task, TaskKind, TaskOptions, TrainOptions, Trainer, TrainingSet};
 use generel_pipeline::SessionOptions;
 use sqllogictest::{DBOutput, DefaultColumnType, Runner};
@@ -83,7 +83,7 @@ async fn run(file: &Path) {
     // What is about SNPs needs a model that has some.
     let model = match file.file_stem().is_some_and(|n| n == "embed_snp") {
         true => model_with_snps(&place),
-        false => DEFAULT_MODEL.to_string(),
+        false => MINILM.to_string(),
     };
     let session = session_of(&place, &model, SessionOptions::default()).await;
     let ctx = Arc::new(session.ctx().clone());
@@ -136,6 +136,7 @@ fn model_with_snps(place: &Place) -> String {
         max_tokens: 16,
         nested_dimensions: Vec::new(),
         average: 0.5,
+        keep: 0.5,
         hard_negatives: false,
         checkpoint_every: 1000,
         report_every: 1000,

@@ -42,7 +42,7 @@ impl Place {
             .env_remove("RUST_LOG")
             .env("GENEREL_PRECISION", "f32")
             .env_remove("GENEREL_DEVICE")
-            .env_remove("GENEREL_MODEL");
+            .env("GENEREL_MODEL", MODEL);
         command
     }
 
@@ -103,9 +103,12 @@ pub fn models() -> PathBuf {
     }
 }
 
-/// Fetches the default model, once.
+/// The model whose vectors the tests know, whatever comes with the program.
+pub const MODEL: &str = "all-MiniLM-L6-v2";
+
+/// Fetches the tests' model, once.
 pub fn pull(place: &Place) {
-    let ran = place.generel(&["model", "pull"]);
+    let ran = place.generel(&["model", "pull", MODEL]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
 }
 

@@ -1,10 +1,10 @@
 //! `generel train` and `generel eval space`: killed and begun again, a run ends where an undisturbed one does.
 
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Place, repository};
+use crate::support::{Place, Ran, repository};
 
 /// The sample's Disease Ontology and GWAS Catalog, and a train file for a model of a few thousand weights.
 fn place() -> Place {
@@ -23,12 +23,23 @@ fn place() -> Place {
             &format!("{run}.yaml"),
             format!(
                 "name: test\nmodel: {}\nfolder: {run}\ndata: {{ min_neg_log_10_p: 7.3 }}\ntrain:\n  steps: 30\n  snp_steps: 20\n  warm_up: 5\n  learning_rate: 0.001\n  nested_dimensions: [16]\n  \
-                 checkpoint_every: 5\n  report_every: 5\n  tasks:\n    synonym: {{ batch: 16 }}\n    hierarchy: {{ batch: 8 }}\n    snp_trait: {{ batch: 16 }}\n    snp_gene: {{ batch: 8 }}\n",
+                 checkpoint_every: 5\n  report_every: 5\n  evaluate_every: 20\n  tasks:\n    synonym: {{ batch: 16 }}\n    hierarchy: {{ batch: 8 }}\n    snp_trait: {{ batch: 16 }}\n    snp_gene: {{ batch: 8 }}\n",
                 model.display()
             ),
         );
     }
     place
+}
+
+/// The train file says with which model it begins.
+fn command(place: &Place, arguments: &[&str]) -> Command {
+    let mut command = place.command(&[&["train"], arguments].concat());
+    command.env_remove("GENEREL_MODEL");
+    command
+}
+
+fn train(place: &Place, arguments: &[&str]) -> Ran {
+    Ran::of(command(place, arguments))
 }
 
 fn files(folder: &Path) -> Vec<Vec<u8>> {
@@ -40,13 +51,13 @@ fn files(folder: &Path) -> Vec<Vec<u8>> {
 #[test]
 fn a_killed_run_ends_where_an_undisturbed_one_does() {
     let place = place();
-    let prepared = place.generel(&["train", "whole.yaml", "--prepare"]);
+    let prepared = train(&place, &["whole.yaml", "--prepare"]);
     assert_eq!(prepared.code, 0, "{}", prepared.stderr);
     assert!(prepared.stderr.contains("no leak: none of"), "{}", prepared.stderr);
-    let whole = place.generel(&["train", "whole.yaml"]);
+    let whole = train(&place, &["whole.yaml"]);
     assert_eq!(whole.code, 0, "{}", whole.stderr);
 
-    let mut child = place.command(&["train", "killed.yaml"]).stderr(Stdio::null()).spawn().expect("a process");
+    let mut child = command(&place, &["killed.yaml"]).stderr(Stdio::null()).spawn().expect("a process");
     let (began, checkpoint) = (Instant::now(), place.path("killed/checkpoints/step-0000005"));
     while !checkpoint.exists() {
         assert!(began.elapsed() < Duration::from_secs(300), "no checkpoint");
@@ -54,7 +65,7 @@ fn a_killed_run_ends_where_an_undisturbed_one_does() {
     }
     child.kill().expect("SIGKILL");
     child.wait().expect("an end");
-    let rest = place.generel(&["train", "killed.yaml"]);
+    let rest = train(&place, &["killed.yaml"]);
     assert_eq!(rest.code, 0, "{}", rest.stderr);
     assert!(!rest.stderr.contains("step 0 of"), "it went on: {}", rest.stderr);
     assert_eq!(files(&place.path("whole")), files(&place.path("killed")), "other weights");
@@ -66,6 +77,24 @@ fn a_killed_run_ends_where_an_undisturbed_one_does() {
             .collect::<Vec<_>>()
     };
     assert_eq!(losses("whole"), losses("killed"), "other losses");
+
+    let read = |file: &str| std::fs::read_to_string(place.path(file)).expect(file);
+    let measures = read("whole/measures.csv");
+    for step in ["20,", "40,", "50,"] {
+        assert!(
+            measures.lines().any(|l| l.starts_with(step) && l.contains("synonyms,all,acc@1")),
+            "{step}: {measures}"
+        );
+    }
+    assert_eq!(measures, read("killed/measures.csv"), "other measures");
+    assert!(read("killed/curves.html").contains("<polyline"));
+    let manifest: serde_json::Value = serde_json::from_str(&read("killed/run.json")).expect("JSON");
+    assert_eq!(manifest["train"]["seed"], 1);
+    assert!(manifest["data"]["tables"]["gwas_associations"].is_number(), "{manifest}");
+    assert!(manifest["went_on"][0]["step"].is_number() && manifest["model"]["folder"].is_null(), "{manifest}");
+    let other = read("whole.yaml").replace("7.3", "8");
+    place.write("other.yaml", other);
+    train(&place, &["other.yaml"]).fails_with(2, &["whole/data", "other options"]);
 
     place.write("ratings.csv", "term1,term2,score\nasthma,bronchitis,3\nasthma,acne,1\nacne,rosacea,3\nflu,acne,0.5\n");
     let arguments =

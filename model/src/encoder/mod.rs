@@ -138,11 +138,13 @@ pub(crate) struct LoadOptions {
     pub(crate) gpu_libraries: Vec<PathBuf>,
 }
 
-/// Loads a model's weights onto the device asked for, or the CPU where that cannot be.
+/// Loads a model's weights onto the device asked for, or the CPU where that cannot be. A pulled model's files are hashed
+/// and compared first.
 ///
 /// # Errors
-/// When the weights cannot be read.
+/// When the weights cannot be read, or are not those that were pulled.
 pub(crate) fn load(info: &ModelInfo, options: &LoadOptions) -> Result<Arc<dyn Encoder>> {
+    crate::store::check_files(&info.folder)?;
     let threads = match options.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,

@@ -42,6 +42,7 @@ pub struct SnpEncoder {
     table: Table,
     rows: HashMap<u64, u32>,
     gene_rows: HashMap<String, u32>,
+    locus_rows: HashMap<u32, u32>,
     network: Network,
     dimension: usize,
 }
@@ -55,6 +56,7 @@ impl SnpEncoder {
         if !info.folder.join(FILE).exists() {
             return Ok(None);
         }
+        crate::store::check_files(&info.folder)?;
         let table = Table::read(&info.folder)?;
         let d = info.dimension;
         let device = &Device::Cpu;
@@ -65,7 +67,8 @@ impl SnpEncoder {
         };
         let rows = table.rows();
         let gene_rows = table.genes.iter().enumerate().map(|(i, g)| (g.clone(), i as u32)).collect();
-        Ok(Some(Self { table, rows, gene_rows, network, dimension: d }))
+        let locus_rows = table.loci.iter().enumerate().map(|(i, locus)| (*locus, i as u32)).collect();
+        Ok(Some(Self { table, rows, gene_rows, locus_rows, network, dimension: d }))
     }
 
     /// The SNPs that the model was trained on, in its own order.
@@ -114,6 +117,7 @@ impl SnpEncoder {
         let (n, d, device) = (queries.len(), self.dimension, &Device::Cpu);
         let (mut own, mut facts) = (vec![0f32; n * EMBEDDING], Vec::with_capacity(n * Facts::FEATURES));
         let (mut genes, mut texts) = (vec![0f32; n * EMBEDDING], vec![0f32; n * d]);
+        let mut loci = vec![0f32; n * EMBEDDING];
         let first = origins.len();
         for (i, query) in queries.iter().enumerate() {
             let row = self.row(query);
@@ -140,6 +144,12 @@ impl SnpEncoder {
                     add_share(&mut texts[i * d..][..d], text.iter().copied(), share);
                 }
             }
+            for (locus, share) in known.loci().into_iter().flatten() {
+                if let Some(row) = self.locus_rows.get(&locus) {
+                    let trained = &self.table.locus_embeddings[*row as usize * EMBEDDING..][..EMBEDDING];
+                    add_share(&mut loci[i * EMBEDDING..][..EMBEDDING], trained.iter().map(|v| v.to_f32()), share);
+                }
+            }
             origins.push(match row {
                 Some(_) => Some(SnpOrigin::Trained),
                 None if symbols.is_empty() && (known.chromosome.is_none() || known.position.is_none()) => None,
@@ -150,6 +160,7 @@ impl SnpEncoder {
         let inputs = Inputs {
             own: matrix(own, EMBEDDING, device)?,
             genes: matrix(genes, EMBEDDING, device)?,
+            locus: matrix(loci, EMBEDDING, device)?,
             gene_texts: matrix(texts, d, device)?,
             facts: matrix(facts, Facts::FEATURES, device)?,
         };

@@ -20,6 +20,9 @@ const CHROMOSOMES: usize = 25;
 /// Lengths, in bases, over which a position's waves go round once.
 const WAVES: [f64; 5] = [1e6, 4e6, 1.6e7, 6.4e7, 2.56e8];
 
+/// Bases between the places that have an embedding of their own.
+const LOCUS: f64 = 250_000.0;
+
 /// Where an SNP is and what it does.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Facts {
@@ -53,6 +56,16 @@ impl Facts {
         CONSEQUENCES.iter().position(|c| *c == word).map(|i| i as u8)
     }
 
+    /// The two windows of the genome that the position lies between the middles of, and how much of each it has; none where
+    /// the place is not known.
+    pub(crate) fn loci(&self) -> Option<[(u32, f32); 2]> {
+        let chromosome = self.chromosome.filter(|c| (1..=CHROMOSOMES as u8).contains(c))?;
+        let windows = f64::from(self.position?) / LOCUS;
+        let share = windows.fract() as f32;
+        let first = u32::from(chromosome) << 16 | (windows as u32).min(u32::from(u16::MAX) - 1);
+        Some([(first, 1.0 - share), (first + 1, share)])
+    }
+
     /// Appends the facts as numbers about 0; what is not known is 0.
     pub(crate) fn write(&self, out: &mut Vec<f32>) {
         let first = out.len();
@@ -83,6 +96,15 @@ mod tests {
         assert_eq!(of("missense_variant"), of("Missense"));
         assert_eq!(of("UTR-3"), of("3_prime_UTR_variant"));
         assert!(of("missense").is_some() && of("UTR-5").is_some() && of("whatever").is_none());
+    }
+
+    #[test]
+    fn a_place_has_shares_of_its_two_windows() {
+        let at = |chromosome, position| Facts { chromosome, position, consequence: None }.loci();
+        assert_eq!(at(Some(2), Some(312_500)), Some([(2 << 16 | 1, 0.75), (2 << 16 | 2, 0.25)]));
+        assert_eq!((at(None, Some(5)), at(Some(2), None), at(Some(99), Some(5))), (None, None, None));
+        let end = at(Some(1), Some(u32::MAX)).unwrap();
+        assert!(end.iter().all(|(locus, _)| locus >> 16 == 1), "no other chromosome");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use candle_core::{D, Device, Result, Tensor};
 
 use super::facts::Facts;
-/// Components of an SNP's and of a gene's trained embedding.
-pub(crate) const EMBEDDING: usize = 64;
+/// Components of the trained embedding of an SNP, a gene, a locus.
+pub(crate) const EMBEDDING: usize = 32;
 /// Width of the hidden layer.
 pub(crate) const HIDDEN: usize = 256;
 
@@ -14,6 +14,8 @@ pub(crate) struct Inputs {
     pub(crate) own: Tensor,
     /// `[n, EMBEDDING]`: the mean of its genes' embeddings, 0 without one.
     pub(crate) genes: Tensor,
+    /// `[n, EMBEDDING]`: its place between the embeddings of two windows of the genome, 0 without one.
+    pub(crate) locus: Tensor,
     /// `[n, d]`: the mean of its genes' texts' vectors, 0 without one.
     pub(crate) gene_texts: Tensor,
     /// `[n, Facts::FEATURES]`: chromosome, position, consequence.
@@ -30,20 +32,18 @@ pub(crate) struct Network {
 
 /// Width of the network's input, for vectors of `d` components.
 pub(crate) fn inputs(d: usize) -> usize {
-    2 * EMBEDDING + d + Facts::FEATURES
+    3 * EMBEDDING + d + Facts::FEATURES
 }
 
 impl Network {
-    /// `[n, d]`, rows of length 1. What the genes' texts say passes by the layers, so that an SNP of which nothing else is
-    /// known is near its genes.
+    /// `[n, d]`, rows of length 1.
     ///
     /// # Errors
     /// When shapes do not fit together.
     pub(crate) fn forward(&self, x: &Inputs) -> Result<Tensor> {
-        let input = Tensor::cat(&[&x.own, &x.genes, &x.gene_texts, &x.facts], 1)?;
+        let input = Tensor::cat(&[&x.own, &x.genes, &x.locus, &x.gene_texts, &x.facts], 1)?;
         let hidden = linear(&input, &self.up)?.gelu_erf()?;
-        let y = (linear(&hidden, &self.down)? + &x.gene_texts)?;
-        unit(&y)
+        unit(&linear(&hidden, &self.down)?)
     }
 }
 

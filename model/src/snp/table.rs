@@ -33,6 +33,10 @@ pub(crate) struct Table {
     pub(crate) own: Vec<bf16>,
     /// `[genes, EMBEDDING]`.
     pub(crate) gene_embeddings: Vec<bf16>,
+    /// Windows of the genome, as [`Facts::loci`] numbers them.
+    pub(crate) loci: Vec<u32>,
+    /// `[loci, EMBEDDING]`.
+    pub(crate) locus_embeddings: Vec<bf16>,
     /// `[HIDDEN, inputs]` and `[HIDDEN]`.
     pub(crate) up: [Vec<bf16>; 2],
     /// `[d, HIDDEN]` and `[d]`.
@@ -92,6 +96,8 @@ impl Table {
             ("genes", (Dtype::U8, self.genes.join("\n").into_bytes())),
             ("own", halves(&self.own)),
             ("gene_embeddings", halves(&self.gene_embeddings)),
+            ("loci", words(&self.loci)),
+            ("locus_embeddings", halves(&self.locus_embeddings)),
             ("up.weight", halves(&self.up[0])),
             ("up.bias", halves(&self.up[1])),
             ("down.weight", halves(&self.down[0])),
@@ -137,6 +143,8 @@ impl Table {
             genes: genes.split('\n').filter(|g| !g.is_empty()).map(str::to_string).collect(),
             own: halves("own")?,
             gene_embeddings: halves("gene_embeddings")?,
+            loci: words("loci")?,
+            locus_embeddings: halves("locus_embeddings")?,
             up: [halves("up.weight")?, halves("up.bias")?],
             down: [halves("down.weight")?, halves("down.bias")?],
         };
@@ -159,6 +167,9 @@ impl Table {
         if !rising || !known || self.gene_embeddings.len() != self.genes.len() * EMBEDDING {
             return Err("its genes have parts of different lengths");
         }
+        if self.locus_embeddings.len() != self.loci.len() * EMBEDDING {
+            return Err("its loci have parts of different lengths");
+        }
         Ok(())
     }
 }
@@ -178,6 +189,8 @@ mod tests {
         let mut table = Table {
             own: half(2 * EMBEDDING),
             gene_embeddings: half(2 * EMBEDDING),
+            loci: vec![1 << 16 | 3],
+            locus_embeddings: half(EMBEDDING),
             up: [half(3), half(1)],
             down: [half(2), half(2)],
             genes: vec!["IL23R".into(), "HLA-A".into()],

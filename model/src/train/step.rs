@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor, Var};
 
 use super::data::TaskKind;
 use super::hard_negatives::HardNegatives;
-use super::loss::{MASKED, MOST_SCALE, nested};
+use super::loss::{MASKED, MOST_SCALE, kept, nested};
 use super::optimizer::schedule;
 use super::snp::Batch;
 use super::text::Tape;
@@ -18,6 +18,9 @@ use crate::{Error, Result};
 const GENES_EVERY: u64 = 250;
 /// Pairs of a task, at least, once SNPs alone are trained: they cost next to nothing.
 const SNP_BATCH: usize = 256;
+
+/// Texts of a step, at most, whose nearness to each other is compared with the start's.
+const KEPT: usize = 96;
 
 /// A task's pairs in one step.
 struct Drawn {
@@ -132,7 +135,19 @@ impl Trainer {
             let losses = &mut self.tasks[*at].losses;
             *losses = (losses.0 + f64::from(value), losses.1 + 1);
         }
-        let Some(total) = total else { return Ok(()) };
+        let Some(mut total) = total else { return Ok(()) };
+        if tape.is_some()
+            && !self.start.is_empty()
+            && let Some(loss) = self.kept(drawn, texts, vectors)?
+        {
+            let value = f64::from(loss.to_scalar::<f32>()?);
+            if !value.is_finite() {
+                let step = self.position.step;
+                return Err(Error::Training(format!("what texts kept of their nearness is {value} at step {step}")));
+            }
+            self.kept = (self.kept.0 + value, self.kept.1 + 1);
+            total = (total + loss.affine(f64::from(self.options.keep), 0.0)?)?;
+        }
         let store = total.backward()?;
         for (scale, place) in scales {
             if let Some(grad) = store.get(&scale) {
@@ -147,6 +162,26 @@ impl Trainer {
             self.text.backward(&self.parameters.values, tape, &grad, grads);
         }
         Ok(())
+    }
+
+    /// How far texts of the batch, names near each other among them, are from where the start has them to each other.
+    fn kept(&self, drawn: &[Drawn], texts: &[u32], vectors: &Var) -> Result<Option<Tensor>> {
+        let kind = |d: &Drawn| self.set.tasks[self.tasks[d.task].index].kind;
+        let of_kind = |k: TaskKind| drawn.iter().find(|d| kind(d) == k);
+        let Some(Drawn { task, pairs }) = of_kind(TaskKind::Synonyms).or_else(|| of_kind(TaskKind::Related)) else {
+            return Ok(None);
+        };
+        let right = &self.set.tasks[self.tasks[*task].index].right;
+        // As many of a batch's first half as of the second, which is near it.
+        let every = pairs.len().div_ceil(KEPT).max(1);
+        let mut some: Vec<u32> = pairs.iter().step_by(every).map(|i| right[*i]).collect();
+        some.sort_unstable();
+        some.dedup();
+        let sequences: Vec<&[u32]> = some.iter().map(|t| self.tokens[*t as usize].as_slice()).collect();
+        let before = matrix(self.text.encode(&self.start, &sequences), self.text.dimension(), &Device::Cpu)?;
+        let places = some.iter().filter_map(|t| texts.binary_search(t).ok()).map(|i| i as u32);
+        let now = vectors.index_select(&Tensor::from_iter(places, &Device::Cpu)?, 0)?;
+        Ok(Some(kept(&now, &before)?))
     }
 
     /// What must not be a negative: another pair's right side that is known to be right for the left one. For synonyms that is
@@ -181,7 +216,9 @@ impl Trainer {
             if is_text && !joint {
                 continue;
             }
-            let norm = self.adam.step(group, step + 1, rate, &mut self.parameters.values, &grads);
+            // What is trained anew has new moments.
+            let of_group = if joint { step } else { of_phase };
+            let norm = self.adam.step(group, of_group + 1, rate, &mut self.parameters.values, &grads);
             if is_text {
                 gradient = norm;
             }
@@ -195,11 +232,26 @@ impl Trainer {
             *average = keep * *average + (1.0 - keep) * value;
         }
         if joint && step + 1 == self.options.steps {
-            // From here on the texts stay where the average has them, for they are what is shipped.
-            let text = self.groups[0].range.clone();
-            self.parameters.values[text.clone()].copy_from_slice(&self.average[text]);
+            self.begin_snps();
         }
         Ok(Done { tokens, gradient, rate })
+    }
+
+    /// From here on the texts stay where the average has them, for they are what is shipped; the SNP encoder begins anew, for
+    /// what it has learned by heart was of texts that moved.
+    fn begin_snps(&mut self) {
+        let values = &mut self.parameters.values;
+        let text = self.groups[0].range.clone();
+        values[text.clone()].copy_from_slice(&self.average[text]);
+        self.snp.begin(self.options.seed, values);
+        for task in &self.tasks {
+            values[task.scale] = (1.0 / task.options.temperature).ln();
+        }
+        for group in &self.groups[1..] {
+            self.adam.first[group.range.clone()].fill(0.0);
+            self.adam.second[group.range.clone()].fill(0.0);
+            self.average[group.range.clone()].copy_from_slice(&values[group.range.clone()]);
+        }
     }
 
     /// Vectors of sequences by the weights as they are now.

@@ -9,6 +9,7 @@ use super::batches::{Sampler, by_entity};
 use super::checkpoint::{self, Position, State};
 use super::data::{Known, TaskKind, TrainingSet};
 use super::hard_negatives::HardNegatives;
+use super::loss::KEPT_TEMPERATURE;
 use super::optimizer::{AdamW, Group};
 use super::options::{Report, TaskOptions, TrainOptions, check, fingerprint};
 use super::parameters::Parameters;
@@ -40,6 +41,10 @@ pub struct Trainer {
     pub(super) average: Vec<f32>,
     pub(super) position: Position,
     pub(super) hard: HardNegatives,
+    /// The text encoder's parameters as the start has them; empty where their nearness is not kept.
+    pub(super) start: Vec<f32>,
+    /// Sum and number of what [`TrainOptions::keep`] weighs, since the last report.
+    pub(super) kept: (f64, u64),
     /// Vectors of texts, once the text encoder stays as it is.
     pub(super) fixed: HashMap<u32, Vec<f32>>,
 }
@@ -105,6 +110,8 @@ impl Trainer {
             folder: folder.to_path_buf(),
             info: info.clone(),
             hard: HardNegatives::default(),
+            start: if options.keep > 0.0 { parameters.values[groups[0].range.clone()].to_vec() } else { Vec::new() },
+            kept: (0.0, 0),
             fixed: HashMap::new(),
             options,
             set,
@@ -194,7 +201,7 @@ impl Trainer {
     /// # Errors
     /// When the folder cannot be written.
     pub fn export(&self, folder: &Path) -> Result<()> {
-        super::export::write(&self.info, &self.set, &self.parameters, &self.average, folder)
+        super::export::write(&self.info, &self.set, &self.snp, &self.parameters, &self.average, folder)
     }
 
     fn report(&mut self, done: &Done, tokens: u64, since: u64) -> Report {
@@ -203,11 +210,13 @@ impl Trainer {
             let (sum, n) = std::mem::take(&mut t.losses);
             (t.options.name.clone(), (sum / n as f64) as f32, (-values[t.scale]).exp())
         });
+        let (kept, n) = std::mem::take(&mut self.kept);
+        let kept = (n > 0).then(|| ("keep".to_string(), (kept / n as f64) as f32, KEPT_TEMPERATURE as f32));
         Report {
             step: self.position.step,
             steps: self.options.steps + self.options.snp_steps,
             seconds: self.position.seconds,
-            tasks: tasks.collect(),
+            tasks: tasks.chain(kept).collect(),
             gradient: done.gradient,
             rate: done.rate,
             tokens,

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::scalar::ScalarValue;
 use generel_model::normalize;
-use generel_schemas::ids::{Curie, source_curie};
+use generel_schemas::ids::code_curie;
 
 use crate::sources::Fingerprint;
 use crate::text_columns::text_columns;
@@ -251,7 +251,9 @@ fn read_rows(batch: &RecordBatch, source: &str) -> Result<Vec<Row>> {
     Ok((0..batch.num_rows())
         .filter_map(|row| {
             let (code, name) = (text(codes, row)?, text(names, row)?);
-            let curie = text(curies, row).unwrap_or_else(|| curie_of(source, text(vocabularies, row), &code));
+            let vocabulary = text(vocabularies, row);
+            let curie =
+                text(curies, row).unwrap_or_else(|| code_curie(source, vocabulary.as_deref(), &code).to_string());
             Some(Row {
                 curie,
                 label: text(labels, row).unwrap_or_else(|| name.clone()),
@@ -261,14 +263,6 @@ fn read_rows(batch: &RecordBatch, source: &str) -> Result<Vec<Row>> {
             })
         })
         .collect())
-}
-
-/// The code's own CURIE where its vocabulary is one, else one under the source's name.
-fn curie_of(source: &str, vocabulary: Option<String>, code: &str) -> String {
-    match vocabulary.map(|v| Curie::new(&v, code)) {
-        Some(Ok(curie)) => curie.to_string(),
-        _ => source_curie(source, code).to_string(),
-    }
 }
 
 async fn unknown_source(session: &Session, spec: &SourceSpec) -> Result<Error> {
@@ -318,12 +312,5 @@ mod tests {
         }
         assert!(":x".parse::<SourceSpec>().is_err());
         assert!("x:".parse::<SourceSpec>().is_err());
-    }
-
-    #[test]
-    fn codes_become_curies_by_vocabulary_or_source() {
-        assert_eq!(curie_of("hospital", Some("SNOMED".into()), "44054006"), "snomedct:44054006");
-        assert_eq!(curie_of("hospital", None, "two words"), "hospital:two%20words");
-        assert_eq!(curie_of("hospital", Some("My Codes".into()), "1"), "hospital:1");
     }
 }

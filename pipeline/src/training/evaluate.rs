@@ -142,7 +142,9 @@ impl Scorer {
             // Names of one concept are one node: its cluster; an SNP and a gene are their own.
             let (left, right) = match pair.kind {
                 Kind::Synonym => continue,
-                Kind::Hierarchy | Kind::Relation => (cluster(pair.left_cluster), cluster(pair.right_cluster)),
+                Kind::Hierarchy | Kind::Relation | Kind::Cooccurrence => {
+                    (cluster(pair.left_cluster), cluster(pair.right_cluster))
+                }
                 Kind::SnpTrait => (pair.left.clone(), cluster(pair.right_cluster)),
                 Kind::SnpGene => (pair.left.clone(), format!("gene {}", pair.right)),
             };

@@ -19,6 +19,7 @@ use crate::{Error, Result};
 const PAIRS: &str = "pairs.parquet";
 const VARIANTS: &str = "snps.parquet";
 const NAMES: &str = "held-out-names.parquet";
+const ORIGIN: &str = "origin.json";
 
 /// Writes the pairs to a folder.
 ///
@@ -54,7 +55,10 @@ pub fn write(folder: &Path, pairs: &Pairs) -> Result<()> {
     ])?;
     save(&folder.join(VARIANTS), &batch)?;
     let keys: ArrayRef = Arc::new(StringArray::from_iter_values(&pairs.held_out_keys));
-    save(&folder.join(NAMES), &RecordBatch::try_from_iter([("key", keys)])?)
+    save(&folder.join(NAMES), &RecordBatch::try_from_iter([("key", keys)])?)?;
+    let path = folder.join(ORIGIN);
+    let text = serde_json::to_vec_pretty(&pairs.origin).map_err(|e| Error::Internal(e.to_string()))?;
+    std::fs::write(&path, text).map_err(|e| Error::io(&path, e))
 }
 
 /// Reads back what [`write()`] wrote.
@@ -62,7 +66,10 @@ pub fn write(folder: &Path, pairs: &Pairs) -> Result<()> {
 /// # Errors
 /// When a file is missing or not one of these.
 pub fn read(folder: &Path) -> Result<Pairs> {
-    let mut pairs = Pairs::default();
+    let path = folder.join(ORIGIN);
+    let text = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+    let origin = serde_json::from_slice(&text).map_err(|e| Error::format(&path, e.line() as u64, e.to_string()))?;
+    let mut pairs = Pairs { origin, ..Pairs::default() };
     let path = folder.join(PAIRS);
     for batch in load(&path)? {
         let [kind, relation, source, left, right, split] = text_columns::<6>(&batch)?;
@@ -147,7 +154,7 @@ pub fn training_set(pairs: &Pairs) -> TrainingSet {
     for kind in Kind::ALL {
         let task_kind = match kind {
             Kind::Synonym => TaskKind::Synonyms,
-            Kind::Hierarchy | Kind::Relation => TaskKind::Related,
+            Kind::Hierarchy | Kind::Relation | Kind::Cooccurrence => TaskKind::Related,
             Kind::SnpTrait | Kind::SnpGene => TaskKind::SnpText,
         };
         let mut task = Task {

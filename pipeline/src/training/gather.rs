@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Float64Type};
 use generel_model::normalize;
 
 use super::DataOptions;
+use crate::cooccurrence::UNIT;
 use crate::text_columns::text_columns;
 use crate::{Result, Session};
 
@@ -25,6 +26,8 @@ pub(super) struct Edge {
     /// Identifier and name.
     pub(super) subject: (String, String),
     pub(super) object: (String, String),
+    /// How much more common than by chance, of edges that were counted from patients.
+    pub(super) cooccurrence: Option<f64>,
 }
 
 /// An association of an SNP and a trait.
@@ -54,10 +57,11 @@ const NAMES: &str = "SELECT source, code, name FROM concept_names \
     ORDER BY source, code, CASE name_type WHEN 'label' THEN 0 ELSE 1 END, name";
 /// Cross-references, mappings and former ids are no relations: they say that two codes are the same, which is what alignments
 /// are measured by.
-const EDGES: &str = "SELECT source, predicate, subject, subject_name, object, object_name FROM kg_edges \
+const EDGES: &str = "SELECT source, predicate, subject, subject_name, object, object_name, \
+    CASE WHEN starts_with(input_id, '{unit}') THEN weight END AS cooccurrence FROM kg_edges \
     WHERE predicate NOT LIKE 'skos:%' AND predicate NOT LIKE 'owl:%' AND predicate NOT LIKE 'not:%' \
     AND predicate NOT LIKE 'oboInOwl:%' AND predicate NOT LIKE 'IAO:%' AND predicate NOT LIKE '%same_as%' \
-    AND predicate NOT LIKE '%_match' AND {sources} ORDER BY 1, 2, 3, 5, 4, 6";
+    AND predicate NOT LIKE '%_match' AND {sources} ORDER BY 1, 2, 3, 5, 4, 6, 7";
 const LABELS: &str = "SELECT curie, name FROM concepts WHERE name IS NOT NULL AND NOT obsolete ORDER BY curie, name";
 const OBSOLETE: &str = "SELECT source, code FROM concepts WHERE obsolete";
 const ASSOCIATIONS: &str = "SELECT source, rsid, trait, mapped_gene, consequence, neg_log_10_p_value, \
@@ -93,7 +97,7 @@ pub(super) async fn gather(session: &Session, options: &DataOptions) -> Result<G
     for (_, [curie, name]) in rows::<2>(session, LABELS, options).await? {
         labels.entry(curie).or_insert_with(|| normalize(&name).into_owned());
     }
-    for (_, [source, predicate, subject, subject_name, object, object_name]) in
+    for (numbers, [source, predicate, subject, subject_name, object, object_name]) in
         rows::<6>(session, EDGES, options).await?
     {
         if options.predicates.get(&predicate) == Some(&0.0) || subject == object {
@@ -106,7 +110,13 @@ pub(super) async fn gather(session: &Session, options: &DataOptions) -> Result<G
         if let (Some(subject), Some(object)) = (named(subject, subject_name), named(object, object_name))
             && subject.1 != object.1
         {
-            gathered.edges.push(Edge { source, predicate, subject, object });
+            gathered.edges.push(Edge {
+                source,
+                predicate,
+                subject,
+                object,
+                cooccurrence: numbers[0].filter(|w| w.is_finite()),
+            });
         }
     }
     gathered.edges.dedup_by(|a, b| a.predicate == b.predicate && a.subject == b.subject && a.object == b.object);
@@ -142,7 +152,8 @@ async fn rows<const N: usize>(
         }
     };
     let mut all = Vec::new();
-    for batch in session.ctx().sql(&query.replace("{sources}", &sources)).await?.collect().await? {
+    let query = query.replace("{sources}", &sources).replace("{unit}", UNIT);
+    for batch in session.ctx().sql(&query).await?.collect().await? {
         let texts = text_columns::<N>(&batch)?;
         let numbers = numbers(&batch, N)?;
         for i in 0..batch.num_rows() {

@@ -14,11 +14,13 @@ mod pairs;
 mod variants;
 
 pub use clusters::key;
-pub use pairs::{Kind, Pair, Pairs, Split, Variant};
+pub use pairs::{Kind, Origin, Pair, Pairs, Split, Variant};
 
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
+
+use generel_schemas::tables::{CONCEPT_NAMES, CONCEPTS, GWAS_ASSOCIATIONS, KG_EDGES};
 
 use crate::{Result, Session};
 
@@ -34,8 +36,10 @@ pub struct DataOptions {
     pub predicates: BTreeMap<String, f32>,
     /// Share of the concepts that no pair of the training has, under any of their names.
     pub held_out_concepts: f64,
-    /// Share of the pairs (relations, SNP and trait) that are held out though both sides are seen.
+    /// Share of the relations that are held out though both sides are seen.
     pub held_out_pairs: f64,
+    /// Share of the associations, of SNPs that have several, that are held out; one of each SNP's never is.
+    pub held_out_associations: f64,
     /// Share of the SNPs that are not seen.
     pub held_out_snps: f64,
     /// Bases within which of a trait's SNPs only the strongest is trained on: neighbours tell of each other.
@@ -52,6 +56,7 @@ impl Default for DataOptions {
             predicates: BTreeMap::new(),
             held_out_concepts: 0.05,
             held_out_pairs: 0.1,
+            held_out_associations: 0.2,
             held_out_snps: 0.1,
             ld_window: 250_000,
             min_neg_log_10_p: 5.0,
@@ -66,7 +71,13 @@ impl Default for DataOptions {
 pub async fn prepare(session: &Session, options: &DataOptions) -> Result<Pairs> {
     let gathered = gather::gather(session, options).await?;
     let clusters = clusters::Clusters::new(&gathered);
-    Ok(pairs::build(&gathered, &clusters, options))
+    let mut pairs = pairs::build(&gathered, &clusters, options);
+    for table in [&CONCEPTS, &CONCEPT_NAMES, &KG_EDGES, &GWAS_ASSOCIATIONS] {
+        if let Some(version) = session.lake.table(table).await?.and_then(|table| table.version()) {
+            pairs.origin.tables.insert(table.name.to_string(), version as u64);
+        }
+    }
+    Ok(pairs)
 }
 
 /// How many pairs each kind, relation and split has.

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::DataOptions;
 use super::clusters::{Clusters, key};
 use super::gather::{Association, Gathered};
@@ -18,6 +20,8 @@ pub enum Kind {
     Hierarchy,
     /// Any other relation.
     Relation,
+    /// Two codes that the same persons have, more often than by chance.
+    Cooccurrence,
     /// An SNP and a trait that it is associated with.
     SnpTrait,
     /// An SNP and a gene that it is in, or near.
@@ -53,7 +57,7 @@ macro_rules! words {
     };
 }
 
-words!(Kind: Synonym = "synonym", Hierarchy = "hierarchy", Relation = "relation", SnpTrait = "snp_trait", SnpGene = "snp_gene");
+words!(Kind: Synonym = "synonym", Hierarchy = "hierarchy", Relation = "relation", Cooccurrence = "cooccurrence", SnpTrait = "snp_trait", SnpGene = "snp_gene");
 words!(Split: Train = "train", HeldOutConcept = "held_out_concept", HeldOutPair = "held_out_pair", HeldOutSnp = "held_out_snp", Thinned = "thinned");
 
 impl Kind {
@@ -119,6 +123,17 @@ pub struct Pairs {
     pub variants: Vec<Variant>,
     /// Keys of all names of the concepts held out.
     pub held_out_keys: Vec<String>,
+    /// Where they are from.
+    pub origin: Origin,
+}
+
+/// What pairs were made of, and how.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// How they were made.
+    pub options: DataOptions,
+    /// The lake's tables that were read, and their versions.
+    pub tables: BTreeMap<String, u64>,
     /// Pairs left out, since a text of theirs is also a name of a concept held out.
     pub dropped: usize,
 }
@@ -127,10 +142,15 @@ pub struct Pairs {
 struct Chance(u64);
 
 impl Chance {
-    fn below(&self, what: &str, share: f64) -> bool {
+    /// From 0 to 1.
+    fn of(&self, what: &str) -> f64 {
         // A fingerprint has 63 bits.
         let hash = Fingerprint::of(&[&self.0.to_le_bytes(), what.as_bytes()]).as_i64() as u64;
-        ((hash << 1) >> 11) as f64 / (1u64 << 53) as f64 <= share && share > 0.0
+        ((hash << 1) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn below(&self, what: &str, share: f64) -> bool {
+        self.of(what) <= share && share > 0.0
     }
 }
 
@@ -193,10 +213,13 @@ pub(super) fn build(gathered: &Gathered, clusters: &Clusters, options: &DataOpti
         }
         let kind = if edge.predicate == SUB_CLASS_OF || edge.predicate == "biolink:subclass_of" {
             Kind::Hierarchy
+        } else if edge.cooccurrence.is_some() {
+            Kind::Cooccurrence
         } else {
             Kind::Relation
         };
-        let weight = options.predicates.get(&edge.predicate).copied().unwrap_or(1.0);
+        let of_edge = edge.cooccurrence.map_or(1.0, |w| w.clamp(0.25, 4.0) as f32);
+        let weight = of_edge * options.predicates.get(&edge.predicate).copied().unwrap_or(1.0);
         let sides = ((edge.subject.1.as_str(), left), (edge.object.1.as_str(), right));
         pairs.push(text_pair(
             kind,
@@ -240,7 +263,8 @@ pub(super) fn build(gathered: &Gathered, clusters: &Clusters, options: &DataOpti
     let dropped = before - pairs.len();
     let mut held_out_keys: Vec<String> = held_out_keys.into_iter().cloned().collect();
     held_out_keys.sort();
-    Pairs { pairs, variants, held_out_keys, dropped }
+    let origin = Origin { options: options.clone(), dropped, ..Origin::default() };
+    Pairs { pairs, variants, held_out_keys, origin }
 }
 
 /// The keys of each cluster's names, the first in the alphabet first: it stands for the cluster.
@@ -280,6 +304,7 @@ fn associations(
             *best = association;
         }
     }
+    let first = first_traits(&by_trait, chance, held_out);
     let mut pairs = Vec::new();
     for (cluster, of_trait) in by_trait {
         let mut of_trait: Vec<&Association> = of_trait.into_values().collect();
@@ -291,8 +316,8 @@ fn associations(
             if chance.below(&format!("snp {}", a.rsid), options.held_out_snps) {
                 return Some(Split::HeldOutSnp);
             }
-            chance
-                .below(&format!("association {} {}", a.rsid, key(&a.trait_name)), options.held_out_pairs)
+            let may_hold_out = first.get(a.rsid.as_str()).is_some_and(|first| *first != cluster);
+            (may_hold_out && chance.below(&of_association(a), options.held_out_associations))
                 .then_some(Split::HeldOutPair)
         };
         let (out, trained): (Vec<&Association>, Vec<&Association>) =
@@ -318,9 +343,94 @@ fn associations(
     pairs
 }
 
+fn of_association(association: &Association) -> String {
+    format!("association {} {}", association.rsid, key(&association.trait_name))
+}
+
+/// For each SNP the trait, by its cluster, that is not held out, so that a pair held out leaves an SNP that is seen.
+fn first_traits<'a>(
+    by_trait: &BTreeMap<u32, HashMap<&'a str, &'a Association>>,
+    chance: &Chance,
+    held_out: &HashSet<u32>,
+) -> HashMap<&'a str, u32> {
+    let mut first: HashMap<&str, (f64, u32)> = HashMap::new();
+    for (cluster, of_trait) in by_trait.iter().filter(|(cluster, _)| !held_out.contains(cluster)) {
+        for (rsid, association) in of_trait {
+            let at = (chance.of(&of_association(association)), *cluster);
+            let most = first.entry(rsid).or_insert(at);
+            if at > *most {
+                *most = at;
+            }
+        }
+    }
+    first.into_iter().map(|(rsid, (_, cluster))| (rsid, cluster)).collect()
+}
+
 /// 1 at genome-wide significance and a usual effect; a quarter to four times as much at the ends.
 fn weight(association: &Association) -> f32 {
     let significance = (association.neg_log_10_p / 7.3).sqrt().clamp(0.5, 2.5);
     let effect = 0.8 + association.effect.unwrap_or(0.2).clamp(0.0, 1.0);
     (significance * effect).clamp(0.25, 4.0) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::gather::Edge;
+    use super::*;
+
+    fn association(rsid: String, trait_name: &str) -> Association {
+        Association {
+            source: "test".into(),
+            rsid,
+            trait_name: trait_name.into(),
+            neg_log_10_p: 8.0,
+            effect: None,
+            chromosome: None,
+            position: None,
+            genes: String::new(),
+            consequence: None,
+        }
+    }
+
+    #[test]
+    fn an_snp_whose_pair_is_held_out_is_seen_in_another() {
+        let traits = ["asthma", "body height", "psoriasis", "type 2 diabetes"];
+        // SNPs with one to four traits.
+        let associations = (0..400)
+            .flat_map(|snp| traits[..1 + snp % 4].iter().map(move |name| association(format!("rs{snp}"), name)));
+        let gathered = Gathered { associations: associations.collect(), ..Gathered::default() };
+        let options = DataOptions {
+            held_out_concepts: 0.0,
+            held_out_snps: 0.0,
+            held_out_associations: 0.5,
+            ..DataOptions::default()
+        };
+        let pairs = build(&gathered, &Clusters::new(&gathered), &options);
+        let mut by_snp: HashMap<&str, [usize; 2]> = HashMap::new();
+        for pair in &pairs.pairs {
+            by_snp.entry(&pair.left).or_default()[usize::from(pair.split == Split::HeldOutPair)] += 1;
+        }
+        assert_eq!(by_snp.len(), 400);
+        assert!(by_snp.values().all(|[seen, _]| *seen > 0), "each is seen");
+        let out: usize = by_snp.values().map(|[_, out]| out).sum();
+        // Of the 900 pairs of SNPs with several, half but for those that are an SNP's last.
+        assert!((300..450).contains(&out), "{out} pairs are held out");
+        super::super::leakage::check(&pairs).unwrap();
+    }
+
+    #[test]
+    fn what_was_counted_from_patients_is_a_task_of_its_own_with_its_weight() {
+        let edge = |cooccurrence| Edge {
+            source: "s".into(),
+            predicate: "biolink:correlated_with".into(),
+            subject: ("A:1".into(), "asthma".into()),
+            object: ("A:2".into(), "wheezing".into()),
+            cooccurrence,
+        };
+        let gathered = Gathered { edges: vec![edge(Some(9.0)), edge(Some(1.5)), edge(None)], ..Gathered::default() };
+        let options = DataOptions { held_out_concepts: 0.0, held_out_pairs: 0.0, ..DataOptions::default() };
+        let pairs = build(&gathered, &Clusters::new(&gathered), &options);
+        let found: Vec<(Kind, f32)> = pairs.pairs.iter().map(|p| (p.kind, p.weight)).collect();
+        assert_eq!(found, [(Kind::Cooccurrence, 4.0), (Kind::Cooccurrence, 1.5), (Kind::Relation, 1.0)]);
+    }
 }

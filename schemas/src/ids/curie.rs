@@ -150,6 +150,14 @@ fn exactly(prefix: &str) -> Option<&'static Prefix> {
         .find(|p| p.preferred.eq_ignore_ascii_case(prefix) || p.aliases.iter().any(|a| a.eq_ignore_ascii_case(prefix)))
 }
 
+/// The CURIE of a code as a source says it: that of its vocabulary where this is one, else one under the source's name.
+pub fn code_curie(source: &str, vocabulary: Option<&str>, code: &str) -> Curie {
+    match vocabulary.map(|vocabulary| Curie::new(vocabulary, code)) {
+        Some(Ok(curie)) => curie,
+        _ => source_curie(source, code),
+    }
+}
+
 /// A CURIE for a code or a free text of a source that no registry knows: `gwas_catalog:Type%202%20diabetes`.
 ///
 /// Total: every character that a CURIE cannot hold is percent-encoded, so distinct texts stay distinct.
@@ -199,6 +207,14 @@ mod tests {
         for bad in ["no colon", "http://example.org", ":x", "x:", "a b:c", "HP:00 01"] {
             assert!(bad.parse::<Curie>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_code_is_its_vocabularys_or_the_sources_own() {
+        let of = |vocabulary, code| code_curie("hospital", vocabulary, code).to_string();
+        assert_eq!(of(Some("SNOMED"), "44054006"), "snomedct:44054006");
+        assert_eq!(of(None, "two words"), "hospital:two%20words");
+        assert_eq!(of(Some("My Codes"), "1"), "hospital:1");
     }
 
     proptest! {

@@ -7,5 +7,5 @@ mod rsid;
 
 pub use allele::normalize_allele;
 pub use chromosome::Chromosome;
-pub use curie::{Curie, PREFIXES, Prefix, known, source_curie};
+pub use curie::{Curie, PREFIXES, Prefix, code_curie, known, source_curie};
 pub use rsid::Rsid;

@@ -61,6 +61,7 @@ impl TextEncoder {
             let path = info.folder.join("config.json");
             return Err(Error::folder(&path, "training takes encoders of the BERT and RoBERTa families with GELU"));
         }
+        crate::store::check_files(&info.folder)?;
         let tensors = Tensors::read(&info.folder)?;
         let layers = (0..config.layers).map(|i| layer(&tensors, i, &config, parameters)).collect::<Result<_>>()?;
         let Embeddings { words, mut positions, token_type, norm } = tensors.embeddings(&config)?;

@@ -99,7 +99,7 @@ pub(super) fn families(pairs: &Pairs, options: &SpaceOptions) -> Result<Families
     {
         let mut of_relation: BTreeMap<String, Vec<&Pair>> = BTreeMap::new();
         for pair in &pairs.pairs {
-            if pair.split == split && matches!(pair.kind, Kind::Hierarchy | Kind::Relation) {
+            if pair.split == split && matches!(pair.kind, Kind::Hierarchy | Kind::Relation | Kind::Cooccurrence) {
                 of_relation.entry(format!("{} ({})", pair.relation, pair.source)).or_default().push(pair);
             }
         }
@@ -111,10 +111,14 @@ pub(super) fn families(pairs: &Pairs, options: &SpaceOptions) -> Result<Families
     let near = Near::new(pairs, &variants);
     let of_split =
         |split| -> Vec<&Pair> { pairs.pairs.iter().filter(|p| p.kind == Kind::SnpTrait && p.split == split).collect() };
+    // A stronger neighbour may have taken an SNP's only other pair out of the training: then nothing of the SNP is seen.
+    let seen: HashSet<&str> = of_split(Split::Train).into_iter().map(|p| p.left.as_str()).collect();
+    let mut unseen_pairs = of_split(Split::HeldOutPair);
+    unseen_pairs.retain(|p| seen.contains(p.left.as_str()));
     let unseen = of_split(Split::HeldOutSnp);
     let alone: Vec<&Pair> = unseen.iter().copied().filter(|p| !near.any(p, &variants)).collect();
     for (of, some) in [
-        ("pairs unseen", &of_split(Split::HeldOutPair)),
+        ("pairs unseen", &unseen_pairs),
         ("SNPs unseen", &unseen),
         ("SNPs unseen, none of the trait near", &alone),
         ("traits unseen", &of_split(Split::HeldOutConcept)),
@@ -124,7 +128,7 @@ pub(super) fn families(pairs: &Pairs, options: &SpaceOptions) -> Result<Families
         }
     }
     let mut correlations = Vec::new();
-    let held_out: Vec<&Pair> = of_split(Split::HeldOutPair).into_iter().chain(unseen).collect();
+    let held_out: Vec<&Pair> = unseen_pairs.into_iter().chain(unseen).collect();
     for (of, value) in [
         ("|log odds ratio| or |beta|", (|p: &Pair| p.effect) as fn(&Pair) -> Option<f32>),
         ("-log10 p", |p: &Pair| p.neg_log_10_p),
