@@ -30,7 +30,7 @@ normalize_rsid(text), normalize_allele(text), curie(prefix, code); table functio
 min_score), nearest('table', 'text', k, min_score).")]
 pub(super) struct SqlArgs {
     /// The query; several are separated by semicolons
-    #[arg(short = 'c', long = "command", value_name = "SQL", conflicts_with = "file")]
+    #[arg(short = 'c', long = "command", value_name = "SQL", conflicts_with = "file", allow_hyphen_values = true)]
     command: Option<String>,
     /// A file with queries; - for stdin
     #[arg(short = 'f', long, value_name = "FILE")]
