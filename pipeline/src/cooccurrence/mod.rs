@@ -141,7 +141,7 @@ pub async fn cooccurrence(
     let Some(version) = version else {
         return Err(Error::Invalid("the lake has no patient events; ingest some first".into()));
     };
-    let state = options.fingerprint(version as u64)?;
+    let state = options.fingerprint(version)?;
     let mark = Mark::new(format!("generel/cooccurrence/{}", options.name), state.as_i64());
     let mut report = CooccurrenceReport {
         skipped: true,

@@ -74,7 +74,7 @@ pub async fn prepare(session: &Session, options: &DataOptions) -> Result<Pairs> 
     let mut pairs = pairs::build(&gathered, &clusters, options);
     for table in [&CONCEPTS, &CONCEPT_NAMES, &KG_EDGES, &GWAS_ASSOCIATIONS] {
         if let Some(version) = session.lake.table(table).await?.and_then(|table| table.version()) {
-            pairs.origin.tables.insert(table.name.to_string(), version as u64);
+            pairs.origin.tables.insert(table.name.to_string(), version);
         }
     }
     Ok(pairs)
