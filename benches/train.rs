@@ -4,7 +4,8 @@
 //! (in batches of their own), take the same symmetric InfoNCE with a learned temperature, clip the gradient and step AdamW over
 //! all layers (embeddings stay).
 //! PyTorch (`benches/train_peers.py`; needs `pip install -r benches/requirements.txt`, PEERS_PYTHON names the interpreter) pads each
-//! batch to its longest text, computes in f32 or in bfloat16 by autocast. Prints steps and tokens a second, and both's losses.
+//! batch to its longest text, computes in f32 or in bfloat16 by autocast. Prints steps and tokens a second, and the mean loss of
+//! the first and the last five steps.
 
 #[path = "support.rs"]
 mod support;
@@ -69,7 +70,9 @@ fn main() {
 
 fn line(who: &str, (steps, tokens): (f64, f64), ratio: Option<f64>, losses: &[f32]) {
     let ratio = ratio.map_or_else(String::new, |r| format!("generel is {r:.2} × as fast"));
-    let ends = (losses.first().copied().unwrap_or(f32::NAN), losses.last().copied().unwrap_or(f32::NAN));
+    let mean = |some: &[f32]| some.iter().sum::<f32>() / some.len() as f32;
+    let some = losses.len().min(5);
+    let ends = (mean(&losses[..some]), mean(&losses[losses.len() - some..]));
     println!("{who:<14}{steps:>8.3} steps/s {tokens:>9.0} tokens/s  loss {:.3} … {:.3}  {ratio}", ends.0, ends.1);
 }
 
