@@ -175,7 +175,10 @@ impl Runner {
         let report = count_cooccurrence(session, step, run_id).await?;
         let detail = if report.skipped { "up to date".to_string() } else { format!("{} pairs", report.edges) };
         self.report.timeline.push((format!("cooccurrence {}", step.name), began, self.seconds(), detail));
-        self.report.changed |= !report.skipped;
+        if !report.skipped {
+            session.refresh().await?;
+            self.report.changed = true;
+        }
         self.report.counted.push(report.state);
         Ok(())
     }

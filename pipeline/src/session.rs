@@ -111,10 +111,17 @@ impl Session {
     /// # Errors
     /// When a table's log cannot be read.
     pub async fn refresh(&self) -> Result<()> {
-        for table in tables::ALL {
+        let state = Arc::new(self.ctx.state());
+        // All logs at a time: on an object store each takes a while.
+        let opening = tables::ALL.iter().map(|table| {
+            let (lake, state) = (self.lake.clone(), Arc::clone(&state));
+            tokio::spawn(async move { Ok::<_, Error>((table, lake.provider(table, &*state).await?)) })
+        });
+        for opened in futures::future::join_all(opening).await {
+            let (table, provider) = opened.map_err(|e| Error::Internal(e.to_string()))??;
             let name = if table.name == EMBEDDINGS.name { ALL_EMBEDDINGS } else { table.name };
             self.ctx.deregister_table(name)?;
-            self.ctx.register_table(name, self.lake.provider(table, &self.ctx.state()).await?)?;
+            self.ctx.register_table(name, provider)?;
         }
         self.register_embeddings().await
     }

@@ -125,7 +125,8 @@ impl CooccurrenceOptions {
     }
 }
 
-/// Counts the events of a session's lake and commits the edges to `kg_edges`, in the place of those of the last time.
+/// Counts the events of a session's lake and commits the edges to `kg_edges`, in the place of those of the last time; the
+/// session sees them once it is refreshed.
 ///
 /// # Errors
 /// When the options are none that can be counted by, or the lake fails.
@@ -166,7 +167,6 @@ pub async fn cooccurrence(
     }
     let commit = Commit { replace_unit: true, marks: vec![mark], run_id: run_id.to_string() };
     report.version = Some(writer.commit(commit).await?);
-    session.refresh().await?;
     report.skipped = false;
     (report.events, report.persons) = (events.read, events.persons as u64);
     (report.codes, report.edges) = (events.codes.len() as u64, counted.cells.len() as u64);
