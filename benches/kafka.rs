@@ -1,9 +1,10 @@
-//! Consuming beside its ceilings: `cargo bench --bench kafka` (`-- --records 500000` for less; needs Java 17 and Maven).
+//! Consuming beside its ceilings: `cargo bench --bench kafka` (`-- --records 500000 --rounds 1` for less, `--only
+//! plain,known` for some rows; needs Java 17 and Maven).
 //!
 //! On a real broker on this machine, in one run: a bare rdkafka consumer that only counts bytes, `generel consume` that
 //! writes every record to the lake as it is, and the same with harmonization, where all texts were seen before, where a
-//! tenth is new, and where all are new; then the latency to the topic at half of the first harmonizing rate. The broker
-//! shares the cores with all of them.
+//! tenth is new, and where all are new; the rate to a topic, and the latency to it at half of that rate. The broker shares
+//! the cores with all of them.
 
 #[allow(dead_code, reason = "what the tests use besides")]
 #[path = "../tests/it/broker.rs"]
@@ -32,9 +33,11 @@ const WATCHED: Duration = Duration::from_secs(20);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let at = arguments.iter().position(|a| a == "--records");
-    let records: usize =
-        at.and_then(|at| arguments.get(at + 1)).map_or(2_000_000, |n| n.parse().expect("--records takes a number"));
+    let given = |name: &str| arguments.iter().position(|a| a == name).and_then(|at| arguments.get(at + 1));
+    let records: usize = given("--records").map_or(2_000_000, |n| n.parse().expect("--records takes a number"));
+    let rounds: usize = given("--rounds").map_or(3, |n| n.parse().expect("--rounds takes a number"));
+    let only = given("--only").cloned().unwrap_or_default();
+    let wanted = |row: &str| only.is_empty() || only.split(',').any(|name| name == row);
     let broker = Broker::start().expect("Java 17 and Maven");
     let place = Place::new();
     pull(&place);
@@ -47,35 +50,76 @@ fn main() {
     );
 
     println!(
-        "{records} records, {} cores, the broker among them",
+        "{records} records, {rounds} rounds, {} cores, the broker among them",
         std::thread::available_parallelism().map_or(1, usize::from)
     );
     fill(&broker, "known", records, |i| names[i * 7919 % names.len()].clone());
-    let tenth = records / 4;
-    fill(&broker, "tenth", tenth, |i| match i % 10 {
-        0 => format!("{} stage {i}", names[i * 31 % names.len()]),
-        _ => names[i * 7919 % names.len()].clone(),
-    });
+    let rate = |row: &str, topic: &str, does, records| {
+        wanted(row).then(|| consume(&broker, &place, row, topic, does, records))
+    };
+    // One after the other in each round: a machine that is shared is not the same from one minute to the next.
+    let mut of_rounds = [const { Vec::new() }; 4];
+    for round in 0..rounds {
+        let name = |row: &str| format!("{row}{round}");
+        let all = [
+            Some(bare(&broker, "known", records)),
+            wanted("plain").then(|| consume(&broker, &place, &name("plain"), "known", Does::Store, records)),
+            wanted("known").then(|| consume(&broker, &place, &name("known"), "known", Does::Enrich, records)),
+            wanted("flat").then(|| consume(&broker, &place, &name("flat"), "known", Does::Flatten, records)),
+        ];
+        of_rounds.iter_mut().zip(all).for_each(|(rates, rate)| rates.extend(rate));
+    }
+    let [bare, plain, known, flat] = &of_rounds;
+    say_all("bare consumer, counts bytes", bare, None);
+    say_all("generel, as it comes, to Delta", plain, Some(("bare", bare)));
+    say_all("generel, texts known, to Delta", known, Some(("as it comes", plain)));
+    say_all("generel, the same as flat rows", flat, Some(("as it comes", plain)));
+    let plain = median(plain);
     let few = records / 40;
-    fill(&broker, "new", few, |i| format!("{} type {i}", names[i * 31 % names.len()]));
-
-    let bare = bare(&broker, "known", records);
-    say("bare consumer, counts bytes", bare, None);
-    let plain = consume(&broker, &place, "plain", "known", false, records);
-    say("generel, as it comes, to Delta", plain, Some(("bare", plain / bare)));
-    let known = consume(&broker, &place, "warm", "known", true, records);
-    say("generel, texts known, to Delta", known, Some(("as it comes", known / plain)));
-    let new = consume(&broker, &place, "cold", "new", true, few);
+    if wanted("new") {
+        fill(&broker, "new", few, |i| format!("{} type {i}", names[i * 31 % names.len()]));
+    }
+    let new = rate("new", "new", Does::Enrich, few);
     say("generel, all texts new", new, None);
-    let mixed = consume(&broker, &place, "mixed", "tenth", true, tenth);
+    let tenth = records / 4;
+    if wanted("tenth") {
+        fill(&broker, "tenth", tenth, |i| match i % 10 {
+            0 => format!("{} stage {i}", names[i * 31 % names.len()]),
+            _ => names[i * 7919 % names.len()].clone(),
+        });
+    }
+    let mixed = rate("tenth", "tenth", Does::Enrich, tenth);
     // What a tenth of new texts allows: the encoder's rate over their share.
-    let allowed = plain.min(new * 10.0);
-    say("generel, a tenth of them new", mixed, Some(("what that allows", mixed / allowed)));
-    latency(&broker, &place, &names, known / 2.0);
+    let allowed = plain.zip(new).map(|(plain, new)| plain.min(new * 10.0));
+    say("generel, a tenth of them new", mixed, Some(("what that allows", allowed)));
+    broker.topic("out", PARTITIONS, &[]);
+    let topic = rate("topic", "known", Does::Send, records);
+    say("generel, texts known, to a topic", topic, None);
+    if let Some(topic) = topic.filter(|_| wanted("latency")) {
+        latency(&broker, &place, &names, topic / 2.0);
+    }
 }
 
-fn say(what: &str, rate: f64, ratio: Option<(&str, f64)>) {
-    let ratio = ratio.map_or(String::new(), |(of, ratio)| format!("   {ratio:.2} of {of}"));
+/// The middle one.
+fn median(rates: &[f64]) -> Option<f64> {
+    let mut sorted = rates.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied()
+}
+
+/// The middle rate of all rounds, and the middle of their ratios.
+fn say_all(what: &str, rates: &[f64], beside: Option<(&str, &[f64])>) {
+    let Some(rate) = median(rates) else { return };
+    let ratio = beside.and_then(|(of, others)| {
+        let ratios: Vec<f64> = rates.iter().zip(others).map(|(rate, other)| rate / other).collect();
+        Some(format!("   {:.2} of {of}", median(&ratios)?))
+    });
+    println!("{what:<34}{rate:>12.0} records/s{}", ratio.unwrap_or_default());
+}
+
+fn say(what: &str, rate: Option<f64>, beside: Option<(&str, Option<f64>)>) {
+    let Some(rate) = rate else { return };
+    let ratio = beside.and_then(|(of, other)| Some(format!("   {:.2} of {of}", rate / other?))).unwrap_or_default();
     println!("{what:<34}{rate:>12.0} records/s{ratio}");
 }
 
@@ -128,11 +172,28 @@ fn reader(broker: &Broker, topic: &str, from: Offset) -> BaseConsumer {
     consumer
 }
 
-fn file(broker: &Broker, place: &Place, name: &str, topic: &str, harmonized: bool, output: bool) {
-    let fields = if harmonized { "fields:\n  - { name: dx, text: $.dx.text }\ntarget: { source: doid }\n" } else { "" };
-    let sink = match output {
-        true => "output: { topic: out, shape: enriched }\n",
-        false => "rows: { shape: enriched }\n",
+/// What the consumer does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Does {
+    /// Records as they come, to Delta.
+    Store,
+    /// Records with their concepts, to Delta.
+    Enrich,
+    /// A row for each concept, with the record's id.
+    Flatten,
+    /// Records with their concepts, to a topic.
+    Send,
+}
+
+fn file(broker: &Broker, place: &Place, name: &str, topic: &str, does: Does) {
+    let fields = match does {
+        Does::Store => "",
+        _ => "fields:\n  - { name: dx, text: $.dx.text }\ntarget: { source: doid }\n",
+    };
+    let sink = match does {
+        Does::Store | Does::Enrich => "rows: { shape: enriched }\n",
+        Does::Flatten => "rows: { shape: flat }\ncarry: { id: $.id }\n",
+        Does::Send => "output: { topic: out, shape: enriched }\n",
     };
     place.write(
         "consumer.yaml",
@@ -144,8 +205,8 @@ fn file(broker: &Broker, place: &Place, name: &str, topic: &str, harmonized: boo
 }
 
 /// Records a second from the first one taken to the last one committed, as the consumer says.
-fn consume(broker: &Broker, place: &Place, name: &str, topic: &str, harmonized: bool, records: usize) -> f64 {
-    file(broker, place, name, topic, harmonized, false);
+fn consume(broker: &Broker, place: &Place, name: &str, topic: &str, does: Does, records: usize) -> f64 {
+    file(broker, place, name, topic, does);
     let ran = place.generel(&["consume", "consumer.yaml", "--until-end", "--precision", "int8"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(ran.stderr.contains(&format!("{name}: {records} messages")), "{}", ran.stderr);
@@ -156,8 +217,7 @@ fn consume(broker: &Broker, place: &Place, name: &str, topic: &str, harmonized: 
 /// From the timestamp of a record to its being read, harmonized, from the output topic.
 fn latency(broker: &Broker, place: &Place, names: &[String], rate: f64) {
     broker.topic("live", PARTITIONS, &[]);
-    broker.topic("out", PARTITIONS, &[]);
-    file(broker, place, "live", "live", true, true);
+    file(broker, place, "live", "live", Does::Send);
     let mut command = place.command(&["consume", "consumer.yaml", "--precision", "int8", "-v"]);
     let log = std::fs::File::create(place.path("live.log")).expect("a log");
     let mut member = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("generel runs");

@@ -1,5 +1,7 @@
 //! What a mention means: the concept, and how sure that is.
 
+use std::sync::{Arc, LazyLock, OnceLock};
+
 use serde::Serialize;
 
 /// What became of a mention.
@@ -52,12 +54,20 @@ pub(crate) struct Answer {
     /// The same as JSON: what stands in an output message.
     #[serde(skip)]
     pub(crate) json: String,
+    #[serde(skip)]
+    pub(crate) coding: OnceLock<String>,
 }
 
 impl Answer {
     /// Without a concept.
     pub(crate) fn without(outcome: Outcome) -> Self {
         Self::of(outcome).rendered()
+    }
+
+    /// For a place where a record says nothing.
+    pub(crate) fn absent() -> &'static Arc<Self> {
+        static ABSENT: LazyLock<Arc<Answer>> = LazyLock::new(|| Arc::new(Answer::without(Outcome::Absent)));
+        &ABSENT
     }
 
     /// To be filled, then rendered.
@@ -72,6 +82,7 @@ impl Answer {
             confidence: None,
             similarity_score: None,
             json: String::new(),
+            coding: OnceLock::new(),
         }
     }
 
@@ -80,6 +91,18 @@ impl Answer {
         // Strings and numbers always have a form in JSON.
         self.json = serde_json::to_string(&self).unwrap_or_default();
         self
+    }
+
+    /// The same as a FHIR Coding: the ontology's IRI where its prefix is known.
+    pub(crate) fn coding(&self) -> &str {
+        self.coding.get_or_init(|| {
+            let curie = self.object_id.as_deref().unwrap_or_default();
+            let prefix = curie.split(':').next().unwrap_or_default();
+            let system = generel_schemas::ids::known(prefix)
+                .map_or_else(|| format!("urn:generel:{prefix}"), |p| p.uri.to_string());
+            serde_json::json!({"system": system, "code": curie, "display": self.object_label, "userSelected": false})
+                .to_string()
+        })
     }
 }
 

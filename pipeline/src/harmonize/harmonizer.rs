@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use generel_model::Embedder;
 use generel_schemas::Table;
+use smallvec::SmallVec;
 
 use super::answer::{Answer, Outcome};
 use super::decode::{Decoded, Decoder, Format};
@@ -97,7 +98,7 @@ struct Open<'a> {
 
 impl Open<'_> {
     /// The values of the carried columns.
-    fn carried(&self) -> Vec<Option<&str>> {
+    fn carried(&self) -> SmallVec<[Option<&str>; 4]> {
         self.found.carried.iter().map(|text| text.as_ref().map(|t| t.of(&self.record))).collect()
     }
 }
@@ -152,7 +153,7 @@ impl Harmonizer {
             decoded.into_iter().for_each(|d| self.open(number, value.len(), d, &mut open, &mut done.dead));
         }
         let answers = self.answers(index, &open, &mut done).await?;
-        let made = index.map(|(index, _)| Made { index_version: &index.version, model_id: &index.model_id });
+        let made = index.map(|(index, _)| index.made());
         self.write(messages, &open, &tombstones, &answers, made, &mut done)?;
         Ok(done)
     }
@@ -176,26 +177,25 @@ impl Harmonizer {
         }
     }
 
-    /// The answer of each mention of each record.
+    /// The answer of each mention, one record after another.
     async fn answers(
         &self,
         index: Option<(&ConceptIndex, &Embedder)>,
         open: &[Open<'_>],
         done: &mut Harmonized,
-    ) -> Result<Vec<Vec<Arc<Answer>>>> {
-        let Some((index, embedder)) = index else { return Ok(vec![Vec::new(); open.len()]) };
+    ) -> Result<Vec<Arc<Answer>>> {
+        let Some((index, embedder)) = index else { return Ok(Vec::new()) };
         let mut key = String::new();
         let mut missing: HashMap<String, usize> = HashMap::new();
         let mut asked: Vec<Said<'_>> = Vec::new();
-        let mut waiting: Vec<(usize, usize, usize)> = Vec::new();
-        let mut all: Vec<Vec<Arc<Answer>>> = Vec::with_capacity(open.len());
-        for (number, record) in open.iter().enumerate() {
-            let mut answers = Vec::with_capacity(record.found.mentions.len());
-            for (place, mention) in record.found.mentions.iter().enumerate() {
+        let mut waiting: Vec<(usize, usize)> = Vec::new();
+        let mut answers: Vec<Arc<Answer>> = Vec::with_capacity(open.len());
+        for record in open {
+            for mention in &record.found.mentions {
                 let vocabulary = self.plan.fields[mention.field].vocabulary.as_deref();
                 let said = Said::of(mention, &record.found, &record.record, vocabulary);
                 if said.is_empty() {
-                    answers.push(index.absent());
+                    answers.push(Arc::clone(Answer::absent()));
                     continue;
                 }
                 done.counts.mentions[0] += 1;
@@ -211,23 +211,22 @@ impl Harmonizer {
                             asked.push(said);
                             asked.len() - 1
                         });
-                        waiting.push((number, place, known));
-                        answers.push(index.absent());
+                        waiting.push((answers.len(), known));
+                        answers.push(Arc::clone(Answer::absent()));
                     }
                 }
             }
-            all.push(answers);
         }
         if !asked.is_empty() {
             let found = index.answer(embedder, &asked).await?;
-            for (number, place, known) in waiting {
-                all[number][place] = Arc::clone(&found[known]);
+            for (place, known) in waiting {
+                answers[place] = Arc::clone(&found[known]);
             }
         }
-        for answer in all.iter().flatten() {
+        for answer in &answers {
             done.counts.outcomes[answer.outcome as usize] += 1;
         }
-        Ok(all)
+        Ok(answers)
     }
 
     fn write(
@@ -235,19 +234,15 @@ impl Harmonizer {
         messages: &Messages,
         open: &[Open<'_>],
         tombstones: &[usize],
-        answers: &[Vec<Arc<Answer>>],
+        mut answers: &[Arc<Answer>],
         made: Option<Made<'_>>,
         done: &mut Harmonized,
     ) -> Result<()> {
         let carried = self.plan.carried.len();
         let mut flat = (self.options.rows == Some(Shape::Flat)).then(|| FlatRows::new(carried));
-        let mut records = (self.options.rows == Some(Shape::Enriched)).then(|| RecordRows::new(carried));
-        let at = |message: usize, line: Option<u32>| At {
-            topic: &messages.topic,
-            partition: messages.partition,
-            message: messages.get(message),
-            line,
-        };
+        let mut records =
+            (self.options.rows == Some(Shape::Enriched)).then(|| RecordRows::new(carried, messages.bytes()));
+        let at = |message: usize, line: Option<u32>| At { message: messages.get(message), line };
         for message in tombstones {
             if let Some(records) = &mut records {
                 records.push(&at(*message, None), None, &[], None);
@@ -259,8 +254,10 @@ impl Harmonizer {
         }
         let shapes = [self.options.rows, self.options.messages.map(|(shape, _)| shape)];
         let enriches = shapes.contains(&Some(Shape::Enriched));
-        let mut enriched = Vec::new();
-        for (record, answers) in open.iter().zip(answers) {
+        let mut enriched = String::new();
+        for record in open {
+            // Without an index there are no answers.
+            let answers = answers.split_off(..record.found.mentions.len().min(answers.len())).unwrap_or_default();
             let at = at(record.message, record.line);
             let before = (done.values.len(), done.outputs.len());
             enriched.clear();
@@ -268,7 +265,7 @@ impl Harmonizer {
                 let all = Answered { record: &record.record, found: &record.found, answers };
                 all.enriched(&self.plan, made, &mut enriched);
             }
-            if let Err(rejected) = self.write_record(record, answers, made, &at, &enriched, done) {
+            if let Err(rejected) = self.write_record(record, answers, made, (messages, &at), &enriched, done) {
                 done.values.truncate(before.0);
                 done.outputs.truncate(before.1);
                 let bytes = part(record.bytes, at.message.value.map_or(0, <[u8]>::len));
@@ -283,16 +280,18 @@ impl Harmonizer {
                 });
             }
             if let Some(records) = &mut records {
-                let text = std::str::from_utf8(&enriched).map_err(|e| Error::Internal(e.to_string()))?;
-                records.push(&at, Some(text), &values, made);
+                records.push(&at, Some(&enriched), &values, made);
             }
         }
         // In the order of the messages, whatever became of them.
         done.dead.sort_by_key(|dead| (dead.message, dead.line));
         if let Some(table) = self.table {
             done.rows = match (flat, records) {
-                (Some(flat), _) => Some(flat.finish(table)?),
-                (_, Some(records)) => Some(records.finish(table)?),
+                (Some(flat), _) => {
+                    let names: Vec<&str> = self.plan.fields.iter().map(|field| field.name.as_str()).collect();
+                    Some(flat.finish(table, messages, &names)?)
+                }
+                (_, Some(records)) => Some(records.finish(table, messages)?),
                 _ => None,
             };
         }
@@ -305,8 +304,8 @@ impl Harmonizer {
         record: &Open<'_>,
         answers: &[Arc<Answer>],
         made: Option<Made<'_>>,
-        at: &At<'_>,
-        enriched: &[u8],
+        (messages, at): (&Messages, &At<'_>),
+        enriched: &str,
         done: &mut Harmonized,
     ) -> std::result::Result<(), Rejected> {
         if self.options.reject_below
@@ -332,8 +331,8 @@ impl Harmonizer {
                 let (mut buffer, mut rejected) = (Vec::new(), Ok(()));
                 self.each_row(record, answers, |field, position, said, answer| {
                     buffer.clear();
-                    let (topic, partition, offset) = (at.topic, at.partition, at.message.offset);
-                    let (line, carried) = (at.line, carried.as_slice());
+                    let (topic, partition, offset) = (&*messages.topic, messages.partition, at.message.offset);
+                    let (line, carried, field) = (at.line, carried.as_slice(), &*self.plan.fields[field].name);
                     Row { topic, partition, offset, line, field, position, said, answer, carried, made }
                         .json(&mut buffer);
                     if rejected.is_ok() {
@@ -342,23 +341,28 @@ impl Harmonizer {
                 });
                 rejected
             }
-            _ => put(enriched, done),
+            _ => put(enriched.as_bytes(), done),
         }
     }
 
     /// Each place of each field; of a field that the record does not have, one that says nothing.
-    fn each_row(&self, record: &Open<'_>, answers: &[Arc<Answer>], mut row: impl FnMut(&str, i32, &Said<'_>, &Answer)) {
+    fn each_row(
+        &self,
+        record: &Open<'_>,
+        answers: &[Arc<Answer>],
+        mut row: impl FnMut(usize, i32, &Said<'_>, &Answer),
+    ) {
         let mentions = &record.found.mentions;
         let nothing = Said { text: None, codings: Vec::new() };
         let all = positions(mentions, self.plan.fields.len());
         for ((mention, position), answer) in mentions.iter().zip(all).zip(answers) {
-            let field = &self.plan.fields[mention.field];
-            let said = Said::of(mention, &record.found, &record.record, field.vocabulary.as_deref());
-            row(&field.name, position, &said, answer);
+            let vocabulary = self.plan.fields[mention.field].vocabulary.as_deref();
+            let said = Said::of(mention, &record.found, &record.record, vocabulary);
+            row(mention.field, position, &said, answer);
         }
-        for (number, field) in self.plan.fields.iter().enumerate() {
+        for number in 0..self.plan.fields.len() {
             if !mentions.iter().any(|m| m.field == number) {
-                row(&field.name, 0, &nothing, &Answer::without(Outcome::Absent));
+                row(number, 0, &nothing, Answer::absent());
             }
         }
     }

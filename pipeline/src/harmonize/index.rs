@@ -14,6 +14,7 @@ use quick_cache::sync::Cache;
 
 use super::answer::{Answer, Outcome, rounded};
 use super::mentions::{Said, key};
+use super::render::{Made, made_member};
 use crate::align::{Nearest, SourceSpec, Targets, known_mappings};
 use crate::sources::Fingerprint;
 use crate::text_columns::text_columns;
@@ -40,6 +41,7 @@ pub(crate) struct ConceptIndex {
     pub(crate) version: String,
     /// The model that embedded it.
     pub(crate) model_id: String,
+    member: String,
     targets: Targets,
     options: IndexOptions,
     /// What a code is known to mean, by its CURIE.
@@ -51,7 +53,6 @@ pub(crate) struct ConceptIndex {
     /// Labels of codes of other sources, by their CURIEs.
     labels: HashMap<String, String>,
     answers: Cache<Box<str>, Arc<Answer>>,
-    absent: Arc<Answer>,
 }
 
 /// A concept that a code or text is known to mean.
@@ -124,6 +125,7 @@ impl ConceptIndex {
         let model_id = session.embedder()?.info().model_id.clone();
         let version = version(&targets, [&codes, &texts], &not, &labels).to_string();
         Ok(Self {
+            member: made_member(&version, &model_id),
             version,
             model_id,
             targets,
@@ -132,7 +134,6 @@ impl ConceptIndex {
             not,
             labels,
             answers: Cache::new(options.remembered.max(16)),
-            absent: Arc::new(Answer::without(Outcome::Absent)),
             options: options.clone(),
         })
     }
@@ -142,14 +143,14 @@ impl ConceptIndex {
         self.targets.concepts()
     }
 
+    /// Who makes its answers.
+    pub(crate) fn made(&self) -> Made<'_> {
+        Made { index_version: &self.version, model_id: &self.model_id, member: &self.member }
+    }
+
     /// What was answered before.
     pub(crate) fn remembered(&self, key: &str) -> Option<Arc<Answer>> {
         self.answers.get(key)
-    }
-
-    /// The answer for a place where a record says nothing.
-    pub(crate) fn absent(&self) -> Arc<Answer> {
-        Arc::clone(&self.absent)
     }
 
     /// What mentions mean that were not answered before, in order; remembered from now on.

@@ -42,9 +42,9 @@ pub struct Message<'a> {
 }
 
 impl Messages {
-    /// None yet, of a partition.
-    pub fn new(topic: Arc<str>, partition: i32) -> Self {
-        Self { topic, partition, bytes: Vec::new(), all: Vec::new() }
+    /// None yet, of a partition, with room for so many bytes.
+    pub fn new(topic: Arc<str>, partition: i32, bytes: usize) -> Self {
+        Self { topic, partition, bytes: Vec::with_capacity(bytes), all: Vec::new() }
     }
 
     /// Adds a message.

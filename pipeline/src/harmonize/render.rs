@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use smallvec::{SmallVec, smallvec};
+
 use super::answer::{Answer, Outcome};
-use super::extract::{Found, Mention, Place};
+use super::extract::{Found, List, Mention, Place};
 use super::mentions::Said;
 use super::plan::Plan;
 
@@ -12,6 +14,13 @@ use super::plan::Plan;
 pub(crate) struct Made<'a> {
     pub(crate) index_version: &'a str,
     pub(crate) model_id: &'a str,
+    /// The two as the member `generel` of an enriched record.
+    pub(crate) member: &'a str,
+}
+
+/// The member of enriched records that says who made them.
+pub(crate) fn made_member(index_version: &str, model_id: &str) -> String {
+    format!("\"generel\":{}", serde_json::json!({"index_version": index_version, "model_id": model_id}))
 }
 
 /// A record whose mentions are answered.
@@ -22,73 +31,83 @@ pub(crate) struct Answered<'a> {
     pub(crate) answers: &'a [Arc<Answer>],
 }
 
+/// What is written into a record at one place.
+enum Piece<'a> {
+    /// These, one after another.
+    Parts([&'a str; 4]),
+    /// The concepts of a list.
+    List(&'a List),
+}
+
 impl Answered<'_> {
     /// Appends the record with its concepts. What the record says stays byte for byte; concepts are members beside the
     /// texts they were found in, lists beside lists, and codings of CodeableConcepts; `generel` says who made them.
-    pub(crate) fn enriched(&self, plan: &Plan, made: Option<Made<'_>>, out: &mut Vec<u8>) {
+    pub(crate) fn enriched(&self, plan: &Plan, made: Option<Made<'_>>, out: &mut String) {
         let Some((end, has_members)) = self.found.root else { return self.wrapped(plan, made, out) };
-        let mut pieces: Vec<(u32, Vec<u8>)> = Vec::with_capacity(self.answers.len() + 1);
+        let mut pieces: SmallVec<[(u32, Piece<'_>); 4]> = SmallVec::new();
         for (mention, answer) in self.found.mentions.iter().zip(self.answers) {
             let field = &plan.fields[mention.field];
             match mention.place {
-                Place::After(at) if answer.outcome != Outcome::Absent => {
-                    let piece = match field.codeable {
-                        true => [b",\"coding\":[" as &[u8], coding(answer).as_bytes(), b"]"].concat(),
-                        false => member(&field.into, &answer.json),
-                    };
-                    if !field.codeable || answer.object_id.is_some() {
-                        pieces.push((at, piece));
-                    }
+                Place::After(at) if field.codeable && answer.object_id.is_some() => {
+                    pieces.push((at, Piece::Parts([",\"coding\":[", answer.coding(), "]", ""])));
+                }
+                Place::After(at) if !field.codeable && answer.outcome != Outcome::Absent => {
+                    pieces.push((at, Piece::Parts([",", &field.into, ":", &answer.json])));
                 }
                 Place::Last(at, empty) if answer.object_id.is_some() => {
-                    let comma = if empty { "" } else { "," };
-                    pieces.push((at, [comma, &coding(answer)].concat().into_bytes()));
+                    pieces.push((at, Piece::Parts([if empty { "" } else { "," }, answer.coding(), "", ""])));
                 }
                 _ => {}
             }
         }
-        for list in &self.found.lists {
-            let answers = &self.answers[list.mentions.clone()];
-            let of_field = self.found.mentions[list.mentions.clone()].iter().zip(answers);
-            let of_field = of_field.filter(|(mention, _)| mention.field == list.field);
-            let json: Vec<&str> = of_field.map(|(_, answer)| or_null(answer)).collect();
-            let all = format!("[{}]", json.join(","));
-            pieces.push((list.end, member(&plan.fields[list.field].into, &all)));
-        }
+        pieces.extend(self.found.lists.iter().map(|list| (list.end, Piece::List(list))));
         if let Some(made) = made {
-            let comma = if has_members { "," } else { "" };
-            pieces.push((end, [comma, "\"generel\":", &json(made)].concat().into_bytes()));
+            pieces.push((end, Piece::Parts([if has_members { "," } else { "" }, made.member, "", ""])));
         }
         pieces.sort_by_key(|(at, _)| *at);
         let mut from = 0;
         for (at, piece) in pieces {
-            out.extend_from_slice(&self.record.as_bytes()[from..at as usize]);
-            out.extend_from_slice(&piece);
+            out.push_str(&self.record[from..at as usize]);
+            match piece {
+                Piece::Parts(parts) => parts.into_iter().for_each(|part| out.push_str(part)),
+                Piece::List(list) => {
+                    let answers = &self.answers[list.mentions.clone()];
+                    let of_field = self.found.mentions[list.mentions.clone()].iter().zip(answers);
+                    let of_field = of_field.filter(|(mention, _)| mention.field == list.field);
+                    let answers: Vec<&str> = of_field.map(|(_, answer)| or_null(answer)).collect();
+                    push_list(&plan.fields[list.field].into, &answers, out);
+                }
+            }
             from = at as usize;
         }
-        out.extend_from_slice(&self.record.as_bytes()[from..]);
+        out.push_str(&self.record[from..]);
     }
 
     /// A record that is no object, as a member of one.
-    fn wrapped(&self, plan: &Plan, made: Option<Made<'_>>, out: &mut Vec<u8>) {
-        let Some(made) = made else { return out.extend_from_slice(self.record.as_bytes()) };
-        out.extend_from_slice(b"{\"value\":");
-        out.extend_from_slice(self.record.trim().as_bytes());
+    fn wrapped(&self, plan: &Plan, made: Option<Made<'_>>, out: &mut String) {
+        let Some(made) = made else { return out.push_str(self.record) };
+        out.push_str("{\"value\":");
+        out.push_str(self.record.trim());
         for (number, field) in plan.fields.iter().enumerate() {
             let of_field = self.found.mentions.iter().zip(self.answers).filter(|(m, _)| m.field == number);
             let json: Vec<&str> = of_field.map(|(_, answer)| or_null(answer)).collect();
             match json.as_slice() {
                 [] => {}
                 [one] if !self.found.lists.iter().any(|l| l.field == number) => {
-                    out.extend_from_slice(&member(&field.into, one));
+                    [",", &field.into, ":", one].into_iter().for_each(|part| out.push_str(part));
                 }
-                all => out.extend_from_slice(&member(&field.into, &format!("[{}]", all.join(",")))),
+                all => push_list(&field.into, all, out),
             }
         }
-        out.extend_from_slice(b",\"generel\":");
-        out.extend_from_slice(json(made).as_bytes());
-        out.push(b'}');
+        out.push(',');
+        out.push_str(made.member);
+        out.push('}');
     }
+}
+
+/// Appends a member that is a list.
+fn push_list(name: &str, answers: &[&str], out: &mut String) {
+    [",", name, ":[", &answers.join(","), "]"].into_iter().for_each(|part| out.push_str(part));
 }
 
 /// A row of a flat output: what a message says at one place, and what that means.
@@ -146,33 +165,12 @@ fn or_null(answer: &Arc<Answer>) -> &str {
     if answer.outcome == Outcome::Absent { "null" } else { &answer.json }
 }
 
-fn member(name: &str, json: &str) -> Vec<u8> {
-    [",", name, ":", json].concat().into_bytes()
-}
-
-/// A FHIR Coding: the ontology's IRI where its prefix is known.
-fn coding(answer: &Answer) -> String {
-    let curie = answer.object_id.as_deref().unwrap_or_default();
-    let prefix = curie.split(':').next().unwrap_or_default();
-    let system =
-        generel_schemas::ids::known(prefix).map_or_else(|| format!("urn:generel:{prefix}"), |p| p.uri.to_string());
-    serde_json::json!({"system": system, "code": curie, "display": answer.object_label, "userSelected": false})
-        .to_string()
-}
-
-fn json(made: Made<'_>) -> String {
-    serde_json::json!({"index_version": made.index_version, "model_id": made.model_id}).to_string()
-}
-
 /// The places of a field are counted from 0.
-pub(crate) fn positions(mentions: &[Mention], fields: usize) -> Vec<i32> {
-    let mut next = vec![0; fields];
-    mentions
-        .iter()
-        .map(|mention| {
-            let position = next[mention.field];
-            next[mention.field] += 1;
-            position
-        })
-        .collect()
+pub(crate) fn positions(mentions: &[Mention], fields: usize) -> impl Iterator<Item = i32> {
+    let mut next: SmallVec<[i32; 4]> = smallvec![0; fields];
+    mentions.iter().map(move |mention| {
+        let position = next[mention.field];
+        next[mention.field] += 1;
+        position
+    })
 }

@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Float64Builder, Int32Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
+    Array, ArrayRef, DictionaryArray, Float64Array, Int32Array, Int32Builder, Int64Builder, RecordBatch, StringArray,
+    StringBuilder, TimestampMicrosecondBuilder,
 };
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
+use arrow::datatypes::{Fields, Schema};
 use generel_schemas::Table;
 use generel_schemas::tables::{HARMONIZED, HARMONIZED_RECORDS};
+use hashbrown::HashMap;
 
 use super::answer::Answer;
 use super::mentions::Said;
-use super::messages::Message;
+use super::messages::{Message, Messages};
 use super::render::Made;
 use crate::Result;
 
@@ -38,20 +42,52 @@ impl Shape {
     }
 }
 
-/// Where a record stands.
+/// Where a record stands in its batch.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct At<'a> {
-    pub(super) topic: &'a str,
-    pub(super) partition: i32,
     pub(super) message: Message<'a>,
     pub(super) line: Option<u32>,
+}
+
+/// The columns of who made the rows, all of them the same; NULL where nobody did.
+#[derive(Default)]
+struct MadeBy {
+    parts: Option<[String; 2]>,
+    rows: Vec<bool>,
+}
+
+impl MadeBy {
+    fn push(&mut self, made: Option<Made<'_>>) {
+        if let Some(made) = made
+            && self.parts.is_none()
+        {
+            self.parts = Some([made.model_id, made.index_version].map(str::to_string));
+        }
+        self.rows.push(made.is_some());
+    }
+
+    fn finish(&mut self) -> Vec<ArrayRef> {
+        let parts = self.parts.take().unwrap_or_default();
+        let nulls = NullBuffer::from(std::mem::take(&mut self.rows));
+        parts.iter().map(|part| Arc::new(repeated(part, nulls.len(), Some(&nulls))) as ArrayRef).collect()
+    }
+}
+
+/// An array of the same text in every row that is not NULL.
+fn repeated(text: &str, rows: usize, nulls: Option<&NullBuffer>) -> StringArray {
+    match nulls.filter(|nulls| nulls.null_count() > 0) {
+        None => StringArray::new(
+            OffsetBuffer::from_repeated_length(text.len(), rows),
+            Buffer::from(text.repeat(rows).into_bytes()),
+            None,
+        ),
+        Some(nulls) => nulls.iter().map(|valid| valid.then_some(text)).collect(),
+    }
 }
 
 /// The columns that both tables begin with, but for the consumer.
 #[derive(Default)]
 struct Places {
-    topic: StringBuilder,
-    partition: Int32Builder,
     offset: Int64Builder,
     timestamp: TimestampMicrosecondBuilder,
     key: StringBuilder,
@@ -60,8 +96,6 @@ struct Places {
 
 impl Places {
     fn push(&mut self, at: &At<'_>) {
-        self.topic.append_value(at.topic);
-        self.partition.append_value(at.partition);
         self.offset.append_value(at.message.offset);
         self.timestamp.append_option(at.message.timestamp_ms.map(|ms| ms * 1000));
         match at.message.key.map(|key| (key, std::str::from_utf8(key))) {
@@ -75,11 +109,13 @@ impl Places {
         self.line.append_option(at.line.map(|line| line as i32));
     }
 
-    fn finish(&mut self) -> Vec<ArrayRef> {
+    fn finish(&mut self, messages: &Messages) -> Vec<ArrayRef> {
+        let offsets = self.offset.finish();
+        let rows = offsets.len();
         vec![
-            Arc::new(self.topic.finish()),
-            Arc::new(self.partition.finish()),
-            Arc::new(self.offset.finish()),
+            Arc::new(repeated(&messages.topic, rows, None)),
+            Arc::new(Int32Array::from_value(messages.partition, rows)),
+            Arc::new(offsets),
             Arc::new(self.timestamp.finish().with_timezone("UTC")),
             Arc::new(self.key.finish()),
             Arc::new(self.line.finish()),
@@ -106,18 +142,17 @@ impl Carried {
 pub(super) struct RecordRows {
     places: Places,
     record: StringBuilder,
-    model_id: StringBuilder,
-    index_version: StringBuilder,
+    made: MadeBy,
     carried: Carried,
 }
 
 impl RecordRows {
-    pub(super) fn new(carried: usize) -> Self {
+    /// For records that came in so many bytes.
+    pub(super) fn new(carried: usize, bytes: usize) -> Self {
         Self {
             places: Places::default(),
-            record: StringBuilder::new(),
-            model_id: StringBuilder::new(),
-            index_version: StringBuilder::new(),
+            record: StringBuilder::with_capacity(0, 2 * bytes),
+            made: MadeBy::default(),
             carried: Carried::new(carried),
         }
     }
@@ -125,64 +160,108 @@ impl RecordRows {
     pub(super) fn push(&mut self, at: &At<'_>, record: Option<&str>, carried: &[Option<&str>], made: Option<Made<'_>>) {
         self.places.push(at);
         self.record.append_option(record);
-        self.model_id.append_option(made.map(|m| m.model_id));
-        self.index_version.append_option(made.map(|m| m.index_version));
+        self.made.push(made);
         self.carried.push(carried);
     }
 
-    pub(super) fn finish(mut self, table: &Table) -> Result<RecordBatch> {
-        let mut columns = self.places.finish();
+    pub(super) fn finish(mut self, table: &Table, messages: &Messages) -> Result<RecordBatch> {
+        let mut columns = self.places.finish(messages);
         columns.push(Arc::new(self.record.finish()));
-        columns.push(Arc::new(self.model_id.finish()));
-        columns.push(Arc::new(self.index_version.finish()));
+        columns.extend(self.made.finish());
         columns.extend(self.carried.0.iter_mut().map(|c| Arc::new(c.finish()) as ArrayRef));
         without_consumer(table, columns)
     }
 }
 
+/// What rows mean: few answers are different, so each row has the number of its own.
+#[derive(Default)]
+struct Means {
+    /// By the answer's address: the batch's answers are there as long as its rows are made.
+    numbers: HashMap<usize, i32>,
+    outcome: StringBuilder,
+    texts: [StringBuilder; 5],
+    confidence: Vec<Option<f64>>,
+    score: Vec<Option<f64>>,
+    keys: Vec<i32>,
+}
+
+impl Means {
+    fn push(&mut self, answer: &Answer) {
+        let new = self.confidence.len() as i32;
+        let key = *self.numbers.entry(std::ptr::from_ref(answer) as usize).or_insert(new);
+        self.keys.push(key);
+        if key < new {
+            return;
+        }
+        self.outcome.append_value(answer.outcome.as_str());
+        let texts = [
+            &answer.object_id,
+            &answer.object_label,
+            &answer.object_match_name,
+            &answer.predicate_id,
+            &answer.mapping_justification,
+        ];
+        for (column, text) in self.texts.iter_mut().zip(texts) {
+            column.append_option(text.as_deref());
+        }
+        self.confidence.push(answer.confidence);
+        self.score.push(answer.similarity_score);
+    }
+
+    fn finish(&mut self) -> Result<Vec<ArrayRef>> {
+        let number = |of: &[Option<f64>]| self.keys.iter().map(|key| of[*key as usize]).collect::<Float64Array>();
+        let numbers = [number(&self.confidence), number(&self.score)];
+        let keys = Int32Array::from(std::mem::take(&mut self.keys));
+        let mut columns = vec![keyed(&keys, self.outcome.finish())?];
+        for texts in &mut self.texts {
+            columns.push(keyed(&keys, texts.finish())?);
+        }
+        columns.extend(numbers.map(|numbers| Arc::new(numbers) as ArrayRef));
+        Ok(columns)
+    }
+}
+
+/// A column of texts by their numbers.
+fn keyed(keys: &Int32Array, texts: StringArray) -> Result<ArrayRef> {
+    Ok(Arc::new(DictionaryArray::try_new(keys.clone(), Arc::new(texts))?))
+}
+
 /// Rows of [`HARMONIZED`].
 pub(super) struct FlatRows {
     places: Places,
-    field: StringBuilder,
+    /// Number of the field.
+    field: Vec<i32>,
     position: Int32Builder,
     said: [StringBuilder; 3],
-    outcome: StringBuilder,
-    means: [StringBuilder; 5],
-    confidence: Float64Builder,
-    score: Float64Builder,
-    model_id: StringBuilder,
-    index_version: StringBuilder,
+    means: Means,
+    made: MadeBy,
     carried: Carried,
 }
 
 impl FlatRows {
     pub(super) fn new(carried: usize) -> Self {
-        let texts = StringBuilder::new;
         Self {
             places: Places::default(),
-            field: texts(),
+            field: Vec::new(),
             position: Int32Builder::new(),
-            said: [texts(), texts(), texts()],
-            outcome: texts(),
-            means: [texts(), texts(), texts(), texts(), texts()],
-            confidence: Float64Builder::new(),
-            score: Float64Builder::new(),
-            model_id: texts(),
-            index_version: texts(),
+            said: std::array::from_fn(|_| StringBuilder::new()),
+            means: Means::default(),
+            made: MadeBy::default(),
             carried: Carried::new(carried),
         }
     }
 
+    /// A row of a field by its number. The answer has to outlive all rows.
     pub(super) fn push(
         &mut self,
         at: &At<'_>,
-        (field, position): (&str, i32),
+        (field, position): (usize, i32),
         (said, answer): (&Said<'_>, &Answer),
         carried: &[Option<&str>],
         made: Made<'_>,
     ) {
         self.places.push(at);
-        self.field.append_value(field);
+        self.field.push(field as i32);
         self.position.append_value(position);
         let coding = said.codings.first();
         let parts = [
@@ -193,42 +272,31 @@ impl FlatRows {
         for (column, part) in self.said.iter_mut().zip(parts) {
             column.append_option(part);
         }
-        self.outcome.append_value(answer.outcome.as_str());
-        let means = [
-            &answer.object_id,
-            &answer.object_label,
-            &answer.object_match_name,
-            &answer.predicate_id,
-            &answer.mapping_justification,
-        ];
-        for (column, part) in self.means.iter_mut().zip(means) {
-            column.append_option(part.as_deref());
-        }
-        self.confidence.append_option(answer.confidence);
-        self.score.append_option(answer.similarity_score);
-        self.model_id.append_value(made.model_id);
-        self.index_version.append_value(made.index_version);
+        self.means.push(answer);
+        self.made.push(Some(made));
         self.carried.push(carried);
     }
 
-    pub(super) fn finish(mut self, table: &Table) -> Result<RecordBatch> {
-        let mut columns = self.places.finish();
-        columns.push(Arc::new(self.field.finish()));
+    /// The rows; `fields` are the names of the fields.
+    pub(super) fn finish(mut self, table: &Table, messages: &Messages, fields: &[&str]) -> Result<RecordBatch> {
+        let mut columns = self.places.finish(messages);
+        columns.push(keyed(&Int32Array::from(self.field), StringArray::from_iter_values(fields))?);
         columns.push(Arc::new(self.position.finish()));
         columns.extend(self.said.iter_mut().map(|c| Arc::new(c.finish()) as ArrayRef));
-        columns.push(Arc::new(self.outcome.finish()));
-        columns.extend(self.means.iter_mut().map(|c| Arc::new(c.finish()) as ArrayRef));
-        columns.push(Arc::new(self.confidence.finish()));
-        columns.push(Arc::new(self.score.finish()));
-        columns.push(Arc::new(self.model_id.finish()));
-        columns.push(Arc::new(self.index_version.finish()));
+        columns.extend(self.means.finish()?);
+        columns.extend(self.made.finish());
         columns.extend(self.carried.0.iter_mut().map(|c| Arc::new(c.finish()) as ArrayRef));
         without_consumer(table, columns)
     }
 }
 
-/// A batch of all columns but the first, which is the table's unit and stands in no file.
+/// A batch of all columns but the first, which is the table's unit and stands in no file. Texts that repeat are
+/// dictionaries.
 fn without_consumer(table: &Table, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
-    let others: Vec<usize> = (1..table.columns.len()).collect();
-    Ok(RecordBatch::try_new(Arc::new(table.schema().project(&others)?), columns)?)
+    let fields: Fields = table.schema().fields()[1..]
+        .iter()
+        .zip(&columns)
+        .map(|(field, column)| field.as_ref().clone().with_data_type(column.data_type().clone()))
+        .collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
-use arrow::datatypes::{FieldRef, Float64Type, Schema};
+use arrow::array::{Array, ArrayRef, AsArray, StringArray, new_null_array};
+use arrow::datatypes::{FieldRef, Float64Type, Int32Type, Schema};
 use generel_schemas::tables::{Column, Kind};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
@@ -143,19 +143,17 @@ impl ColumnWriter<'_> {
     /// Adds rows behind the `before` that are there.
     pub(super) fn write(&mut self, array: &ArrayRef, before: u64) -> Result<()> {
         let flat = self.encoder.descriptor.max_rep_level() == 0;
-        let null = flat && array.null_count() == array.len();
+        let null = flat && array.logical_null_count() == array.len();
         match &self.state {
             State::Begun(_) | State::Texts(_) => {}
             State::Empty if null => return Ok(()),
             State::Empty if before == 0 => {
-                if let Some(text) = array.as_string_opt::<i32>().and_then(constant::only_text) {
+                if let Some(text) = only_text(array) {
                     self.state = State::Same(text.to_string());
                     return Ok(());
                 }
             }
-            State::Same(same) if array.as_string_opt::<i32>().and_then(constant::only_text) == Some(same) => {
-                return Ok(());
-            }
+            State::Same(same) if only_text(array) == Some(same) => return Ok(()),
             State::Empty | State::Same(_) => {}
         }
         if !matches!(self.state, State::Begun(_) | State::Texts(_)) {
@@ -191,9 +189,10 @@ impl ColumnWriter<'_> {
             State::Begun(writer) => {
                 compute_leaves(&self.encoder.field, array)?.iter().try_for_each(|leaf| writer.write(leaf))
             }
-            State::Texts(texts) => match array.as_string_opt::<i32>() {
-                Some(array) => texts.write(array),
-                None => Err(ParquetError::General(format!("{} where texts should be", array.data_type()))),
+            State::Texts(texts) => match (array.as_string_opt::<i32>(), keyed(array)) {
+                (Some(array), _) => texts.write(array),
+                (None, Some((keys, values))) => texts.write_keyed(keys, values),
+                (None, None) => Err(ParquetError::General(format!("{} where texts should be", array.data_type()))),
             },
             State::Empty | State::Same(_) => Ok(()),
         }
@@ -215,6 +214,22 @@ impl ColumnWriter<'_> {
         };
         Ok(EncodedColumn::Ready(Box::new(ready)))
     }
+}
+
+/// The one text of an array, if it has no other.
+fn only_text(array: &ArrayRef) -> Option<&str> {
+    match keyed(array) {
+        Some((keys, values)) => {
+            (values.len() == 1 && values.null_count() == 0 && !keys.is_empty()).then(|| values.value(0))
+        }
+        None => array.as_string_opt::<i32>().and_then(constant::only_text),
+    }
+}
+
+/// The keys and texts of a dictionary, none of whose keys is NULL.
+fn keyed(array: &ArrayRef) -> Option<(&[i32], &StringArray)> {
+    let keyed = array.as_dictionary_opt::<Int32Type>().filter(|keyed| keyed.keys().null_count() == 0)?;
+    Some((keyed.keys().values(), keyed.values().as_string_opt::<i32>()?))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The pages of a column chunk, and what its metadata says of them.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 
 use bytes::Bytes;
@@ -13,6 +14,9 @@ use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 
 use super::column::LEVEL;
+
+/// Bytes that a page's header takes at most, as these are.
+const HEADER_BYTES: usize = 64;
 
 /// An encoded column chunk.
 pub(super) type Encoded = (Bytes, ColumnCloseResult);
@@ -32,15 +36,15 @@ impl Pages {
 
     /// The page of the dictionary.
     pub(super) fn dictionary(&mut self, entries: Vec<u8>, count: usize) -> Result<()> {
-        let (buf, size) = self.pack(entries)?;
+        let (buf, size) = self.pack(entries.into())?;
         let page = Page::DictionaryPage { buf, num_values: count as u32, encoding: Encoding::PLAIN, is_sorted: false };
         self.dictionary = Some(CompressedPage::new(page, size));
         Ok(())
     }
 
     /// A page of so many rows: their levels, where the column has any, and their values.
-    pub(super) fn data(&mut self, page: Vec<u8>, rows: u64, encoding: Encoding) -> Result<()> {
-        let (buf, size) = self.pack(page)?;
+    pub(super) fn data<'a>(&mut self, page: impl Into<Cow<'a, [u8]>>, rows: u64, encoding: Encoding) -> Result<()> {
+        let (buf, size) = self.pack(page.into())?;
         let page = Page::DataPage {
             buf,
             num_values: rows as u32,
@@ -54,14 +58,16 @@ impl Pages {
         Ok(())
     }
 
-    fn pack(&self, bytes: Vec<u8>) -> Result<(Bytes, usize)> {
+    fn pack(&self, bytes: Cow<'_, [u8]>) -> Result<(Bytes, usize)> {
         let size = bytes.len();
-        Ok((if self.compressed { compress(&bytes)?.into() } else { bytes.into() }, size))
+        Ok((if self.compressed { compress(&bytes)?.into() } else { bytes.into_owned().into() }, size))
     }
 
     /// The column chunk.
     pub(super) fn close(self, column: &ColumnDescPtr, statistics: Statistics) -> Result<Encoded> {
-        let mut sink = TrackedWrite::new(Vec::new());
+        let pages = || self.dictionary.iter().chain(&self.data);
+        let size: usize = pages().map(|page| page.data().len() + HEADER_BYTES).sum();
+        let mut sink = TrackedWrite::new(Vec::with_capacity(size));
         let mut writer = SerializedPageWriter::new(&mut sink);
         let (mut encodings, mut dictionary, mut data) = (vec![Encoding::PLAIN, Encoding::RLE], None, None);
         let mut uncompressed = 0;

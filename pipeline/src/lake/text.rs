@@ -23,6 +23,10 @@ const PAGE_BYTES: usize = 1 << 20;
 const BOUND_BYTES: usize = 64;
 /// Texts from which is learned whether a dictionary pays.
 const LEARNED: usize = 1000;
+/// Bytes before the texts of a page, for its levels.
+const GAP: usize = 16;
+/// Texts after which a dictionary is given up if nine in ten of them were new.
+const TRIED: usize = 8192;
 /// A dictionary that takes more than this of what the texts would take has not paid.
 const WORTH: (usize, usize) = (3, 4);
 
@@ -34,7 +38,10 @@ pub(super) enum TextWriter {
 
 impl TextWriter {
     pub(super) fn new(dictionary: bool, nullable: bool) -> Self {
-        if dictionary { Self::Dictionary(Box::default()) } else { Self::Plain(Box::new(Plain::new(nullable))) }
+        match dictionary {
+            true => Self::Dictionary(Box::new(Dictionary { nullable, ..Dictionary::default() })),
+            false => Self::Plain(Box::new(Plain::new(nullable))),
+        }
     }
 
     /// Adds so many rows of the same text, or of NULL.
@@ -45,13 +52,45 @@ impl TextWriter {
     /// Adds rows.
     pub(super) fn write(&mut self, array: &StringArray) -> Result<()> {
         if array.null_count() > 0 {
-            return array.iter().try_for_each(|text| self.push(text.map(str::as_bytes)));
+            array.iter().try_for_each(|text| self.push(text.map(str::as_bytes)))?;
+            return self.give_up();
         }
         let (offsets, text) = (array.value_offsets(), array.value_data());
         let mut texts = offsets.windows(2).map(|ends| &text[ends[0] as usize..ends[1] as usize]);
         match self {
             Self::Dictionary(dictionary) => texts.for_each(|text| dictionary.value(text)),
             Self::Plain(plain) => texts.try_for_each(|text| plain.value(text))?,
+        }
+        self.give_up()
+    }
+
+    /// Adds rows by the numbers of their texts: each text is looked up once.
+    pub(super) fn write_keyed(&mut self, keys: &[i32], texts: &StringArray) -> Result<()> {
+        let text = |key: usize| texts.is_valid(key).then(|| texts.value(key).as_bytes());
+        match self {
+            Self::Dictionary(dictionary) => {
+                let known: Vec<_> =
+                    (0..texts.len()).map(|key| text(key).map(|text| (dictionary.key(text), text.len()))).collect();
+                for key in keys {
+                    match known[*key as usize] {
+                        Some((key, length)) => dictionary.push(key, length),
+                        None => dictionary.levels.push(1, false),
+                    }
+                }
+            }
+            Self::Plain(_) => keys.iter().try_for_each(|key| self.push(text(*key as usize)))?,
+        }
+        self.give_up()
+    }
+
+    /// A dictionary in which almost every text is new is given up early.
+    fn give_up(&mut self) -> Result<()> {
+        if let Self::Dictionary(dictionary) = self
+            && dictionary.keys.len() >= TRIED
+            && dictionary.ends.len() > dictionary.keys.len() / 10 * 9
+        {
+            let plain = std::mem::take(&mut **dictionary).into_plain()?;
+            *self = Self::Plain(Box::new(plain));
         }
         Ok(())
     }
@@ -79,6 +118,7 @@ impl TextWriter {
 /// Different texts and which of them each row has.
 #[derive(Default)]
 pub(super) struct Dictionary {
+    nullable: bool,
     hasher: DefaultHashBuilder,
     table: HashTable<u32>,
     text: Vec<u8>,
@@ -96,9 +136,14 @@ impl Dictionary {
             Some(last) if entry(&self.text, &self.ends, *last) == text => *last,
             _ => self.key(text),
         };
+        self.push(key, text.len());
+    }
+
+    #[inline]
+    fn push(&mut self, key: u32, length: usize) {
         self.keys.push(key);
         self.levels.push(1, true);
-        self.plain_bytes += text.len() + 4;
+        self.plain_bytes += length + 4;
     }
 
     #[inline]
@@ -116,19 +161,11 @@ impl Dictionary {
     }
 
     fn finish(self, column: &ColumnDescPtr) -> Result<(Encoded, bool)> {
-        let (nullable, count) = (column.max_def_level() > 0, self.ends.len());
+        let (nullable, count) = (self.nullable, self.ends.len());
         if (self.text.len() + 4 * count) * WORTH.1 > self.plain_bytes * WORTH.0 {
-            let (mut plain, mut keys) = (Plain::new(nullable), self.keys.iter());
-            for row in 0..self.levels.rows() {
-                let key = if self.levels.is_valid(row) { keys.next() } else { None };
-                match key {
-                    Some(key) => plain.value(entry(&self.text, &self.ends, *key))?,
-                    None => plain.null(),
-                }
-            }
             // Of a few rows nothing is to be learned.
             let few = self.keys.len() < LEARNED;
-            return plain.finish(column).map(|encoded| (encoded, few));
+            return self.into_plain()?.finish(column).map(|encoded| (encoded, few));
         }
         let (mut bounds, mut page) = (Bounds::default(), Vec::with_capacity(self.text.len() + 4 * count));
         for text in (0..count as u32).map(|key| entry(&self.text, &self.ends, key)) {
@@ -146,6 +183,19 @@ impl Dictionary {
         hybrid::values(&self.keys, width, &mut page);
         pages.data(page, self.levels.rows() as u64, Encoding::RLE_DICTIONARY)?;
         Ok((pages.close(column, bounds.statistics(self.levels.nulls()))?, true))
+    }
+
+    /// The same rows without a dictionary.
+    fn into_plain(self) -> Result<Plain> {
+        let (mut plain, mut keys) = (Plain::new(self.nullable), self.keys.iter());
+        for row in 0..self.levels.rows() {
+            let key = if self.levels.is_valid(row) { keys.next() } else { None };
+            match key {
+                Some(key) => plain.value(entry(&self.text, &self.ends, *key))?,
+                None => plain.null(),
+            }
+        }
+        Ok(plain)
     }
 }
 
@@ -169,7 +219,7 @@ pub(super) struct Plain {
 impl Plain {
     fn new(nullable: bool) -> Self {
         let (levels, bounds) = (Levels::default(), Bounds::default());
-        Self { nullable, page: Vec::new(), levels, nulls: 0, bounds, pages: Pages::new(true) }
+        Self { nullable, page: vec![0; GAP], levels, nulls: 0, bounds, pages: Pages::new(true) }
     }
 
     #[inline]
@@ -186,14 +236,25 @@ impl Plain {
 
     #[cold]
     fn flush(&mut self) -> Result<()> {
-        let (texts, levels) = (std::mem::take(&mut self.page), std::mem::take(&mut self.levels));
-        let mut page = Vec::with_capacity(texts.len() + 16);
+        let levels = std::mem::take(&mut self.levels);
+        let mut first = Vec::new();
         if self.nullable {
-            levels.encode(&mut page);
+            levels.encode(&mut first);
         }
-        page.extend_from_slice(&texts);
+        // The levels come first, and are known last: of pages without NULLs they fit into the gap.
+        match GAP.checked_sub(first.len()) {
+            Some(start) => {
+                self.page[start..GAP].copy_from_slice(&first);
+                self.pages.data(&self.page[start..], levels.rows() as u64, Encoding::PLAIN)?;
+            }
+            None => {
+                first.extend_from_slice(&self.page[GAP..]);
+                self.pages.data(&first, levels.rows() as u64, Encoding::PLAIN)?;
+            }
+        }
+        self.page.truncate(GAP);
         self.nulls += levels.nulls();
-        self.pages.data(page, levels.rows() as u64, Encoding::PLAIN)
+        Ok(())
     }
 
     fn finish(mut self, column: &ColumnDescPtr) -> Result<Encoded> {

@@ -30,6 +30,7 @@ pub(super) struct Group {
     lake: Option<Lake>,
     flow: Mutex<Option<Arc<Flow>>>,
     generation: AtomicU64,
+    changes: AtomicU64,
     assigned: Mutex<HashMap<Partition, Assigned>>,
 }
 
@@ -109,6 +110,7 @@ impl ConsumerContext for Group {
         if let Err(error) = done {
             self.shared.fail(kafka::error(&error));
         }
+        self.changes.fetch_add(1, Ordering::Relaxed);
         let partitions = self.assigned().len();
         self.shared.metrics.assigned(partitions);
         self.shared.metrics.set_ready(partitions > 0);
@@ -122,11 +124,23 @@ impl ConsumerContext for Group {
 
 impl Group {
     pub(super) fn new(shared: Arc<Shared>, lake: Option<Lake>) -> Self {
-        Self { shared, lake, flow: Mutex::default(), generation: AtomicU64::new(0), assigned: Mutex::default() }
+        Self {
+            shared,
+            lake,
+            flow: Mutex::default(),
+            generation: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
+            assigned: Mutex::default(),
+        }
     }
 
     pub(super) fn assigned(&self) -> MutexGuard<'_, HashMap<Partition, Assigned>> {
         self.assigned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often the assignment has changed.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
     }
 
     /// The way to the sinks, while there is a reader.

@@ -21,6 +21,8 @@ use crate::{Error, Result};
 const BATCH_MESSAGES: usize = 8192;
 const BATCH_BYTES: usize = 1 << 20;
 const LINGER: Duration = Duration::from_millis(10);
+/// Messages for which the time is asked once: far fewer than come in a [`LINGER`].
+const MESSAGES_A_TICK: u32 = 32;
 /// How long the reader waits for room before it pauses its partitions: a pause throws away what was fetched.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Without messages for so long, a partition whose end was seen is read.
@@ -31,19 +33,30 @@ pub(super) struct Reader {
     shared: Arc<Shared>,
     consumer: Arc<GroupConsumer>,
     flow: Arc<Flow>,
-    open: HashMap<Partition, Taking>,
-    /// Name of the topic that messages came from last, so that it is not allocated for each.
-    topic: Arc<str>,
+    open: Vec<Taking>,
+    /// The one that took the last message, and the bytes of the last full one.
+    last_open: usize,
+    usual: usize,
+    /// Changes of the assignment that are known.
+    changes: u64,
     ends_seen: HashMap<i32, Instant>,
     first_message: Option<Instant>,
     last_message: Instant,
+    /// About the time: it is asked for once in so many messages.
+    now: Instant,
+    ticks: u32,
     last_sweep: Instant,
 }
 
 /// A batch that is being filled.
 struct Taking {
+    of: Partition,
     messages: Messages,
+    /// The mark that it begins at, and the next offset to take.
     first: i64,
+    next: i64,
+    /// The marks of the sinks.
+    cuts: [i64; 2],
     generation: u64,
     since: Instant,
 }
@@ -56,11 +69,15 @@ impl Reader {
             shared,
             consumer,
             flow,
-            open: HashMap::new(),
-            topic: Arc::from(""),
+            open: Vec::new(),
+            last_open: 0,
+            usual: 0,
+            changes: 0,
             ends_seen: HashMap::new(),
             first_message: None,
             last_message: now,
+            now,
+            ticks: 0,
             last_sweep: now,
         }
     }
@@ -76,14 +93,23 @@ impl Reader {
             if self.shared.was_asked_to_rewind() {
                 self.rewind()?;
             }
-            // Without messages waiting, what was begun is handed on soon.
-            let wait = if self.open.is_empty() { Duration::from_millis(50) } else { Duration::from_millis(2) };
+            // To wait is to ask for the time, which is much beside a message: only where none is there.
             let consumer = Arc::clone(&self.consumer);
-            match consumer.poll(wait) {
+            let polled = consumer.poll(Duration::ZERO).or_else(|| {
+                // Without messages waiting, what was begun is handed on soon.
+                let wait = if self.open.is_empty() { Duration::from_millis(50) } else { Duration::from_millis(2) };
+                self.ticks = 0;
+                consumer.poll(wait)
+            });
+            match polled {
                 Some(Ok(message)) => {
+                    if self.ticks == 0 {
+                        self.now = Instant::now();
+                    }
+                    self.ticks = (self.ticks + 1) % MESSAGES_A_TICK;
                     self.take(&message)?;
                     // The rest can wait while messages come one after another.
-                    if self.last_message.duration_since(self.last_sweep) < LINGER / 2 {
+                    if self.now.duration_since(self.last_sweep) < LINGER / 2 {
                         continue;
                     }
                 }
@@ -99,7 +125,10 @@ impl Reader {
             }
         }
         if !self.shared.has_failed() {
-            self.open.keys().cloned().collect::<Vec<_>>().iter().try_for_each(|partition| self.hand_on(partition))?;
+            self.forget_lost();
+            while !self.open.is_empty() {
+                self.hand_on(0)?;
+            }
             if !self.flow.flush(FLUSH) && !self.shared.has_failed() {
                 return Err(Error::Kafka {
                     message: "not everything that was read could be committed; it is read again next time".into(),
@@ -114,39 +143,40 @@ impl Reader {
     }
 
     fn take(&mut self, message: &rdkafka::message::BorrowedMessage<'_>) -> Result<()> {
-        let now = Instant::now();
-        self.last_message = now;
-        self.first_message.get_or_insert(now);
-        if *self.topic != *message.topic() {
-            self.topic = Arc::from(message.topic());
-        }
-        let partition = (Arc::clone(&self.topic), message.partition());
-        let offset = message.offset();
-        let assigned = match self.consumer.context().assigned().get_mut(&partition) {
-            // Not from before the reader went back.
-            Some(assigned) if offset >= assigned.next => {
-                let before = *assigned;
-                assigned.next = offset + 1;
-                before
-            }
-            _ => return Ok(()),
+        self.forget_lost();
+        self.last_message = self.now;
+        self.first_message.get_or_insert(self.now);
+        let (topic, offset) = (message.topic(), message.offset());
+        let is_of = |(of, partition): &Partition| *partition == message.partition() && **of == *topic;
+        // Messages of a partition come one after another, many at a time.
+        let last = self.open.get(self.last_open).is_some_and(|taking| is_of(&taking.of)).then_some(self.last_open);
+        let at = match last.or_else(|| self.open.iter().position(|taking| is_of(&taking.of))) {
+            Some(at) => at,
+            None => match self.begin(topic, message.partition()) {
+                Some(at) => at,
+                None => return Ok(()),
+            },
         };
-        // A sink that is further than the other one begins at a batch's first message.
-        let Position { output, lake, .. } = assigned.position;
-        let cuts = |first: i64, mark: i64| first < mark && offset >= mark;
-        if self.open.get(&partition).is_some_and(|taking| cuts(taking.first, output) || cuts(taking.first, lake)) {
-            self.hand_on(&partition)?;
+        self.last_open = at;
+        let taking = &mut self.open[at];
+        // Not from before the reader went back.
+        if offset < taking.next {
+            return Ok(());
         }
-        let taking = self.open.entry(partition.clone()).or_insert_with(|| Taking {
-            messages: Messages::new(Arc::clone(&partition.0), partition.1),
-            // Where messages are missing at a mark, the mark is where a batch begins.
-            first: [output, lake]
-                .into_iter()
-                .filter(|m| (assigned.next..=offset).contains(m))
-                .fold(assigned.next, i64::max),
-            generation: assigned.generation,
-            since: now,
-        });
+        // A sink that is further than the other one begins at a batch's first message.
+        let cut = taking.cuts.into_iter().filter(|mark| (taking.next..=offset).contains(mark)).max();
+        if let Some(mark) = cut.filter(|mark| *mark > taking.first) {
+            if taking.messages.is_empty() {
+                taking.first = mark;
+            } else {
+                self.hand_on(at)?;
+                return self.take(message);
+            }
+        }
+        if taking.messages.is_empty() {
+            taking.since = self.now;
+        }
+        taking.next = offset + 1;
         let headers = headers_of(message.headers());
         taking.messages.push(&Message {
             offset,
@@ -156,27 +186,54 @@ impl Reader {
             headers: &headers,
         });
         if taking.messages.len() >= BATCH_MESSAGES || taking.messages.bytes() >= BATCH_BYTES {
-            self.hand_on(&partition)?;
+            self.hand_on(at)?;
         }
         Ok(())
+    }
+
+    /// Begins a batch of a partition, if that is ours.
+    fn begin(&mut self, topic: &str, partition: i32) -> Option<usize> {
+        let of = (Arc::from(topic), partition);
+        let Assigned { position, next, generation, .. } = *self.consumer.context().assigned().get(&of)?;
+        let messages = Messages::new(Arc::clone(&of.0), partition, self.usual);
+        let cuts = [position.output, position.lake];
+        self.open.push(Taking { of, messages, first: next, next, cuts, generation, since: self.now });
+        Some(self.open.len() - 1)
     }
 
     fn hand_on_old(&mut self) -> Result<()> {
         let now = Instant::now();
         self.last_sweep = now;
-        let old = self.open.iter().filter(|(_, taking)| now.duration_since(taking.since) >= LINGER);
-        let old: Vec<Partition> = old.map(|(partition, _)| partition.clone()).collect();
-        old.iter().try_for_each(|partition| self.hand_on(partition))
+        let is_old = |taking: &Taking| now.duration_since(taking.since) >= LINGER;
+        while let Some(at) = self.open.iter().position(is_old) {
+            self.hand_on(at)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what was begun of partitions that were let go: who has them now reads it again.
+    fn forget_lost(&mut self) {
+        let changes = self.consumer.context().changes();
+        if changes != self.changes {
+            self.changes = changes;
+            let assigned = self.consumer.context().assigned();
+            self.open.retain(|t| assigned.get(&t.of).is_some_and(|assigned| assigned.generation == t.generation));
+        }
     }
 
     /// Hands a batch on. While there is no room, the partitions are paused and the group is kept alive.
-    fn hand_on(&mut self, partition: &Partition) -> Result<()> {
-        let Some(Taking { messages, first, generation, .. }) = self.open.remove(partition) else { return Ok(()) };
+    fn hand_on(&mut self, at: usize) -> Result<()> {
+        let Taking { of: partition, messages, first, next: read, generation, .. } = self.open.swap_remove(at);
         let ours = |reader: &Self| {
-            let assigned = reader.consumer.context().assigned().get(partition).copied();
-            assigned.filter(|assigned| assigned.generation == generation)
+            let mut all = reader.consumer.context().assigned();
+            let assigned = all.get_mut(&partition).filter(|assigned| assigned.generation == generation);
+            assigned.map(|assigned| {
+                assigned.next = assigned.next.max(read);
+                *assigned
+            })
         };
         let (Some(next), Some(assigned)) = (messages.next_offset(), ours(self)) else { return Ok(()) };
+        self.usual = messages.bytes() + messages.bytes() / 8;
         self.shared.metrics.taken(&messages);
         let Position { output, lake, .. } = assigned.position;
         let mut batch = Batch {
@@ -204,6 +261,7 @@ impl Reader {
                     let consumer = Arc::clone(&self.consumer);
                     match consumer.poll(Duration::from_millis(50)) {
                         Some(Ok(message)) => {
+                            self.now = Instant::now();
                             self.take(&message)?;
                             self.pause(true)?;
                         }

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 /// A text of a record: a range of its bytes, or the text itself where the record has it with escapes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Text {
@@ -61,15 +63,15 @@ pub(crate) struct List {
     pub(crate) end: u32,
 }
 
-/// What was found in a record.
+/// What was found in a record. Most records have one mention and few carried columns: nothing is allocated for those.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Found {
-    pub(crate) mentions: Vec<Mention>,
+    pub(crate) mentions: SmallVec<[Mention; 1]>,
     pub(crate) lists: Vec<List>,
     /// The vocabulary of each field's codes, where the record has one for all of them.
-    pub(crate) vocabularies: Vec<Option<Text>>,
+    pub(crate) vocabularies: SmallVec<[Option<Text>; 1]>,
     /// Values of the carried columns, as texts.
-    pub(crate) carried: Vec<Option<Text>>,
+    pub(crate) carried: SmallVec<[Option<Text>; 2]>,
     /// The byte of the bracket that ends the record's object; whether it has members. Nothing where it is none.
     pub(crate) root: Option<(u32, bool)>,
 }

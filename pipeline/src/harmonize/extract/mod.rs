@@ -7,6 +7,7 @@ mod places;
 use std::ops::Range;
 
 use jiter::{Jiter, JiterError, JiterErrorType, JsonErrorType, Peek};
+use smallvec::{SmallVec, smallvec};
 
 use super::reject::{Reason, Rejected};
 pub(crate) use found::{Coding, Found, List, Mention, Place, Text};
@@ -24,11 +25,11 @@ impl Extractor {
             record,
             json: Jiter::new(record.as_bytes()),
             found: Found {
-                carried: vec![None; self.carried],
-                vocabularies: vec![None; self.fields],
+                carried: smallvec![None; self.carried],
+                vocabularies: smallvec![None; self.fields],
                 ..Found::default()
             },
-            current: vec![None; self.fields],
+            current: smallvec![None; self.fields],
         };
         let peek = pass.json.peek().map_err(malformed)?;
         pass.value(&[0], peek)?;
@@ -49,7 +50,7 @@ struct Pass<'a> {
     json: Jiter<'a>,
     found: Found,
     /// The mention that each field's parts belong to.
-    current: Vec<Option<usize>>,
+    current: SmallVec<[Option<usize>; 4]>,
 }
 
 impl Pass<'_> {
