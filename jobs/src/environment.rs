@@ -42,9 +42,19 @@ pub(crate) fn server_token() -> Option<String> {
     std::env::var(TOKEN).ok().filter(|token| !token.is_empty())
 }
 
-/// Memory for vectors that queries have seen: an eighth of what this process may use, at least 256 MiB, at most 1.75 GiB
-/// (1.1 million vectors of 384 components). Beyond it vectors come from the lake, or are made again.
+/// Memory for vectors that queries have seen, in MiB.
+const VECTOR_CACHE: &str = "GENEREL_VECTOR_CACHE_MB";
+
+/// Memory for vectors that queries have seen: what [`VECTOR_CACHE`] says, or an eighth of what this process may use, at
+/// least 256 MiB, at most 1.75 GiB (1.1 million vectors of 384 components). Beyond it vectors come from the lake, or are
+/// made again.
 pub(crate) fn vector_cache_bytes() -> usize {
+    if let Ok(given) = std::env::var(VECTOR_CACHE) {
+        match given.parse::<usize>() {
+            Ok(megabytes) => return megabytes << 20,
+            Err(_) => tracing::warn!(given, "{VECTOR_CACHE} is not a number of MiB; the usual memory is used"),
+        }
+    }
     let mut system = sysinfo::System::new();
     system.refresh_memory();
     let memory = system.cgroup_limits().map_or(system.total_memory(), |limits| limits.total_memory);

@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Broker {
     folder: tempfile::TempDir,
     port: u16,
+    secured: u16,
     server: Option<Server>,
 }
 
@@ -44,6 +45,12 @@ impl Taken {
 impl Broker {
     /// Starts one, or says why there is none: Java 17 and Maven are needed.
     pub fn start() -> Option<Self> {
+        Self::start_with(|_, _| String::new())
+    }
+
+    /// Starts one with further listeners and settings, which are made from a port for them and the broker's folder. The
+    /// listener's name is SASL_SSL; whoever comes without it may do anything.
+    pub fn start_with(more: impl FnOnce(u16, &Path) -> String) -> Option<Self> {
         for tool in ["java", "mvn"] {
             if Command::new(tool).arg("-version").output().is_err() {
                 eprintln!("SKIPPED: the Kafka tests need {tool} (Java 17 and Maven)");
@@ -51,14 +58,18 @@ impl Broker {
             }
         }
         let (folder, port, controller) = (tempfile::tempdir().expect("a folder"), free_port(), free_port());
+        let secured = free_port();
+        let more = more(secured, folder.path());
+        let listener = if more.is_empty() { String::new() } else { format!(",SASL_SSL://127.0.0.1:{secured}") };
         let properties = format!(
             "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{listener}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{listener}\ncontroller.listener.names=CONTROLLER\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL\n\
              log.dirs={}\noffsets.topic.replication.factor=1\noffsets.topic.num.partitions=4\n\
              transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
              transaction.state.log.num.partitions=4\ngroup.initial.rebalance.delay.ms=0\n\
-             auto.create.topics.enable=false\nmessage.max.bytes=4000000\n",
+             auto.create.topics.enable=false\nmessage.max.bytes=4000000\n{more}",
             folder.path().join("data").display()
         );
         let file = folder.path().join("server.properties");
@@ -66,7 +77,7 @@ impl Broker {
         let mut format = java();
         format.args(["kafka.tools.StorageTool", "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c"]).arg(&file);
         output(&mut format);
-        let mut broker = Self { folder, port, server: None };
+        let mut broker = Self { folder, port, secured, server: None };
         broker.resume();
         Some(broker)
     }
@@ -74,11 +85,28 @@ impl Broker {
     /// The address of one that is gone.
     pub fn at(servers: &str) -> Self {
         let port = servers.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-        Self { folder: tempfile::tempdir().expect("a folder"), port, server: None }
+        Self { folder: tempfile::tempdir().expect("a folder"), port, secured: 0, server: None }
     }
 
     pub fn servers(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The address of the listener that asks for a login.
+    pub fn secured(&self) -> String {
+        format!("127.0.0.1:{}", self.secured)
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Lets a user do something: the tool's own arguments.
+    pub fn allow(&self, user: &str, arguments: &[&str]) {
+        let mut tool = java();
+        tool.args(["org.apache.kafka.tools.AclCommand", "--bootstrap-server", &self.servers(), "--add"]);
+        tool.args(["--allow-principal", &format!("User:{user}")]).args(arguments);
+        output(&mut tool);
     }
 
     /// Kills the broker, as a machine that loses its power does.
@@ -185,21 +213,28 @@ fn java() -> Command {
     java
 }
 
-/// Kafka's jars, which are fetched once a target folder.
+/// Kafka's jars.
 fn jars() -> PathBuf {
+    fetched("pom.xml", "copy-dependencies")
+}
+
+/// What a file of Maven names, fetched once a target folder.
+pub fn fetched(pom: &str, goal: &str) -> PathBuf {
     static FETCHING: Mutex<()> = Mutex::new(());
-    let pom = repository().join("tests/kafka/pom.xml");
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kafka");
-    let (jars, complete) = (folder.join("jars"), folder.join("pom.xml"));
+    let file = repository().join("tests/kafka").join(pom);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kafka").join(goal);
+    let (things, complete) = (folder.join("things"), folder.join(pom));
     let fetching = FETCHING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let wanted = std::fs::read(&pom).expect("a pom");
+    let wanted = std::fs::read(&file).expect("a pom");
     if std::fs::read(&complete).ok().as_ref() != Some(&wanted) {
-        let _ = std::fs::remove_dir_all(&jars);
+        let _ = std::fs::remove_dir_all(&things);
         let mut maven = Command::new("mvn");
-        maven.args(["-q", "-B", "-f"]).arg(&pom).arg("dependency:copy-dependencies");
-        output(maven.arg(format!("-DoutputDirectory={}", jars.display())));
+        maven.args(["-q", "-B", "-f"]).arg(&file).arg(format!("dependency:{goal}"));
+        // Else Maven would note in the sources what it has unpacked.
+        maven.arg(format!("-DmarkersDirectory={}", folder.join("markers").display()));
+        output(maven.arg(format!("-DoutputDirectory={}", things.display())));
         std::fs::write(&complete, wanted).expect("a file");
     }
     drop(fetching);
-    jars
+    things
 }

@@ -10,7 +10,7 @@ use crate::broker::{Broker, put};
 use crate::support::{OBO, Place, Ran, pull};
 
 /// A lake with a small ontology.
-fn place() -> Place {
+pub fn place() -> Place {
     let place = Place::new();
     pull(&place);
     let obo = place.write("toy.obo", OBO);
@@ -29,7 +29,7 @@ fn file(broker: &Broker, more: &str) -> String {
     )
 }
 
-fn consume(place: &Place, file: &str, more: &[&str]) -> Ran {
+pub fn consume(place: &Place, file: &str, more: &[&str]) -> Ran {
     place.write("consumer.yaml", file);
     let mut arguments = vec!["consume", "consumer.yaml", "--until-end"];
     arguments.extend(more);
@@ -239,4 +239,80 @@ fn every_record_is_there_once_whatever_dies() {
         "{records} records, {kills} kills, 1 broker restart: {wanted} rows and {} messages, each id once; {letters} dead letters of {poison} poison records",
         sent.len()
     );
+}
+
+/// What a process holds in memory, in MB.
+fn resident(process: u32) -> Option<usize> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    line.split_whitespace().nth(1)?.parse::<usize>().ok().map(|kilobytes| kilobytes / 1024)
+}
+
+/// Records come without end; halfway, what they are harmonized to changes. None is lost, each says which index answered it,
+/// one index gives one answer, and the memory is what it was after the start.
+#[test]
+fn the_index_changes_under_load_and_memory_does_not_grow() {
+    let Some(broker) = Broker::start() else { return };
+    let place = place();
+    let (seconds, rate) = (given("GENEREL_SOAK_SECONDS", 45), 4000);
+    let warm = Duration::from_secs(seconds as u64 / 3);
+    let partitions = 4;
+    broker.topic("ehr", partitions, &[]);
+    let text = file(&broker, "").replace("refresh_seconds: 1", "refresh_seconds: 1, remembered: 2000");
+    place.write("consumer.yaml", text);
+    let mut command = place.command(&["consume", "consumer.yaml", "-v"]);
+    command.env("GENEREL_VECTOR_CACHE_MB", "4").stdin(Stdio::null()).stdout(Stdio::null());
+    command.stderr(std::fs::File::create(place.path("member.log")).expect("a log"));
+    let mut member = Member(command.spawn().expect("generel runs"));
+
+    let (producer, began) = (broker.producer(), Instant::now());
+    let (mut id, mut first, mut last, mut changed) = (0, None, None, false);
+    while began.elapsed() < Duration::from_secs(seconds as u64) {
+        while id < rate * began.elapsed().as_millis() as usize / 1000 {
+            // One in a hundred is new.
+            let value = match id % 100 {
+                99 => format!("{{\"id\":{id},\"dx\":\"a pain number {id}\"}}"),
+                _ => format!("{{\"id\":{id},\"dx\":\"{}\"}}", ["heart attack", "fracture of wrist"][id % 2]),
+            };
+            put(&producer, "ehr", id as i32 % partitions, None, value.as_bytes());
+            id += 1;
+        }
+        producer.poll(Duration::from_millis(5));
+        if first.is_none() && began.elapsed() > warm {
+            first = resident(member.0.id());
+        }
+        if !changed && began.elapsed() > warm + warm / 2 {
+            changed = true;
+            let moved = OBO.replace("synonym: \"heart attack\" EXACT []\n", "")
+                + "\n[Term]\nid: TOY:5\nname: heart attack\nis_a: TOY:4 ! disease\n";
+            place.write("toy.obo", moved);
+            let ran = place.generel(&["ingest", "--format", "obo", "--source", "toy", "toy.obo"]);
+            assert_eq!(ran.code, 0, "{}", ran.stderr);
+        }
+        last = resident(member.0.id()).or(last);
+    }
+    producer.flush(Duration::from_secs(60)).expect("sent");
+    let log = || std::fs::read_to_string(place.path("member.log")).unwrap_or_default();
+    assert!(member.0.try_wait().expect("a process").is_none(), "{}", log());
+    let (first, last) = (first.unwrap_or_default(), last.unwrap_or_default());
+    eprintln!("{id} records in {seconds} s, 2 indexes: {first} MB after {} s, {last} MB at the end", warm.as_secs());
+    drop(member);
+    assert_eq!(consume(&place, &file(&broker, ""), &[]).code, 0);
+
+    assert_eq!(place.rows("select count(*), count(distinct id) from harmonized"), [format!("{id},{id}")]);
+    let answers = "select source_name, count(distinct object_id), min(object_id) from harmonized \
+        where source_name in ('heart attack', 'fracture of wrist') group by source_name, index_version order by 1, 3";
+    let expected =
+        ["fracture of wrist,1,TOY:3", "fracture of wrist,1,TOY:3", "heart attack,1,TOY:1", "heart attack,1,TOY:5"];
+    assert_eq!(place.rows(answers), expected);
+    let mut sent = HashMap::new();
+    for message in broker.read("out") {
+        let record: serde_json::Value = serde_json::from_str(&message.text()).expect("JSON");
+        let version = record["generel"]["index_version"].as_str().map(str::to_string);
+        if record["dx"] == "heart attack" {
+            *sent.entry((version, record["dx_concept"]["object_id"].clone())).or_insert(0) += 1;
+        }
+    }
+    assert_eq!(sent.len(), 2, "{sent:?}");
+    assert!(last * 10 <= first * 11, "{first} MB have become {last}");
 }

@@ -12,6 +12,8 @@ mod embed;
 mod fuzz;
 mod ingest;
 mod kafka;
+mod kafka_formats;
+mod kafka_security;
 mod lake;
 mod object_store;
 mod plans;

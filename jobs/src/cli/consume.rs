@@ -86,8 +86,9 @@ pub(super) async fn run(args: ConsumeArgs) -> Result<()> {
     let session: Option<Session> = match options.index {
         None => None,
         Some(_) => {
+            let index = file.index_lake(base).map(|saved| Lake::open(&saved)).transpose()?;
             let model = args.over.model().over(&file.model_settings())?.pull().await?;
-            Some(runner::session(lake.clone(), Some(model)).await?)
+            Some(runner::session(index.unwrap_or_else(|| lake.clone()), Some(model)).await?)
         }
     };
     let shared = Arc::new(Metrics::default());

@@ -7,6 +7,7 @@ mod cooccurrence;
 mod embed;
 mod eval;
 mod formats;
+mod index;
 mod ingest;
 mod lake;
 mod model;
@@ -191,6 +192,8 @@ enum Command {
     Consume(consume::ConsumeArgs),
     /// Send a consumer's dead letters again
     Replay(replay::ReplayArgs),
+    /// Save what consumers harmonize to in a folder of its own
+    Index(index::IndexArgs),
     /// List, fetch, show, verify and measure models
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -271,6 +274,7 @@ async fn dispatch(command: Command) -> Result<()> {
         Command::Serve(args) => serve::run(args).await,
         Command::Consume(args) => consume::run(args).await,
         Command::Replay(args) => replay::run(args).await,
+        Command::Index(args) => index::run(args).await,
         Command::Model(command) => model::run(command).await,
         Command::Quarantine(args) => quarantine::run(args).await,
         Command::Lake(args) => lake::run(args).await,

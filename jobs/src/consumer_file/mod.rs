@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use crate::exit::UsageError;
 use crate::models::ModelSettings;
+use crate::runner::lake_location;
 use crate::yaml_file;
 
 /// A consumer: what to read, what to look for, what to harmonize to, and where to write.
@@ -182,6 +183,9 @@ struct FieldFile {
 struct Target {
     /// Source of the lake.
     source: String,
+    /// Another lake that has the source, relative to this file: what `generel index save` has saved.
+    #[serde(default)]
+    lake: Option<String>,
     /// Mappings that people made, which win: SSSOM files relative to this file, or sources ingested from one.
     #[serde(default)]
     curated: Vec<String>,
@@ -231,7 +235,7 @@ struct Output {
     topic: String,
     /// enriched: the record with its concepts in it; flat: a message for each place of a field.
     shape: Shape,
-    /// How long a message waits for its transaction; 100 unless given.
+    /// How long a message waits for its transaction; 30 unless given.
     #[serde(default)]
     max_milliseconds: Option<u64>,
 }
@@ -253,6 +257,12 @@ impl ConsumerFile {
             precision: self.precision.as_deref(),
             device: self.device.as_deref(),
         }
+    }
+
+    /// The lake that has the target, where that is another one.
+    pub(crate) fn index_lake(&self, base: &Path) -> Option<String> {
+        let lake = self.target.as_ref()?.lake.as_deref()?;
+        Some(lake_location(None, Some(lake), base))
     }
 
     /// The consumer, with relative paths from `base`.

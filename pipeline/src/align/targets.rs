@@ -112,6 +112,11 @@ impl Targets {
         self.names.codes()
     }
 
+    /// The texts of its names, each once.
+    pub(crate) fn texts(&self) -> Vec<Arc<str>> {
+        Names::texts([&self.names]).into_iter().map(Arc::from).collect()
+    }
+
     /// The number of each concept, by its CURIE.
     pub(crate) fn numbers(&self) -> HashMap<&str, usize> {
         self.names.numbers()

@@ -239,9 +239,8 @@ impl Harmonizer {
         done: &mut Harmonized,
     ) -> Result<()> {
         let carried = self.plan.carried.len();
-        let mut flat = (self.options.rows == Some(Shape::Flat)).then(|| FlatRows::new(carried));
-        let mut records =
-            (self.options.rows == Some(Shape::Enriched)).then(|| RecordRows::new(carried, messages.bytes()));
+        let mut flat = (self.options.rows == Some(Shape::Flat)).then(|| FlatRows::new(carried, messages));
+        let mut records = (self.options.rows == Some(Shape::Enriched)).then(|| RecordRows::new(carried, messages));
         let at = |message: usize, line: Option<u32>| At { message: messages.get(message), line };
         for message in tombstones {
             if let Some(records) = &mut records {

@@ -15,7 +15,7 @@ use quick_cache::sync::Cache;
 use super::answer::{Answer, Outcome, rounded};
 use super::mentions::{Said, key};
 use super::render::{Made, made_member};
-use crate::align::{Nearest, SourceSpec, Targets, known_mappings};
+use crate::align::{MAPPED, Nearest, SourceSpec, Targets, known_mappings};
 use crate::sources::Fingerprint;
 use crate::text_columns::text_columns;
 use crate::{Result, Session};
@@ -33,6 +33,13 @@ pub struct IndexOptions {
     pub leave_out: bool,
     /// Answers that are remembered.
     pub remembered: usize,
+}
+
+impl IndexOptions {
+    /// All names of a source, with nothing said of it.
+    pub fn of(target: SourceSpec) -> Self {
+        Self { target, curated: Vec::new(), min_confidence: MAPPED, leave_out: false, remembered: 200_000 }
+    }
 }
 
 /// The concepts that records are harmonized to.
@@ -141,6 +148,11 @@ impl ConceptIndex {
     /// Concepts of the target.
     pub(crate) fn concepts(&self) -> usize {
         self.targets.concepts()
+    }
+
+    /// The texts of its names, each once.
+    pub(crate) fn texts(&self) -> Vec<Arc<str>> {
+        self.targets.texts()
     }
 
     /// Who makes its answers.

@@ -16,6 +16,7 @@ mod plan;
 mod reject;
 mod render;
 mod rows;
+mod saved;
 
 pub use decode::{Format, Registry};
 pub use harmonizer::{Counts, Dead, Harmonized, Harmonizer, HarmonizerOptions};
@@ -26,6 +27,7 @@ pub use path::FieldPath;
 pub use plan::{FieldOptions, Vocabulary, fhir_fields};
 pub use reject::{Reason, Rejected, Stage};
 pub use rows::Shape;
+pub use saved::{SavedIndex, save_index};
 
 /// The words of outcomes, in the order of [`Counts::outcomes`].
 pub(crate) fn outcomes() -> [&'static str; 4] {

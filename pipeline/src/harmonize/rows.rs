@@ -85,8 +85,13 @@ fn repeated(text: &str, rows: usize, nulls: Option<&NullBuffer>) -> StringArray 
     }
 }
 
+/// A column of texts with room for so many of usual length: Arrow's own begins with 5 KB a column, and at a low rate a
+/// batch is a few rows.
+fn texts(rows: usize) -> StringBuilder {
+    StringBuilder::with_capacity(rows, 16 * rows)
+}
+
 /// The columns that both tables begin with, but for the consumer.
-#[derive(Default)]
 struct Places {
     offset: Int64Builder,
     timestamp: TimestampMicrosecondBuilder,
@@ -95,6 +100,15 @@ struct Places {
 }
 
 impl Places {
+    fn new(rows: usize) -> Self {
+        Self {
+            offset: Int64Builder::with_capacity(rows),
+            timestamp: TimestampMicrosecondBuilder::with_capacity(rows),
+            key: texts(rows),
+            line: Int32Builder::with_capacity(rows),
+        }
+    }
+
     fn push(&mut self, at: &At<'_>) {
         self.offset.append_value(at.message.offset);
         self.timestamp.append_option(at.message.timestamp_ms.map(|ms| ms * 1000));
@@ -127,8 +141,8 @@ impl Places {
 struct Carried(Vec<StringBuilder>);
 
 impl Carried {
-    fn new(columns: usize) -> Self {
-        Self((0..columns).map(|_| StringBuilder::new()).collect())
+    fn new(columns: usize, rows: usize) -> Self {
+        Self((0..columns).map(|_| texts(rows)).collect())
     }
 
     fn push(&mut self, values: &[Option<&str>]) {
@@ -147,13 +161,14 @@ pub(super) struct RecordRows {
 }
 
 impl RecordRows {
-    /// For records that came in so many bytes.
-    pub(super) fn new(carried: usize, bytes: usize) -> Self {
+    /// For the records of messages.
+    pub(super) fn new(carried: usize, messages: &Messages) -> Self {
+        let rows = messages.len();
         Self {
-            places: Places::default(),
-            record: StringBuilder::with_capacity(0, 2 * bytes),
+            places: Places::new(rows),
+            record: StringBuilder::with_capacity(rows, 2 * messages.bytes()),
             made: MadeBy::default(),
-            carried: Carried::new(carried),
+            carried: Carried::new(carried, rows),
         }
     }
 
@@ -174,7 +189,6 @@ impl RecordRows {
 }
 
 /// What rows mean: few answers are different, so each row has the number of its own.
-#[derive(Default)]
 struct Means {
     /// By the answer's address: the batch's answers are there as long as its rows are made.
     numbers: HashMap<usize, i32>,
@@ -183,6 +197,19 @@ struct Means {
     confidence: Vec<Option<f64>>,
     score: Vec<Option<f64>>,
     keys: Vec<i32>,
+}
+
+impl Default for Means {
+    fn default() -> Self {
+        Self {
+            numbers: HashMap::new(),
+            outcome: texts(0),
+            texts: std::array::from_fn(|_| texts(0)),
+            confidence: Vec::new(),
+            score: Vec::new(),
+            keys: Vec::new(),
+        }
+    }
 }
 
 impl Means {
@@ -239,15 +266,17 @@ pub(super) struct FlatRows {
 }
 
 impl FlatRows {
-    pub(super) fn new(carried: usize) -> Self {
+    /// For the places of messages.
+    pub(super) fn new(carried: usize, messages: &Messages) -> Self {
+        let rows = messages.len();
         Self {
-            places: Places::default(),
-            field: Vec::new(),
-            position: Int32Builder::new(),
-            said: std::array::from_fn(|_| StringBuilder::new()),
+            places: Places::new(rows),
+            field: Vec::with_capacity(rows),
+            position: Int32Builder::with_capacity(rows),
+            said: std::array::from_fn(|_| texts(rows)),
             means: Means::default(),
             made: MadeBy::default(),
-            carried: Carried::new(carried),
+            carried: Carried::new(carried, rows),
         }
     }
 

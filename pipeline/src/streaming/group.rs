@@ -196,7 +196,7 @@ impl Group {
             return Ok(HashMap::new());
         }
         let options = &self.shared.options;
-        let failed = |e: KafkaError| kafka::error(&e);
+        let failed = |e: KafkaError| kafka::reading(&options.topics, &e);
         let mut list = TopicPartitionList::new();
         for (topic, partition) in partitions {
             list.add_partition(topic, *partition);
@@ -285,7 +285,8 @@ impl Group {
         if list.count() == 0 {
             return Ok(());
         }
-        consumer.commit(&list, rdkafka::consumer::CommitMode::Sync).map_err(|e| kafka::error(&e))
+        let committed = consumer.commit(&list, rdkafka::consumer::CommitMode::Sync);
+        committed.map_err(|e| kafka::reading(&self.shared.options.topics, &e))
     }
 }
 

@@ -93,20 +93,42 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
 
 /// An error with what to do about it.
 pub(super) fn error(error: &KafkaError) -> Error {
+    if let KafkaError::ClientConfig(_, _, key, _) = error {
+        return Error::Invalid(format!("kafka: setting {key}: {}", setting(error)));
+    }
+    Error::Kafka { message: format!("{error}{}", hint(error)) }
+}
+
+/// An error of reading these topics, with what to do about it.
+pub(super) fn reading(topics: &[String], error: &KafkaError) -> Error {
+    Error::Kafka { message: format!("{}: {error}{}", topics.join(", "), hint(error)) }
+}
+
+/// What to do about an error.
+pub(super) fn hint(error: &KafkaError) -> &'static str {
     use RDKafkaErrorCode as Code;
-    let hint = match (error, error.rdkafka_error_code()) {
-        (KafkaError::ClientConfig(_, _, key, _), _) => {
-            return Error::Invalid(format!("kafka: setting {key}: {}", setting(error)));
+    match error.rdkafka_error_code() {
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => "; no such topic: make it, or correct topics",
+        Some(Code::TopicAuthorizationFailed) => "; this login may not read the topic: ask for the ACL Read",
+        Some(Code::GroupAuthorizationFailed) => "; this login may not use the group: ask for the ACL Read on it",
+        Some(Code::TransactionalIdAuthorizationFailed) => {
+            "; this login may not use the transactional id: ask for the ACLs Describe and Write on ids that begin with generel-"
         }
-        (_, Some(Code::UnknownTopicOrPartition | Code::UnknownTopic)) => "; no such topic: make it, or correct topics",
-        (_, Some(Code::TopicAuthorizationFailed)) => "; this login may not read the topic: ask for the ACL Read",
-        (_, Some(Code::GroupAuthorizationFailed)) => "; this login may not use the group: ask for the ACL Read on it",
-        (_, Some(Code::Authentication | Code::SaslAuthenticationFailed)) => "; check sasl.username and sasl.password",
-        (_, Some(Code::SSL)) => "; check ssl.ca.location and the certificates",
-        (_, Some(Code::AllBrokersDown | Code::BrokerTransportFailure)) => "; check bootstrap.servers and the network",
-        _ => "",
-    };
-    Error::Kafka { message: format!("{error}{hint}") }
+        Some(Code::AllBrokersDown | Code::BrokerTransportFailure) => "; check bootstrap.servers and the network",
+        _ => login_hint(error).unwrap_or_default(),
+    }
+}
+
+/// What to look at where a login or a certificate was refused.
+pub(super) fn login_hint(error: &KafkaError) -> Option<&'static str> {
+    use RDKafkaErrorCode as Code;
+    match error.rdkafka_error_code()? {
+        Code::Authentication | Code::SaslAuthenticationFailed => {
+            Some("; check sasl.username, sasl.password and sasl.mechanisms")
+        }
+        Code::SSL => Some("; check ssl.ca.location and the certificates"),
+        _ => None,
+    }
 }
 
 /// What is wrong with a setting, without its value.

@@ -1,11 +1,12 @@
 //! The sink of rows: micro-batches in the lake, each in one commit with the next offset of every partition it holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use deltalake::DeltaTable;
 use generel_schemas::Table;
 use tokio::task::JoinHandle;
 
@@ -32,7 +33,17 @@ pub(super) struct LakeSink {
     limits: LakeOptions,
     run_id: String,
     open: Option<Open>,
+    known: Option<Committed>,
     broken: bool,
+}
+
+/// The table as this sink has left it. To open it anew for each commit, and to look for the mark of each partition, is to
+/// read its log since the last checkpoint again and again.
+struct Committed {
+    delta: DeltaTable,
+    version: u64,
+    /// Marks as of this version.
+    marks: HashMap<String, i64>,
 }
 
 /// A micro-batch under way.
@@ -60,7 +71,7 @@ impl LakeSink {
         run_id: String,
     ) -> Result<Self> {
         let encoder = Arc::new(GroupEncoder::new(table)?);
-        Ok(Self { shared, lake, table, encoder, limits, run_id, open: None, broken: false })
+        Ok(Self { shared, lake, table, encoder, limits, run_id, open: None, known: None, broken: false })
     }
 
     /// Takes what it is told until the reader ends.
@@ -158,7 +169,7 @@ impl LakeSink {
     }
 
     /// False where another member of the group was first.
-    async fn try_commit(&self, open: &mut Open) -> Result<bool> {
+    async fn try_commit(&mut self, open: &mut Open) -> Result<bool> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -177,24 +188,49 @@ impl LakeSink {
         }
     }
 
-    async fn commit_once(&self, open: &mut Open) -> Result<bool> {
-        let table = self.lake.table_or_create(self.table).await?;
+    async fn commit_once(&mut self, open: &mut Open) -> Result<bool> {
+        let Committed { delta, version, marks: mut known } = self.as_it_is().await?;
         for (id, (first, _)) in &open.partitions {
-            if marks::read(self.table, &table, id).await? != Some(*first) {
-                return self.was_ours(&table, &open.partitions).await;
+            let mark = match known.get(id) {
+                Some(mark) => Some(*mark),
+                None => marks::read(self.table, &delta, id).await?,
+            };
+            if mark != Some(*first) {
+                return self.was_ours(&delta, &open.partitions).await;
             }
         }
-        let mut writer = TableWriter::new(self.table, table, Some(&self.shared.options.name))?;
+        let mut writer = TableWriter::new(self.table, delta.clone(), Some(&self.shared.options.name))?;
         for group in std::mem::take(&mut open.groups) {
             writer.append(group.await.map_err(|e| Error::Internal(e.to_string()))??).await?;
         }
         let marks = open.partitions.iter().map(|(id, (_, next))| Mark::new(id.clone(), *next)).collect();
-        writer.commit(Commit { replace_unit: false, marks, run_id: self.run_id.clone() }).await?;
+        let made = writer.commit(Commit { replace_unit: false, marks, run_id: self.run_id.clone() }).await?;
+        if made != version + 1 {
+            // Others were in between: what they have set is not known.
+            known.clear();
+        }
+        known.extend(open.partitions.iter().map(|(id, (_, next))| (id.clone(), *next)));
+        self.known = Some(Committed { delta, version: made, marks: known });
         Ok(true)
     }
 
+    /// The table as it is now; what is known of it stands while nobody else has committed.
+    async fn as_it_is(&mut self) -> Result<Committed> {
+        let failed = |e| Error::delta(self.table.name, e);
+        let (delta, before) = match self.known.take() {
+            Some(Committed { mut delta, version, marks }) => {
+                delta.update_state().await.map_err(failed)?;
+                (delta, Some((version, marks)))
+            }
+            None => (self.lake.table_or_create(self.table).await?, None),
+        };
+        let version = delta.version().unwrap_or_default();
+        let marks = before.filter(|(then, _)| *then == version).map(|(_, marks)| marks).unwrap_or_default();
+        Ok(Committed { delta, version, marks })
+    }
+
     /// Whether all marks are where this micro-batch ends: its commit got through, and only the answer was lost.
-    async fn was_ours(&self, table: &deltalake::DeltaTable, partitions: &BTreeMap<String, (i64, i64)>) -> Result<bool> {
+    async fn was_ours(&self, table: &DeltaTable, partitions: &BTreeMap<String, (i64, i64)>) -> Result<bool> {
         for (id, (_, next)) in partitions {
             if marks::read(self.table, table, id).await? != Some(*next) {
                 return Ok(false);

@@ -337,7 +337,7 @@ impl Reader {
                 )
             );
         match error.rdkafka_error_code() {
-            _ if fatal => Err(kafka::error(error)),
+            _ if fatal => Err(kafka::reading(&self.shared.options.topics, error)),
             // The partition ends before the mark, or begins behind it: the marks decide what that means.
             Some(Code::OffsetOutOfRange | Code::AutoOffsetReset) => {
                 self.shared.ask_to_rewind();

@@ -244,7 +244,21 @@ impl TopicSink {
         let group = self.consumer.group_metadata();
         let group = group.ok_or_else(|| Trouble::Fatal(Error::Internal("a consumer without a group".into())))?;
         self.retried(|| self.producer.send_offsets_to_transaction(&offsets, &group, PATIENCE))?;
+        self.flush()?;
         self.retried(|| self.producer.commit_transaction(PATIENCE))
+    }
+
+    /// Waits until the broker has all messages. The library's own way of it, which a commit begins with, looks at most ten
+    /// times a second, since nothing is reported of messages that arrive: commits took 110 ms instead of 10.
+    fn flush(&self) -> std::result::Result<(), Trouble> {
+        let began = Instant::now();
+        while self.producer.in_flight_count() > 0 {
+            if began.elapsed() > PATIENCE {
+                return Err(Trouble::Again("the broker does not take messages".into()));
+            }
+            self.producer.poll(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// Does a step again where the library says that this may help.
@@ -369,7 +383,8 @@ fn producer(shared: &Shared) -> Result<BaseProducer<Deliveries>> {
                 tracing::warn!(%error, "transactions are not ready yet");
             }
             Err(error) => {
-                return Err(Error::Kafka { message: format!("transactions cannot be used ({id}): {error}") });
+                let hint = kafka::hint(&error);
+                return Err(Error::Kafka { message: format!("transactions cannot be used, as {id}: {error}{hint}") });
             }
         }
     }

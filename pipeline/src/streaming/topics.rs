@@ -1,22 +1,50 @@
 //! The topics that a consumer writes to: whether they are there, and how much they take.
 
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::kafka::{self, Role};
 use super::options::ConsumerOptions;
 use crate::{Error, Result};
 
-/// How long a broker may take to answer the first time.
+/// How long a broker may take to answer the first time, and how often what the library reports is looked at.
 const PATIENCE: Duration = Duration::from_secs(30);
+const SLICE: Duration = Duration::from_secs(1);
 /// What a topic takes unless it says otherwise, with room for the key and headers.
 const USUAL_BYTES: usize = 1_000_000;
 /// Room for the key, headers and framing.
 const OVERHEAD_BYTES: usize = 2048;
+
+/// Keeps why a broker that is there does not let us in: to wait would not help.
+#[derive(Default)]
+struct Reported(Mutex<Option<String>>);
+
+impl Reported {
+    fn refused(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ClientContext for Reported {
+    fn error(&self, error: KafkaError, reason: &str) {
+        if let Some(hint) = kafka::login_hint(&error) {
+            let refused = format!("{reason}{hint}");
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(refused);
+        }
+    }
+
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+        kafka::log(level, facility, message);
+    }
+}
+
+impl ConsumerContext for Reported {}
 
 /// What is known of the topics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,13 +94,28 @@ pub(super) async fn check(options: &ConsumerOptions) -> Result<Takes> {
 
 /// The topics that are missing, and the partitions of the first input topic.
 fn missing(config: &rdkafka::ClientConfig, options: &ConsumerOptions, names: &[String]) -> Result<(Vec<String>, i32)> {
-    let client: BaseConsumer = config.create().map_err(|e| kafka::error(&e))?;
+    let client: BaseConsumer<Reported> =
+        config.create_with_context(Reported::default()).map_err(|e| kafka::error(&e))?;
     let servers = options.settings.get("bootstrap.servers").unwrap_or("(bootstrap.servers is not set)").to_string();
-    let known = client.fetch_metadata(None, PATIENCE).map_err(|e| Error::Kafka {
-        message: format!(
-            "no broker answers at {servers}: {e}; check bootstrap.servers, security.protocol and the login"
-        ),
-    })?;
+    let began = Instant::now();
+    let known = loop {
+        let error = match client.fetch_metadata(None, SLICE) {
+            Ok(known) => break known,
+            Err(error) => error,
+        };
+        // This hands on what the library has to report.
+        let _ = client.poll(Duration::ZERO);
+        if let Some(refused) = client.context().refused() {
+            return Err(Error::Kafka { message: format!("{servers}: {refused}") });
+        }
+        if began.elapsed() >= PATIENCE {
+            return Err(Error::Kafka {
+                message: format!(
+                    "no broker answers at {servers}: {error}; check bootstrap.servers, security.protocol and the login"
+                ),
+            });
+        }
+    };
     let partitions = |name: &str| {
         let topic = known.topics().iter().find(|t| t.name() == name);
         topic.filter(|t| t.error().is_none()).map(|t| t.partitions().len() as i32)

@@ -113,6 +113,10 @@ pub(super) fn avro(schema: &apache_avro::Schema, mut datum: &[u8]) -> std::resul
     if !datum.is_empty() {
         return Err(mismatch("bytes are left after what was read by"));
     }
+    // To the library a text that is cut off is null, whatever the schema says.
+    if !value.validate(schema) {
+        return Err(mismatch("the datum does not agree with"));
+    }
     let json = serde_json::Value::try_from(value).map_err(|_| mismatch("no JSON for a value of"))?;
     Ok(json.to_string())
 }
