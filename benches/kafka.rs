@@ -71,17 +71,17 @@ fn main() {
         of_rounds.iter_mut().zip(all).for_each(|(rates, rate)| rates.extend(rate));
     }
     let [bare, plain, known, flat] = &of_rounds;
-    say_all("bare consumer, counts bytes", bare, None);
-    say_all("generel, as it comes, to Delta", plain, Some(("bare", bare)));
-    say_all("generel, texts known, to Delta", known, Some(("as it comes", plain)));
-    say_all("generel, the same as flat rows", flat, Some(("as it comes", plain)));
+    say("bare consumer, counts bytes", bare, None);
+    say("generel, as it comes, to Delta", plain, Some(("bare", bare)));
+    say("generel, texts known, to Delta", known, Some(("as it comes", plain)));
+    say("generel, the same as flat rows", flat, Some(("as it comes", plain)));
     let plain = median(plain);
     let few = records / 40;
     if wanted("new") {
         fill(&broker, "new", few, |i| format!("{} type {i}", names[i * 31 % names.len()]));
     }
     let new = rate("new", "new", Does::Enrich, few);
-    say("generel, all texts new", new, None);
+    say("generel, all texts new", new.as_slice(), None);
     let tenth = records / 4;
     if wanted("tenth") {
         fill(&broker, "tenth", tenth, |i| match i % 10 {
@@ -92,7 +92,7 @@ fn main() {
     let mixed = rate("tenth", "tenth", Does::Enrich, tenth);
     // What a tenth of new texts allows: the encoder's rate over their share.
     let allowed = plain.zip(new).map(|(plain, new)| plain.min(new * 10.0));
-    say("generel, a tenth of them new", mixed, Some(("what that allows", allowed)));
+    say("generel, a tenth of them new", mixed.as_slice(), Some(("what that allows", allowed.as_slice())));
     broker.topic("out", PARTITIONS, &[]);
     let topic = if wanted("topic") {
         // The broker's way of taking transactions is compiled while it is used for the first time.
@@ -101,7 +101,7 @@ fn main() {
     } else {
         None
     };
-    say("generel, texts known, to a topic", topic, None);
+    say("generel, texts known, to a topic", topic.as_slice(), None);
     if let Some(topic) = topic.filter(|_| wanted("latency")) {
         latency(&broker, &place, &names, topic / 2.0);
     }
@@ -115,19 +115,13 @@ fn median(rates: &[f64]) -> Option<f64> {
 }
 
 /// The middle rate of all rounds, and the middle of their ratios.
-fn say_all(what: &str, rates: &[f64], beside: Option<(&str, &[f64])>) {
+fn say(what: &str, rates: &[f64], beside: Option<(&str, &[f64])>) {
     let Some(rate) = median(rates) else { return };
     let ratio = beside.and_then(|(of, others)| {
         let ratios: Vec<f64> = rates.iter().zip(others).map(|(rate, other)| rate / other).collect();
         Some(format!("   {:.2} of {of}", median(&ratios)?))
     });
     println!("{what:<34}{rate:>12.0} records/s{}", ratio.unwrap_or_default());
-}
-
-fn say(what: &str, rate: Option<f64>, beside: Option<(&str, Option<f64>)>) {
-    let Some(rate) = rate else { return };
-    let ratio = beside.and_then(|(of, other)| Some(format!("   {:.2} of {of}", rate / other?))).unwrap_or_default();
-    println!("{what:<34}{rate:>12.0} records/s{ratio}");
 }
 
 fn record(id: usize, text: &str) -> String {

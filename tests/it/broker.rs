@@ -45,12 +45,12 @@ impl Taken {
 impl Broker {
     /// Starts one, or says why there is none: Java 17 and Maven are needed.
     pub fn start() -> Option<Self> {
-        Self::start_with(|_, _| String::new())
+        Self::start_with(|_| String::new())
     }
 
-    /// Starts one with further listeners and settings, which are made from a port for them and the broker's folder. The
-    /// listener's name is SASL_SSL; whoever comes without it may do anything.
-    pub fn start_with(more: impl FnOnce(u16, &Path) -> String) -> Option<Self> {
+    /// Starts one with further settings, which are made from the broker's folder, and a second listener for them. Its name
+    /// is SASL_SSL; whoever comes without it may do anything.
+    pub fn start_with(more: impl FnOnce(&Path) -> String) -> Option<Self> {
         for tool in ["java", "mvn"] {
             if Command::new(tool).arg("-version").output().is_err() {
                 eprintln!("SKIPPED: the Kafka tests need {tool} (Java 17 and Maven)");
@@ -59,7 +59,7 @@ impl Broker {
         }
         let (folder, port, controller) = (tempfile::tempdir().expect("a folder"), free_port(), free_port());
         let secured = free_port();
-        let more = more(secured, folder.path());
+        let more = more(folder.path());
         let listener = if more.is_empty() { String::new() } else { format!(",SASL_SSL://127.0.0.1:{secured}") };
         let properties = format!(
             "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\

@@ -12,7 +12,7 @@ const PASSWORD: &str = "correct-horse-9731";
 
 /// A broker that knows three users, with a certificate of its own.
 fn broker() -> Option<Broker> {
-    Broker::start_with(|_, folder| {
+    Broker::start_with(|folder| {
         let store = folder.join("broker.p12");
         let keytool = || {
             let mut keytool = Command::new("keytool");
