@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::StringBuilder;
 use generel_model::Embedder;
 use generel_schemas::Table;
 use smallvec::SmallVec;
@@ -12,9 +13,10 @@ use smallvec::SmallVec;
 use super::answer::{Answer, Outcome};
 use super::decode::{Decoded, Decoder, Format};
 use super::extract::Found;
+use super::harmonized::{Dead, Harmonized};
 use super::index::ConceptIndex;
 use super::mentions::{Said, write_key};
-use super::messages::{Message, Messages};
+use super::messages::Messages;
 use super::path::FieldPath;
 use super::plan::{FieldOptions, Plan};
 use super::reject::{Reason, Rejected};
@@ -48,45 +50,6 @@ pub struct Harmonizer {
     table: Option<&'static Table>,
 }
 
-/// What became of a batch.
-#[derive(Debug, Default)]
-pub struct Harmonized {
-    /// Rows for the lake.
-    pub rows: Option<RecordBatch>,
-    /// Values of output messages and, for each, the number of the input message and the end of its bytes; nothing for a
-    /// tombstone.
-    pub values: Vec<u8>,
-    pub(crate) outputs: Vec<(usize, Option<usize>)>,
-    /// Records that were not harmonized.
-    pub dead: Vec<Dead>,
-    /// What was done.
-    pub counts: Counts,
-}
-
-/// A record that was not harmonized.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dead {
-    /// Number of the message in its batch.
-    pub message: usize,
-    /// The line of the record, where a message has several.
-    pub line: Option<u32>,
-    /// Why.
-    pub rejected: Rejected,
-    /// The record's bytes; nothing where they are all of the message's value.
-    pub bytes: Option<Vec<u8>>,
-}
-
-/// What was done with a batch.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Records, without dead letters.
-    pub records: u64,
-    /// Mentions, and how many of them had been answered before.
-    pub mentions: [u64; 2],
-    /// Mentions by outcome, in the order of mapped, below, unmapped, absent.
-    pub outcomes: [u64; 4],
-}
-
 /// A record under way.
 struct Open<'a> {
     message: usize,
@@ -97,6 +60,10 @@ struct Open<'a> {
 }
 
 impl Open<'_> {
+    fn with<'a>(&'a self, answers: &'a [Arc<Answer>]) -> Answered<'a> {
+        Answered { record: &self.record, found: &self.found, answers }
+    }
+
     /// The values of the carried columns.
     fn carried(&self) -> SmallVec<[Option<&str>; 4]> {
         self.found.carried.iter().map(|text| text.as_ref().map(|t| t.of(&self.record))).collect()
@@ -240,31 +207,25 @@ impl Harmonizer {
     ) -> Result<()> {
         let carried = self.plan.carried.len();
         let mut flat = (self.options.rows == Some(Shape::Flat)).then(|| FlatRows::new(carried, messages));
-        let mut records = (self.options.rows == Some(Shape::Enriched)).then(|| RecordRows::new(carried, messages));
+        let bytes = || Answered::size(messages.bytes(), answers);
+        let mut records =
+            (self.options.rows == Some(Shape::Enriched)).then(|| RecordRows::new(carried, messages, bytes()));
         let at = |message: usize, line: Option<u32>| At { message: messages.get(message), line };
         for message in tombstones {
             if let Some(records) = &mut records {
-                records.push(&at(*message, None), None, &[], None);
+                records.push(&at(*message, None), None::<fn(&mut StringBuilder)>, &[], None);
             }
             if self.options.messages.is_some() {
                 done.outputs.push((*message, None));
             }
             done.counts.records += 1;
         }
-        let shapes = [self.options.rows, self.options.messages.map(|(shape, _)| shape)];
-        let enriches = shapes.contains(&Some(Shape::Enriched));
-        let mut enriched = String::new();
         for record in open {
             // Without an index there are no answers.
             let answers = answers.split_off(..record.found.mentions.len().min(answers.len())).unwrap_or_default();
             let at = at(record.message, record.line);
             let before = (done.values.len(), done.outputs.len());
-            enriched.clear();
-            if enriches {
-                let all = Answered { record: &record.record, found: &record.found, answers };
-                all.enriched(&self.plan, made, &mut enriched);
-            }
-            if let Err(rejected) = self.write_record(record, answers, made, (messages, &at), &enriched, done) {
+            if let Err(rejected) = self.write_record(record, answers, made, (messages, &at), done) {
                 done.values.truncate(before.0);
                 done.outputs.truncate(before.1);
                 let bytes = part(record.bytes, at.message.value.map_or(0, <[u8]>::len));
@@ -279,7 +240,12 @@ impl Harmonizer {
                 });
             }
             if let Some(records) = &mut records {
-                records.push(&at, Some(&enriched), &values, made);
+                let all = record.with(answers);
+                // Who made a row is said by columns. Writing to memory does not fail.
+                let write = |column: &mut StringBuilder| {
+                    all.enriched(&self.plan, None, |part| column.write_str(part).unwrap_or_default());
+                };
+                records.push(&at, Some(write), &values, made);
             }
         }
         // In the order of the messages, whatever became of them.
@@ -304,7 +270,6 @@ impl Harmonizer {
         answers: &[Arc<Answer>],
         made: Option<Made<'_>>,
         (messages, at): (&Messages, &At<'_>),
-        enriched: &str,
         done: &mut Harmonized,
     ) -> std::result::Result<(), Rejected> {
         if self.options.reject_below
@@ -314,12 +279,11 @@ impl Harmonizer {
             return Err(Rejected::new(Reason::LowConfidence, format!("field {field}: no concept is sure enough")));
         }
         let Some((shape, most)) = self.options.messages else { return Ok(()) };
-        let put = |value: &[u8], done: &mut Harmonized| {
-            if value.len() > most {
-                let message = format!("{} bytes, and the topic takes {most}", value.len());
-                return Err(Rejected::new(Reason::TooLarge, message));
+        let end = |from: usize, done: &mut Harmonized| {
+            let length = done.values.len() - from;
+            if length > most {
+                return Err(Rejected::new(Reason::TooLarge, format!("{length} bytes, and the topic takes {most}")));
             }
-            done.values.extend_from_slice(value);
             done.outputs.push((record.message, Some(done.values.len())));
             Ok(())
         };
@@ -327,20 +291,25 @@ impl Harmonizer {
             (Shape::Flat, Some(made)) => {
                 let names = self.plan.carried.iter().map(String::as_str);
                 let carried: Vec<_> = names.zip(record.carried()).collect();
-                let (mut buffer, mut rejected) = (Vec::new(), Ok(()));
+                let mut ended = Ok(());
                 self.each_row(record, answers, |field, position, said, answer| {
-                    buffer.clear();
+                    let from = done.values.len();
                     let (topic, partition, offset) = (&*messages.topic, messages.partition, at.message.offset);
                     let (line, carried, field) = (at.line, carried.as_slice(), &*self.plan.fields[field].name);
                     Row { topic, partition, offset, line, field, position, said, answer, carried, made }
-                        .json(&mut buffer);
-                    if rejected.is_ok() {
-                        rejected = put(&buffer, done);
+                        .json(&mut done.values);
+                    if ended.is_ok() {
+                        ended = end(from, done);
                     }
                 });
-                rejected
+                ended
             }
-            _ => put(enriched.as_bytes(), done),
+            _ => {
+                let (from, values) = (done.values.len(), &mut done.values);
+                let member = made.map(|made| made.member);
+                record.with(answers).enriched(&self.plan, member, |part| values.extend_from_slice(part.as_bytes()));
+                end(from, done)
+            }
         }
     }
 
@@ -374,25 +343,4 @@ fn part(bytes: &[u8], length: usize) -> Option<Vec<u8>> {
 
 fn count(table: &Table, name: &str) -> usize {
     table.columns.iter().filter(|c| c.name == name).count()
-}
-
-impl Harmonized {
-    /// The output messages: the number of the input message, and the value.
-    pub fn outputs(&self) -> impl Iterator<Item = (usize, Option<&[u8]>)> {
-        let mut from = 0;
-        self.outputs.iter().map(move |(message, end)| {
-            let value = end.map(|end| {
-                let value = &self.values[from..end];
-                from = end;
-                value
-            });
-            (*message, value)
-        })
-    }
-
-    /// The message that a dead letter is of, and its value.
-    pub fn letter<'a>(&'a self, dead: &'a Dead, messages: &'a Messages) -> Message<'a> {
-        let message = messages.get(dead.message);
-        Message { value: dead.bytes.as_deref().or(message.value), ..message }
-    }
 }

@@ -7,6 +7,7 @@
 mod answer;
 mod decode;
 mod extract;
+mod harmonized;
 mod harmonizer;
 mod index;
 mod mentions;
@@ -19,7 +20,8 @@ mod rows;
 mod saved;
 
 pub use decode::{Format, Registry};
-pub use harmonizer::{Counts, Dead, Harmonized, Harmonizer, HarmonizerOptions};
+pub use harmonized::{Counts, Dead, Harmonized};
+pub use harmonizer::{Harmonizer, HarmonizerOptions};
 pub(crate) use index::ConceptIndex;
 pub use index::IndexOptions;
 pub use messages::{Header, Message, Messages};

@@ -9,6 +9,9 @@ use super::extract::{Found, List, Mention, Place};
 use super::mentions::Said;
 use super::plan::Plan;
 
+/// Bytes of a concept's member beside its value.
+const MEMBER_BYTES: usize = 32;
+
 /// Which index and model made an output.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Made<'a> {
@@ -40,9 +43,15 @@ enum Piece<'a> {
 }
 
 impl Answered<'_> {
-    /// Appends the record with its concepts. What the record says stays byte for byte; concepts are members beside the
-    /// texts they were found in, lists beside lists, and codings of CodeableConcepts; `generel` says who made them.
-    pub(crate) fn enriched(&self, plan: &Plan, made: Option<Made<'_>>, out: &mut String) {
+    /// The bytes of the record with its concepts, about.
+    pub(crate) fn size(record: usize, answers: &[Arc<Answer>]) -> usize {
+        record + answers.iter().map(|answer| answer.json.len() + MEMBER_BYTES).sum::<usize>()
+    }
+
+    /// Tells the record with its concepts, part by part. What the record says stays byte for byte; concepts are members
+    /// beside the texts they were found in, lists beside lists, and codings of CodeableConcepts; `made`, if given, is the
+    /// member that says who made them.
+    pub(crate) fn enriched(&self, plan: &Plan, made: Option<&str>, mut out: impl FnMut(&str)) {
         let Some((end, has_members)) = self.found.root else { return self.wrapped(plan, made, out) };
         let mut pieces: SmallVec<[(u32, Piece<'_>); 4]> = SmallVec::new();
         for (mention, answer) in self.found.mentions.iter().zip(self.answers) {
@@ -62,52 +71,55 @@ impl Answered<'_> {
         }
         pieces.extend(self.found.lists.iter().map(|list| (list.end, Piece::List(list))));
         if let Some(made) = made {
-            pieces.push((end, Piece::Parts([if has_members { "," } else { "" }, made.member, "", ""])));
+            pieces.push((end, Piece::Parts([if has_members { "," } else { "" }, made, "", ""])));
         }
         pieces.sort_by_key(|(at, _)| *at);
         let mut from = 0;
         for (at, piece) in pieces {
-            out.push_str(&self.record[from..at as usize]);
+            out(&self.record[from..at as usize]);
             match piece {
-                Piece::Parts(parts) => parts.into_iter().for_each(|part| out.push_str(part)),
+                Piece::Parts(parts) => parts.into_iter().for_each(&mut out),
                 Piece::List(list) => {
                     let answers = &self.answers[list.mentions.clone()];
                     let of_field = self.found.mentions[list.mentions.clone()].iter().zip(answers);
                     let of_field = of_field.filter(|(mention, _)| mention.field == list.field);
                     let answers: Vec<&str> = of_field.map(|(_, answer)| or_null(answer)).collect();
-                    push_list(&plan.fields[list.field].into, &answers, out);
+                    tell_list(&plan.fields[list.field].into, &answers, &mut out);
                 }
             }
             from = at as usize;
         }
-        out.push_str(&self.record[from..]);
+        out(&self.record[from..]);
     }
 
-    /// A record that is no object, as a member of one.
-    fn wrapped(&self, plan: &Plan, made: Option<Made<'_>>, out: &mut String) {
-        let Some(made) = made else { return out.push_str(self.record) };
-        out.push_str("{\"value\":");
-        out.push_str(self.record.trim());
+    /// A record that is no object, as a member of one; as it is where nothing was looked for.
+    fn wrapped(&self, plan: &Plan, made: Option<&str>, mut out: impl FnMut(&str)) {
+        if plan.fields.is_empty() {
+            return out(self.record);
+        }
+        out("{\"value\":");
+        out(self.record.trim());
         for (number, field) in plan.fields.iter().enumerate() {
             let of_field = self.found.mentions.iter().zip(self.answers).filter(|(m, _)| m.field == number);
             let json: Vec<&str> = of_field.map(|(_, answer)| or_null(answer)).collect();
             match json.as_slice() {
                 [] => {}
                 [one] if !self.found.lists.iter().any(|l| l.field == number) => {
-                    [",", &field.into, ":", one].into_iter().for_each(|part| out.push_str(part));
+                    [",", &field.into, ":", one].into_iter().for_each(&mut out);
                 }
-                all => push_list(&field.into, all, out),
+                all => tell_list(&field.into, all, &mut out),
             }
         }
-        out.push(',');
-        out.push_str(made.member);
-        out.push('}');
+        if let Some(made) = made {
+            [",", made].into_iter().for_each(&mut out);
+        }
+        out("}");
     }
 }
 
-/// Appends a member that is a list.
-fn push_list(name: &str, answers: &[&str], out: &mut String) {
-    [",", name, ":[", &answers.join(","), "]"].into_iter().for_each(|part| out.push_str(part));
+/// Tells a member that is a list.
+fn tell_list(name: &str, answers: &[&str], out: impl FnMut(&str)) {
+    [",", name, ":[", &answers.join(","), "]"].into_iter().for_each(out);
 }
 
 /// A row of a flat output: what a message says at one place, and what that means.

@@ -161,20 +161,33 @@ pub(super) struct RecordRows {
 }
 
 impl RecordRows {
-    /// For the records of messages.
-    pub(super) fn new(carried: usize, messages: &Messages) -> Self {
+    /// For the records of messages, which have about so many bytes.
+    pub(super) fn new(carried: usize, messages: &Messages, bytes: usize) -> Self {
         let rows = messages.len();
         Self {
             places: Places::new(rows),
-            record: StringBuilder::with_capacity(rows, 2 * messages.bytes()),
+            record: StringBuilder::with_capacity(rows, bytes),
             made: MadeBy::default(),
             carried: Carried::new(carried, rows),
         }
     }
 
-    pub(super) fn push(&mut self, at: &At<'_>, record: Option<&str>, carried: &[Option<&str>], made: Option<Made<'_>>) {
+    /// A row of a record, which is written to its column; NULL where nothing is to be written.
+    pub(super) fn push(
+        &mut self,
+        at: &At<'_>,
+        record: Option<impl FnOnce(&mut StringBuilder)>,
+        carried: &[Option<&str>],
+        made: Option<Made<'_>>,
+    ) {
         self.places.push(at);
-        self.record.append_option(record);
+        match record {
+            Some(write) => {
+                write(&mut self.record);
+                self.record.append_value("");
+            }
+            None => self.record.append_null(),
+        }
         self.made.push(made);
         self.carried.push(carried);
     }

@@ -143,10 +143,10 @@ impl ColumnWriter<'_> {
     /// Adds rows behind the `before` that are there.
     pub(super) fn write(&mut self, array: &ArrayRef, before: u64) -> Result<()> {
         let flat = self.encoder.descriptor.max_rep_level() == 0;
-        let null = flat && array.logical_null_count() == array.len();
+        let null = || flat && array.logical_null_count() == array.len();
         match &self.state {
             State::Begun(_) | State::Texts(_) => {}
-            State::Empty if null => return Ok(()),
+            State::Empty if null() => return Ok(()),
             State::Empty if before == 0 => {
                 if let Some(text) = only_text(array) {
                     self.state = State::Same(text.to_string());

@@ -72,6 +72,12 @@ impl Lake {
 
 impl TableWriter {
     pub(crate) fn new(table: &'static Table, delta: DeltaTable, unit: Option<&str>) -> Result<Self> {
+        Self::of_encoded(Arc::new(GroupEncoder::new(table)?), delta, unit)
+    }
+
+    /// For row groups that somebody else encodes.
+    pub(crate) fn of_encoded(encoder: Arc<GroupEncoder>, delta: DeltaTable, unit: Option<&str>) -> Result<Self> {
+        let table = encoder.table();
         if table.unit.is_some() != unit.is_some() {
             return Err(Error::Internal(format!("table {} and its writer disagree about units", table.name)));
         }
@@ -80,7 +86,7 @@ impl TableWriter {
             table,
             delta,
             unit: unit.map(str::to_string),
-            encoder: Arc::new(GroupEncoder::new(table)?),
+            encoder,
             store,
             open: None,
             waiting: Vec::new(),

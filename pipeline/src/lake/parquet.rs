@@ -57,6 +57,11 @@ impl GroupEncoder {
         Ok(Self { table, schema, columns, encoders })
     }
 
+    /// The table.
+    pub(super) fn table(&self) -> &'static Table {
+        self.table
+    }
+
     /// Begins a row group.
     pub(crate) fn begin(&self) -> GroupWriter<'_> {
         GroupWriter { encoder: self, columns: self.encoders.iter().map(ColumnEncoder::begin).collect(), rows: 0 }
