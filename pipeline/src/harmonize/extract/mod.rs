@@ -2,15 +2,17 @@
 //! rest. No Kafka, no model, no I/O.
 
 mod found;
+mod json;
 mod places;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
-use jiter::{Jiter, JiterError, JiterErrorType, JsonErrorType, Peek};
 use smallvec::{SmallVec, smallvec};
 
 use super::reject::{Reason, Rejected};
 pub(crate) use found::{Coding, Found, List, Mention, Place, Text};
+use json::{Kind, Malformed, Scanner, TOO_DEEP};
 use places::{Capture, Node, Part};
 pub(crate) use places::{Extractor, FieldPaths};
 
@@ -22,8 +24,7 @@ impl Extractor {
     pub(crate) fn extract(&self, record: &str) -> Result<Found, Rejected> {
         let mut pass = Pass {
             nodes: &self.nodes,
-            record,
-            json: Jiter::new(record.as_bytes()),
+            json: Scanner::new(record),
             found: Found {
                 carried: smallvec![None; self.carried],
                 vocabularies: smallvec![None; self.fields],
@@ -31,14 +32,14 @@ impl Extractor {
             },
             current: smallvec![None; self.fields],
         };
-        let peek = pass.json.peek().map_err(malformed)?;
-        pass.value(&[0], peek)?;
-        if peek == Peek::Object {
-            let end = pass.json.current_index() - 1;
+        let kind = pass.json.peek()?;
+        pass.value(&[0], kind)?;
+        if kind == Kind::Object {
+            let end = pass.json.at() - 1;
             let before = record.as_bytes()[..end].iter().rev().find(|b| !b.is_ascii_whitespace());
             pass.found.root = Some((end as u32, before != Some(&b'{')));
         }
-        pass.json.finish().map_err(malformed)?;
+        pass.json.finish()?;
         Ok(pass.found)
     }
 }
@@ -46,8 +47,7 @@ impl Extractor {
 /// One pass over a record.
 struct Pass<'a> {
     nodes: &'a [Node],
-    record: &'a str,
-    json: Jiter<'a>,
+    json: Scanner<'a>,
     found: Found,
     /// The mention that each field's parts belong to.
     current: SmallVec<[Option<usize>; 4]>,
@@ -55,7 +55,7 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     /// Reads a value that paths lead to. As deep as the paths are; what is below is skipped.
-    fn value(&mut self, at: &[usize], peek: Peek) -> Result<(), Rejected> {
+    fn value(&mut self, at: &[usize], kind: Kind) -> Result<(), Rejected> {
         let nodes = self.nodes;
         let lists_before = self.found.lists.len();
         for capture in at.iter().flat_map(|node| &nodes[*node].captures) {
@@ -65,26 +65,26 @@ impl Pass<'_> {
                     self.found.mentions.push(Mention { field, ..Mention::default() });
                 }
                 Capture::Coding(field) => self.mention(field).codings.push(Coding::default()),
-                Capture::List(field) if peek == Peek::Array => {
+                Capture::List(field) if kind == Kind::Array => {
                     let mentions = self.found.mentions.len()..self.found.mentions.len();
                     self.found.lists.push(List { field, mentions, end: 0 });
                 }
                 _ => {}
             }
         }
-        let start = self.json.current_index();
-        match peek {
-            Peek::Object => self.object(at)?,
-            Peek::Array => self.array(at)?,
-            Peek::String => self.text(at)?,
+        let start = self.json.at();
+        match kind {
+            Kind::Object => self.object(at)?,
+            Kind::Array => self.array(at)?,
+            Kind::Text => self.text(at)?,
             _ => {
-                self.json.known_skip(peek).map_err(malformed)?;
-                self.scalar(at, start..self.json.current_index(), peek)?;
+                self.json.skip(kind)?;
+                self.scalar(at, start..self.json.at(), kind)?;
             }
         }
-        let end = self.json.current_index() as u32;
-        if matches!(peek, Peek::Object | Peek::Array) {
-            self.close(at, start, end, peek)?;
+        let end = self.json.at() as u32;
+        if matches!(kind, Kind::Object | Kind::Array) {
+            self.close(at, start, end, kind)?;
         }
         for list in &mut self.found.lists[lists_before..] {
             if list.end == 0 && at.iter().any(|n| nodes[*n].captures.contains(&Capture::List(list.field))) {
@@ -95,15 +95,15 @@ impl Pass<'_> {
     }
 
     /// What there is to do after an object or list.
-    fn close(&mut self, at: &[usize], start: usize, end: u32, peek: Peek) -> Result<(), Rejected> {
+    fn close(&mut self, at: &[usize], start: usize, end: u32, kind: Kind) -> Result<(), Rejected> {
         let nodes = self.nodes;
         for capture in at.iter().flat_map(|node| &nodes[*node].captures) {
             match *capture {
                 Capture::Part(..) => {
-                    let kind = if peek == Peek::Array { "a list" } else { "an object" };
+                    let kind = if kind == Kind::Array { "a list" } else { "an object" };
                     return Err(wrong_type(start, kind));
                 }
-                Capture::Codings(field) if peek == Peek::Array => {
+                Capture::Codings(field) if kind == Kind::Array => {
                     let empty = self.mention(field).codings.is_empty();
                     self.mention(field).place = Place::Last(end - 1, empty);
                 }
@@ -126,7 +126,7 @@ impl Pass<'_> {
 
     fn object(&mut self, at: &[usize]) -> Result<(), Rejected> {
         if !self.goes_on(at) {
-            return self.json.known_skip(Peek::Object).map_err(malformed);
+            return Ok(self.json.skip(Kind::Object)?);
         }
         let nodes = self.nodes;
         let mut next = [0usize; MOST_PATHS];
@@ -143,26 +143,26 @@ impl Pass<'_> {
             }
             count
         };
-        let mut count = self.json.known_object().map_err(malformed)?.map(|key| find(key, &mut next));
-        while let Some(some) = count {
-            let peek = self.json.peek().map_err(malformed)?;
-            match some {
-                0 => self.json.known_skip(peek).map_err(malformed)?,
-                _ => self.value(&next[..some], peek)?,
+        let mut key = self.json.first_key()?;
+        while let Some(name) = key {
+            let kind = self.json.peek()?;
+            match find(&name, &mut next) {
+                0 => self.json.skip(kind)?,
+                some => self.value(&next[..some], kind)?,
             }
-            count = self.json.next_key().map_err(malformed)?.map(|key| find(key, &mut next));
+            key = self.json.next_key()?;
         }
         Ok(())
     }
 
     fn array(&mut self, at: &[usize]) -> Result<(), Rejected> {
         if !self.goes_on(at) {
-            return self.json.known_skip(Peek::Array).map_err(malformed);
+            return Ok(self.json.skip(Kind::Array)?);
         }
         let nodes = self.nodes;
-        let mut element = self.json.known_array().map_err(malformed)?;
+        let mut element = self.json.first_element()?;
         let mut place = 0;
-        while let Some(peek) = element {
+        while let Some(kind) = element {
             let mut next = [0usize; MOST_PATHS];
             let mut count = 0;
             for node in at.iter().map(|n| &nodes[*n]) {
@@ -175,42 +175,36 @@ impl Pass<'_> {
                 }
             }
             match count {
-                0 => self.json.known_skip(peek).map_err(malformed)?,
-                _ => self.value(&next[..count], peek)?,
+                0 => self.json.skip(kind)?,
+                _ => self.value(&next[..count], kind)?,
             }
             place += 1;
-            element = self.json.array_step().map_err(malformed)?;
+            element = self.json.next_element()?;
         }
         Ok(())
     }
 
     fn text(&mut self, at: &[usize]) -> Result<(), Rejected> {
-        let record = self.record;
-        let text = self.json.known_str().map_err(malformed)?;
-        let inside = record.as_bytes().as_ptr_range().contains(&text.as_ptr()) && !text.is_empty();
-        let text = match inside {
-            true => {
-                let start = text.as_ptr() as usize - record.as_ptr() as usize;
-                Text::Span(start as u32..(start + text.len()) as u32)
-            }
-            false => Text::Owned(text.into()),
+        let text = match self.json.text()? {
+            (Cow::Borrowed(_), span) => Text::Span(span.start as u32..span.end as u32),
+            (Cow::Owned(text), _) => Text::Owned(text.into()),
         };
         self.keep(at, text);
         Ok(())
     }
 
     /// A number stands for itself, for codes are often written so; null is nothing.
-    fn scalar(&mut self, at: &[usize], span: Range<usize>, peek: Peek) -> Result<(), Rejected> {
+    fn scalar(&mut self, at: &[usize], span: Range<usize>, kind: Kind) -> Result<(), Rejected> {
         let nodes = self.nodes;
-        if peek == Peek::Null {
+        if kind == Kind::Null {
             return Ok(());
         }
         let is_text = |c: &Capture| matches!(c, Capture::Part(_, Part::Text | Part::Display, _));
         let is_part = |c: &Capture| matches!(c, Capture::Part(..));
         let mut captures = at.iter().flat_map(|node| &nodes[*node].captures);
-        let wrong = if peek.is_num() { captures.any(is_text) } else { captures.any(is_part) };
+        let wrong = if kind == Kind::Number { captures.any(is_text) } else { captures.any(is_part) };
         if wrong {
-            return Err(wrong_type(span.start, if peek.is_num() { "a number" } else { "a boolean" }));
+            return Err(wrong_type(span.start, if kind == Kind::Number { "a number" } else { "a boolean" }));
         }
         self.keep(at, Text::Span(span.start as u32..span.end as u32));
         Ok(())
@@ -218,7 +212,7 @@ impl Pass<'_> {
 
     fn keep(&mut self, at: &[usize], text: Text) {
         let nodes = self.nodes;
-        let end = self.json.current_index() as u32;
+        let end = self.json.at() as u32;
         for capture in at.iter().flat_map(|node| &nodes[*node].captures) {
             match *capture {
                 Capture::Carried(column) => self.found.carried[column] = Some(text.clone()),
@@ -277,13 +271,11 @@ impl Pass<'_> {
 /// Paths that can go through one place.
 const MOST_PATHS: usize = 16;
 
-fn malformed(error: JiterError) -> Rejected {
-    let reason = match &error.error_type {
-        JiterErrorType::JsonError(JsonErrorType::RecursionLimitExceeded) => Reason::TooDeep,
-        _ => Reason::InvalidJson,
-    };
-    // The message has no text of the record in it, but for the kind of duplicate keys, which are none here.
-    Rejected::new(reason, format!("{} at byte {}", error.error_type, error.index))
+impl From<Malformed> for Rejected {
+    fn from(malformed: Malformed) -> Self {
+        let reason = if malformed.what == TOO_DEEP { Reason::TooDeep } else { Reason::InvalidJson };
+        Self::new(reason, format!("{} at byte {}", malformed.what, malformed.at))
+    }
 }
 
 fn wrong_type(at: usize, found: &str) -> Rejected {
