@@ -109,15 +109,14 @@ impl Harmonizer {
     ) -> Result<Harmonized> {
         let mut done = Harmonized::default();
         let mut open: Vec<Open<'_>> = Vec::with_capacity(messages.len());
-        let mut tombstones = Vec::new();
+        let (mut tombstones, mut decoded) = (Vec::new(), Vec::new());
         for (number, message) in messages.iter().enumerate() {
             let Some(value) = message.value else {
                 tombstones.push(number);
                 continue;
             };
-            let mut decoded = Vec::with_capacity(1);
             self.decoder.decode(value, &mut decoded).await?;
-            decoded.into_iter().for_each(|d| self.open(number, value.len(), d, &mut open, &mut done.dead));
+            decoded.drain(..).for_each(|d| self.open(number, value.len(), d, &mut open, &mut done.dead));
         }
         let answers = self.answers(index, &open, &mut done).await?;
         let made = index.map(|(index, _)| index.made());
@@ -134,14 +133,14 @@ impl Harmonizer {
         dead: &mut Vec<Dead>,
     ) {
         let Decoded { line, record, bytes } = decoded;
-        let found = record.and_then(|record| {
-            let found = self.plan.extractor.extract(&record)?;
-            Ok((record, found))
-        });
-        match found {
-            Ok((record, found)) => open.push(Open { message, line, bytes, record, found }),
-            Err(rejected) => dead.push(Dead { message, line, rejected, bytes: part(bytes, length) }),
-        }
+        let rejected = match record {
+            Ok(record) => match self.plan.extractor.extract(&record) {
+                Ok(found) => return open.push(Open { message, line, bytes, record, found }),
+                Err(rejected) => rejected,
+            },
+            Err(rejected) => rejected,
+        };
+        dead.push(Dead { message, line, rejected, bytes: part(bytes, length) });
     }
 
     /// The answer of each mention, one record after another.

@@ -21,8 +21,8 @@ pub struct Messages {
 struct Entry {
     offset: i64,
     timestamp_ms: Option<i64>,
-    key: Option<Range<usize>>,
-    value: Option<Range<usize>>,
+    key: Option<Range<u32>>,
+    value: Option<Range<u32>>,
     headers: Vec<Header>,
 }
 
@@ -42,18 +42,18 @@ pub struct Message<'a> {
 }
 
 impl Messages {
-    /// None yet, of a partition, with room for so many bytes.
-    pub fn new(topic: Arc<str>, partition: i32, bytes: usize) -> Self {
-        Self { topic, partition, bytes: Vec::with_capacity(bytes), all: Vec::new() }
+    /// None yet, of a partition, with room for so many, and for so many bytes.
+    pub fn new(topic: Arc<str>, partition: i32, (messages, bytes): (usize, usize)) -> Self {
+        Self { topic, partition, bytes: Vec::with_capacity(bytes), all: Vec::with_capacity(messages) }
     }
 
-    /// Adds a message.
+    /// Adds a message. All of them together have less than 4 GB: Kafka's own messages have 2 GB at most.
     pub fn push(&mut self, message: &Message<'_>) {
         let mut keep = |bytes: Option<&[u8]>| {
             bytes.map(|bytes| {
-                let start = self.bytes.len();
+                let start = self.bytes.len() as u32;
                 self.bytes.extend_from_slice(bytes);
-                start..self.bytes.len()
+                start..self.bytes.len() as u32
             })
         };
         let (key, value) = (keep(message.key), keep(message.value));
@@ -79,7 +79,9 @@ impl Messages {
     /// The message at a place.
     pub fn get(&self, index: usize) -> Message<'_> {
         let entry = &self.all[index];
-        let part = |range: &Option<Range<usize>>| range.clone().map(|range| &self.bytes[range]);
+        let part = |range: &Option<Range<u32>>| {
+            range.as_ref().map(|range| &self.bytes[range.start as usize..range.end as usize])
+        };
         Message {
             offset: entry.offset,
             timestamp_ms: entry.timestamp_ms,

@@ -34,9 +34,9 @@ pub(super) struct Reader {
     consumer: Arc<GroupConsumer>,
     flow: Arc<Flow>,
     open: Vec<Taking>,
-    /// The one that took the last message, and the bytes of the last full one.
+    /// The one that took the last message, and the messages and bytes of the last full one.
     last_open: usize,
-    usual: usize,
+    usual: (usize, usize),
     /// Changes of the assignment that are known.
     changes: u64,
     ends_seen: HashMap<i32, Instant>,
@@ -71,7 +71,7 @@ impl Reader {
             flow,
             open: Vec::new(),
             last_open: 0,
-            usual: 0,
+            usual: (0, 0),
             changes: 0,
             ends_seen: HashMap::new(),
             first_message: None,
@@ -233,7 +233,7 @@ impl Reader {
             })
         };
         let (Some(next), Some(assigned)) = (messages.next_offset(), ours(self)) else { return Ok(()) };
-        self.usual = messages.bytes() + messages.bytes() / 8;
+        self.usual = (messages.len() + messages.len() / 8, messages.bytes() + messages.bytes() / 8);
         self.shared.metrics.taken(&messages);
         let Position { output, lake, .. } = assigned.position;
         let mut batch = Batch {
