@@ -21,8 +21,11 @@ use super::path::FieldPath;
 use super::plan::{FieldOptions, Plan};
 use super::reject::{Reason, Rejected};
 use super::render::{Answered, Made, Row, positions};
-use super::rows::{At, FlatRows, RecordRows, Shape};
+use super::rows::{At, Rows, Shape};
 use crate::{Error, Result};
+
+/// Messages that are worked on together: what is known of so many stays in a core's own cache.
+const TOGETHER: usize = 512;
 
 /// What a consumer looks for and what it makes of it.
 #[derive(Debug, Clone)]
@@ -108,19 +111,33 @@ impl Harmonizer {
         messages: &Messages,
     ) -> Result<Harmonized> {
         let mut done = Harmonized::default();
-        let mut open: Vec<Open<'_>> = Vec::with_capacity(messages.len());
-        let (mut tombstones, mut decoded) = (Vec::new(), Vec::new());
-        for (number, message) in messages.iter().enumerate() {
-            let Some(value) = message.value else {
-                tombstones.push(number);
-                continue;
-            };
-            self.decoder.decode(value, &mut decoded).await?;
-            decoded.drain(..).for_each(|d| self.open(number, value.len(), d, &mut open, &mut done.dead));
-        }
-        let answers = self.answers(index, &open, &mut done).await?;
         let made = index.map(|(index, _)| index.made());
-        self.write(messages, &open, &tombstones, &answers, made, &mut done)?;
+        let (mut open, mut decoded, mut rows) = (Vec::new(), Vec::new(), None);
+        for start in (0..messages.len()).step_by(TOGETHER) {
+            let (end, mut tombstones) = (messages.len().min(start + TOGETHER), Vec::new());
+            open.clear();
+            for number in start..end {
+                let Some(value) = messages.get(number).value else {
+                    tombstones.push(number);
+                    continue;
+                };
+                self.decoder.decode(value, &mut decoded).await?;
+                decoded.drain(..).for_each(|d| self.open(number, value.len(), d, &mut open, &mut done.dead));
+            }
+            let answers = self.answers(index, &open, &mut done).await?;
+            let rows = rows.get_or_insert_with(|| {
+                // As the first records are, so are the others.
+                let records = open.iter().map(|record| record.record.len()).sum();
+                let bytes = Answered::size(records, &answers) * messages.len() / end;
+                Rows::new(self.options.rows, self.plan.carried.len(), messages, bytes + bytes / 16)
+            });
+            self.write(messages, (&open, &tombstones), &answers, made, rows, &mut done);
+        }
+        // In the order of the messages, whatever became of them.
+        done.dead.sort_by_key(|dead| (dead.message, dead.line));
+        if let (Some(rows), Some(table)) = (rows, self.table) {
+            done.rows = rows.finish(table, messages, self.plan.fields.iter().map(|field| field.name.as_str()))?;
+        }
         Ok(done)
     }
 
@@ -198,28 +215,28 @@ impl Harmonizer {
     fn write(
         &self,
         messages: &Messages,
-        open: &[Open<'_>],
-        tombstones: &[usize],
+        (open, tombstones): (&[Open<'_>], &[usize]),
         mut answers: &[Arc<Answer>],
         made: Option<Made<'_>>,
+        rows: &mut Rows,
         done: &mut Harmonized,
-    ) -> Result<()> {
-        let carried = self.plan.carried.len();
-        let mut flat = (self.options.rows == Some(Shape::Flat)).then(|| FlatRows::new(carried, messages));
-        let bytes = || Answered::size(messages.bytes(), answers);
-        let mut records =
-            (self.options.rows == Some(Shape::Enriched)).then(|| RecordRows::new(carried, messages, bytes()));
+    ) {
         let at = |message: usize, line: Option<u32>| At { message: messages.get(message), line };
-        for message in tombstones {
-            if let Some(records) = &mut records {
-                records.push(&at(*message, None), None::<fn(&mut StringBuilder)>, &[], None);
+        let mut tombstones = tombstones.iter().copied().peekable();
+        let mut bury = |before: usize, rows: &mut Rows, done: &mut Harmonized| {
+            while let Some(message) = tombstones.next_if(|message| *message < before) {
+                if let Rows::Records(records) = rows {
+                    records.push(&at(message, None), None::<fn(&mut StringBuilder)>, &[], None);
+                }
+                if self.options.messages.is_some() {
+                    done.outputs.push((message, None));
+                }
+                done.counts.records += 1;
             }
-            if self.options.messages.is_some() {
-                done.outputs.push((*message, None));
-            }
-            done.counts.records += 1;
-        }
+        };
         for record in open {
+            // Each in its place: a later record of the same key must not come before.
+            bury(record.message, rows, done);
             // Without an index there are no answers.
             let answers = answers.split_off(..record.found.mentions.len().min(answers.len())).unwrap_or_default();
             let at = at(record.message, record.line);
@@ -233,33 +250,22 @@ impl Harmonizer {
             }
             done.counts.records += 1;
             let values = record.carried();
-            if let (Some(flat), Some(made)) = (&mut flat, made) {
-                self.each_row(record, answers, |field, position, said, answer| {
+            match (&mut *rows, made) {
+                (Rows::Flat(flat), Some(made)) => self.each_row(record, answers, |field, position, said, answer| {
                     flat.push(&at, (field, position), (said, answer), &values, made);
-                });
-            }
-            if let Some(records) = &mut records {
-                let all = record.with(answers);
-                // Who made a row is said by columns. Writing to memory does not fail.
-                let write = |column: &mut StringBuilder| {
-                    all.enriched(&self.plan, None, |part| column.write_str(part).unwrap_or_default());
-                };
-                records.push(&at, Some(write), &values, made);
-            }
-        }
-        // In the order of the messages, whatever became of them.
-        done.dead.sort_by_key(|dead| (dead.message, dead.line));
-        if let Some(table) = self.table {
-            done.rows = match (flat, records) {
-                (Some(flat), _) => {
-                    let names: Vec<&str> = self.plan.fields.iter().map(|field| field.name.as_str()).collect();
-                    Some(flat.finish(table, messages, &names)?)
+                }),
+                (Rows::Records(records), made) => {
+                    let all = record.with(answers);
+                    // Who made a row is said by columns. Writing to memory does not fail.
+                    let write = |column: &mut StringBuilder| {
+                        all.enriched(&self.plan, None, |part| column.write_str(part).unwrap_or_default());
+                    };
+                    records.push(&at, Some(write), &values, made);
                 }
-                (_, Some(records)) => Some(records.finish(table, messages)?),
-                _ => None,
-            };
+                (Rows::Flat(_), None) | (Rows::None, _) => {}
+            }
         }
-        Ok(())
+        bury(usize::MAX, rows, done);
     }
 
     /// The output messages of a record, or why there are none.
@@ -317,7 +323,7 @@ impl Harmonizer {
         &self,
         record: &Open<'_>,
         answers: &[Arc<Answer>],
-        mut row: impl FnMut(usize, i32, &Said<'_>, &Answer),
+        mut row: impl FnMut(usize, i32, &Said<'_>, &Arc<Answer>),
     ) {
         let mentions = &record.found.mentions;
         let nothing = Said { text: None, codings: Vec::new() };
@@ -342,4 +348,49 @@ fn part(bytes: &[u8], length: usize) -> Option<Vec<u8>> {
 
 fn count(table: &Table, name: &str) -> usize {
     table.columns.iter().filter(|c| c.name == name).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::AsArray;
+    use arrow::datatypes::Int64Type;
+
+    use super::super::messages::Message;
+    use super::*;
+
+    #[tokio::test]
+    async fn records_and_tombstones_keep_their_order() {
+        let options = HarmonizerOptions {
+            format: Format::Json,
+            fields: Vec::new(),
+            carried: Vec::new(),
+            rows: Some(Shape::Enriched),
+            messages: Some((Shape::Enriched, 100)),
+            reject_below: false,
+        };
+        let mut messages = Messages::new("t".into(), 0, (0, 0));
+        let value = |number: usize| match number {
+            700 => Some(format!("{{\"long\":\"{}\"}}", "x".repeat(100))),
+            800 => Some("{".to_string()),
+            _ => (number % 3 > 0).then(|| format!("{{\"n\":{number}}}")),
+        };
+        let count = 3 * TOGETHER - 7;
+        for number in 0..count {
+            let value = value(number);
+            let (offset, value) = (number as i64, value.as_deref().map(str::as_bytes));
+            messages.push(&Message { offset, timestamp_ms: None, key: None, value, headers: &[] });
+        }
+        let done = Harmonizer::new(options).unwrap().harmonize(None, &messages).await.unwrap();
+        let expected: Vec<usize> = (0..count).filter(|number| ![700, 800].contains(number)).collect();
+        let outputs: Vec<_> = done.outputs().map(|(n, value)| (n, value.map(<[u8]>::to_vec))).collect();
+        assert_eq!(outputs, expected.iter().map(|n| (*n, value(*n).map(String::into_bytes))).collect::<Vec<_>>());
+        assert_eq!(done.dead.iter().map(|dead| dead.message).collect::<Vec<_>>(), [700, 800]);
+        assert_eq!(done.counts.records as usize, count - 2);
+        let rows = done.rows.unwrap();
+        let offsets = rows.column_by_name("kafka_offset").unwrap().as_primitive::<Int64Type>();
+        assert_eq!(offsets.values().iter().map(|o| *o as usize).collect::<Vec<_>>(), expected);
+        let records = rows.column_by_name("record").unwrap().as_string::<i32>();
+        let expected: Vec<_> = expected.into_iter().map(value).collect();
+        assert_eq!(records.iter().map(|r| r.map(str::to_string)).collect::<Vec<_>>(), expected);
+    }
 }

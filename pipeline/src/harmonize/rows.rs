@@ -49,6 +49,39 @@ pub(super) struct At<'a> {
     pub(super) line: Option<u32>,
 }
 
+/// The rows of a batch.
+pub(super) enum Rows {
+    /// None are wanted.
+    None,
+    Records(RecordRows),
+    Flat(FlatRows),
+}
+
+impl Rows {
+    /// For a batch whose records have about so many bytes.
+    pub(super) fn new(shape: Option<Shape>, carried: usize, messages: &Messages, bytes: usize) -> Self {
+        match shape {
+            None => Self::None,
+            Some(Shape::Enriched) => Self::Records(RecordRows::new(carried, messages.len(), bytes)),
+            Some(Shape::Flat) => Self::Flat(FlatRows::new(carried, messages.len())),
+        }
+    }
+
+    /// The rows; `fields` are the names of the fields.
+    pub(super) fn finish<'a>(
+        self,
+        table: &Table,
+        messages: &Messages,
+        fields: impl Iterator<Item = &'a str>,
+    ) -> Result<Option<RecordBatch>> {
+        match self {
+            Self::None => Ok(None),
+            Self::Records(records) => records.finish(table, messages).map(Some),
+            Self::Flat(flat) => flat.finish(table, messages, fields).map(Some),
+        }
+    }
+}
+
 /// The columns of who made the rows, all of them the same; NULL where nobody did.
 #[derive(Default)]
 struct MadeBy {
@@ -161,9 +194,8 @@ pub(super) struct RecordRows {
 }
 
 impl RecordRows {
-    /// For the records of messages, which have about so many bytes.
-    pub(super) fn new(carried: usize, messages: &Messages, bytes: usize) -> Self {
-        let rows = messages.len();
+    /// For so many, which have about so many bytes.
+    fn new(carried: usize, rows: usize, bytes: usize) -> Self {
         Self {
             places: Places::new(rows),
             record: StringBuilder::with_capacity(rows, bytes),
@@ -192,7 +224,7 @@ impl RecordRows {
         self.carried.push(carried);
     }
 
-    pub(super) fn finish(mut self, table: &Table, messages: &Messages) -> Result<RecordBatch> {
+    fn finish(mut self, table: &Table, messages: &Messages) -> Result<RecordBatch> {
         let mut columns = self.places.finish(messages);
         columns.push(Arc::new(self.record.finish()));
         columns.extend(self.made.finish());
@@ -203,12 +235,12 @@ impl RecordRows {
 
 /// What rows mean: few answers are different, so each row has the number of its own.
 struct Means {
-    /// By the answer's address: the batch's answers are there as long as its rows are made.
+    /// By the answer's address.
     numbers: HashMap<usize, i32>,
+    /// The answers, so that no other one gets an address of theirs.
+    answers: Vec<Arc<Answer>>,
     outcome: StringBuilder,
     texts: [StringBuilder; 5],
-    confidence: Vec<Option<f64>>,
-    score: Vec<Option<f64>>,
     keys: Vec<i32>,
 }
 
@@ -216,23 +248,23 @@ impl Default for Means {
     fn default() -> Self {
         Self {
             numbers: HashMap::new(),
+            answers: Vec::new(),
             outcome: texts(0),
             texts: std::array::from_fn(|_| texts(0)),
-            confidence: Vec::new(),
-            score: Vec::new(),
             keys: Vec::new(),
         }
     }
 }
 
 impl Means {
-    fn push(&mut self, answer: &Answer) {
-        let new = self.confidence.len() as i32;
-        let key = *self.numbers.entry(std::ptr::from_ref(answer) as usize).or_insert(new);
+    fn push(&mut self, answer: &Arc<Answer>) {
+        let new = self.answers.len() as i32;
+        let key = *self.numbers.entry(Arc::as_ptr(answer) as usize).or_insert(new);
         self.keys.push(key);
         if key < new {
             return;
         }
+        self.answers.push(Arc::clone(answer));
         self.outcome.append_value(answer.outcome.as_str());
         let texts = [
             &answer.object_id,
@@ -244,13 +276,14 @@ impl Means {
         for (column, text) in self.texts.iter_mut().zip(texts) {
             column.append_option(text.as_deref());
         }
-        self.confidence.push(answer.confidence);
-        self.score.push(answer.similarity_score);
     }
 
     fn finish(&mut self) -> Result<Vec<ArrayRef>> {
-        let number = |of: &[Option<f64>]| self.keys.iter().map(|key| of[*key as usize]).collect::<Float64Array>();
-        let numbers = [number(&self.confidence), number(&self.score)];
+        let number = |of: fn(&Answer) -> Option<f64>| {
+            let each: Vec<Option<f64>> = self.answers.iter().map(|answer| of(answer)).collect();
+            self.keys.iter().map(|key| each[*key as usize]).collect::<Float64Array>()
+        };
+        let numbers = [number(|answer| answer.confidence), number(|answer| answer.similarity_score)];
         let keys = Int32Array::from(std::mem::take(&mut self.keys));
         let mut columns = vec![keyed(&keys, self.outcome.finish())?];
         for texts in &mut self.texts {
@@ -279,9 +312,8 @@ pub(super) struct FlatRows {
 }
 
 impl FlatRows {
-    /// For the places of messages.
-    pub(super) fn new(carried: usize, messages: &Messages) -> Self {
-        let rows = messages.len();
+    /// For so many.
+    fn new(carried: usize, rows: usize) -> Self {
         Self {
             places: Places::new(rows),
             field: Vec::with_capacity(rows),
@@ -293,12 +325,12 @@ impl FlatRows {
         }
     }
 
-    /// A row of a field by its number. The answer has to outlive all rows.
+    /// A row of a field by its number.
     pub(super) fn push(
         &mut self,
         at: &At<'_>,
         (field, position): (usize, i32),
-        (said, answer): (&Said<'_>, &Answer),
+        (said, answer): (&Said<'_>, &Arc<Answer>),
         carried: &[Option<&str>],
         made: Made<'_>,
     ) {
@@ -319,8 +351,12 @@ impl FlatRows {
         self.carried.push(carried);
     }
 
-    /// The rows; `fields` are the names of the fields.
-    pub(super) fn finish(mut self, table: &Table, messages: &Messages, fields: &[&str]) -> Result<RecordBatch> {
+    fn finish<'a>(
+        mut self,
+        table: &Table,
+        messages: &Messages,
+        fields: impl Iterator<Item = &'a str>,
+    ) -> Result<RecordBatch> {
         let mut columns = self.places.finish(messages);
         columns.push(keyed(&Int32Array::from(self.field), StringArray::from_iter_values(fields))?);
         columns.push(Arc::new(self.position.finish()));
