@@ -27,17 +27,33 @@ const COMMITS_CARRIED: u32 = 50;
 /// Name of the sink in metrics.
 const SINK: &str = "lake";
 
-/// The sink of rows.
+/// The sink of rows: fills a micro-batch while the one before it is committed.
 pub(super) struct LakeSink {
+    shared: Arc<Shared>,
+    encoder: Arc<GroupEncoder>,
+    limits: LakeOptions,
+    open: Option<Open>,
+    committer: Committing,
+    broken: bool,
+}
+
+/// Who commits, and where it is.
+enum Committing {
+    Idle(Box<Committer>),
+    /// It comes back with whether everything is committed.
+    Busy(JoinHandle<(Box<Committer>, bool)>),
+    /// It did not come back, and the consumer ends.
+    Lost,
+}
+
+/// Commits micro-batches, one after another.
+struct Committer {
     shared: Arc<Shared>,
     lake: Lake,
     table: &'static Table,
     encoder: Arc<GroupEncoder>,
-    limits: LakeOptions,
     run_id: String,
-    open: Option<Open>,
     known: Option<Committed>,
-    broken: bool,
 }
 
 /// The table as this sink has left it. To open it anew for each commit, and to look for the mark of each partition, is to
@@ -53,6 +69,8 @@ struct Committed {
 
 /// A micro-batch under way.
 struct Open {
+    shared: Arc<Shared>,
+    encoder: Arc<GroupEncoder>,
     since: Instant,
     /// All its batches: storage can fail, and an encoded row group goes into one file only.
     batches: Vec<RecordBatch>,
@@ -76,7 +94,10 @@ impl LakeSink {
         run_id: String,
     ) -> Result<Self> {
         let encoder = Arc::new(GroupEncoder::new(table)?);
-        Ok(Self { shared, lake, table, encoder, limits, run_id, open: None, known: None, broken: false })
+        let ours = (Arc::clone(&shared), Arc::clone(&encoder));
+        let committer = Committer { shared: ours.0, lake, table, encoder: ours.1, run_id, known: None };
+        let committer = Committing::Idle(Box::new(committer));
+        Ok(Self { shared, encoder, limits, open: None, committer, broken: false })
     }
 
     /// Takes what it is told until the reader ends.
@@ -110,7 +131,11 @@ impl LakeSink {
     }
 
     fn answer(&mut self, reply: &Sender<bool>, reset: bool) {
-        let committed = !self.broken && self.commit();
+        if !self.broken {
+            self.commit();
+        }
+        self.settle();
+        let committed = !self.broken;
         if reset {
             self.open = None;
             self.broken = false;
@@ -121,6 +146,8 @@ impl LakeSink {
     fn take(&mut self, finished: &Finished) {
         let batch = &finished.batch;
         let open = self.open.get_or_insert_with(|| Open {
+            shared: Arc::clone(&self.shared),
+            encoder: Arc::clone(&self.encoder),
             since: Instant::now(),
             batches: Vec::new(),
             encoded: 0,
@@ -135,25 +162,60 @@ impl LakeSink {
         open.partitions.entry(mark).or_insert((batch.first, batch.next)).1 = batch.next;
         open.oldest_ms = open.oldest_ms.into_iter().chain(finished.oldest_ms()).min();
         let Some(rows) = &finished.harmonized.rows else { return };
+        let bytes = rows.get_array_memory_size();
+        self.shared.metrics.waiting(bytes as i64);
         open.rows += rows.num_rows();
-        open.bytes += rows.get_array_memory_size();
+        open.bytes += bytes;
         open.waiting_rows += rows.num_rows();
         open.batches.push(rows.clone());
         if open.waiting_rows >= GROUP_ROWS {
-            open.encode(&self.encoder, &self.shared);
+            open.encode();
         }
-        self.shared.metrics.waiting(open.bytes);
     }
 
-    /// Commits the open micro-batch; whether everything is committed.
-    fn commit(&mut self) -> bool {
-        let Some(mut open) = self.open.take() else { return true };
-        open.encode(&self.encoder, &self.shared);
+    /// Has the open micro-batch committed, once the one before it is.
+    fn commit(&mut self) {
+        let Some(mut open) = self.open.take() else { return };
+        open.encode();
+        self.settle();
+        if self.broken {
+            return;
+        }
+        self.committer = match std::mem::replace(&mut self.committer, Committing::Lost) {
+            Committing::Idle(mut committer) => Committing::Busy(self.shared.handle.spawn_blocking(move || {
+                let committed = committer.commit(open);
+                (committer, committed)
+            })),
+            other => other,
+        };
+    }
+
+    /// Waits until nothing is being committed.
+    fn settle(&mut self) {
+        self.committer = match std::mem::replace(&mut self.committer, Committing::Lost) {
+            Committing::Busy(busy) => match self.shared.handle.block_on(busy) {
+                Ok((committer, committed)) => {
+                    self.broken |= !committed;
+                    Committing::Idle(committer)
+                }
+                Err(error) => {
+                    self.shared.fail(Error::Internal(error.to_string()));
+                    Committing::Lost
+                }
+            },
+            other => other,
+        };
+        self.broken |= matches!(self.committer, Committing::Lost);
+    }
+}
+
+impl Committer {
+    /// Commits a micro-batch; whether it is.
+    fn commit(&mut self, mut open: Open) -> bool {
         let began = Instant::now();
         let shared = Arc::clone(&self.shared);
         match shared.handle.block_on(self.try_commit(&mut open)) {
             Ok(true) => {
-                shared.metrics.waiting(0);
                 shared.metrics.stored(open.rows as u64);
                 shared.metrics.committed(SINK, began.elapsed().as_secs_f64(), open.oldest_ms);
                 tracing::debug!(rows = open.rows, ms = began.elapsed().as_millis() as u64, "rows committed");
@@ -161,12 +223,10 @@ impl LakeSink {
             }
             Ok(false) => {
                 tracing::warn!("another member has committed these messages; reading goes back to the marks");
-                self.broken = true;
                 shared.ask_to_rewind();
                 false
             }
             Err(error) => {
-                self.broken = true;
                 shared.fail(error);
                 false
             }
@@ -189,7 +249,7 @@ impl LakeSink {
                 Err(error) => return Err(error),
             }
             open.encoded = 0;
-            open.encode(&self.encoder, &self.shared);
+            open.encode();
         }
     }
 
@@ -251,17 +311,23 @@ impl LakeSink {
 }
 
 impl Open {
-    fn encode(&mut self, encoder: &Arc<GroupEncoder>, shared: &Shared) {
+    fn encode(&mut self) {
         let batches = self.batches[self.encoded..].to_vec();
         (self.encoded, self.waiting_rows) = (self.batches.len(), 0);
         if batches.is_empty() {
             return;
         }
-        let encoder = Arc::clone(encoder);
-        self.groups.push(shared.handle.spawn_blocking(move || {
+        let encoder = Arc::clone(&self.encoder);
+        self.groups.push(self.shared.handle.spawn_blocking(move || {
             let mut group = encoder.begin();
             batches.iter().try_for_each(|batch| group.write(batch))?;
             group.finish()
         }));
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.shared.metrics.waiting(-(self.bytes as i64));
     }
 }

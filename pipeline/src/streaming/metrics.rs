@@ -226,8 +226,9 @@ impl Metrics {
         self.rows.inc_by(rows);
     }
 
-    pub(super) fn waiting(&self, bytes: usize) {
-        self.uncommitted_bytes.set(bytes as i64);
+    /// So many bytes of rows more wait to be committed.
+    pub(super) fn waiting(&self, bytes: i64) {
+        self.uncommitted_bytes.inc_by(bytes);
     }
 
     pub(super) fn committed(&self, sink: &'static str, seconds: f64, oldest_ms: Option<i64>) {
