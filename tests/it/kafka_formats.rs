@@ -37,7 +37,17 @@ impl Registry {
 
     /// Registers a schema; its id.
     fn register(&self, subject: &str, kind: &str, schema: &serde_json::Value) -> u32 {
-        let body = serde_json::json!({"schemaType": kind, "schema": schema.to_string()}).to_string();
+        self.register_with(subject, kind, schema, &[])
+    }
+
+    /// Registers a schema that refers to others, by name and subject.
+    fn register_with(&self, subject: &str, kind: &str, schema: &serde_json::Value, others: &[(&str, &str)]) -> u32 {
+        let others: Vec<_> = others
+            .iter()
+            .map(|(name, subject)| serde_json::json!({"name": name, "subject": subject, "version": 1}))
+            .collect();
+        let body = serde_json::json!({"schemaType": kind, "schema": schema.to_string(), "references": others});
+        let body = body.to_string();
         let answer = http(self.port, "POST", &format!("{SCHEMAS}/subjects/{subject}/versions"), &body);
         let answer = answer.expect("an answer");
         let id = answer.rsplit_once("\"id\":").map(|(_, rest)| rest.trim_end_matches(|c: char| !c.is_ascii_digit()));
@@ -128,26 +138,63 @@ fn avro_and_json_come_with_their_schemas() {
         |topic: &str| broker.read(topic).iter().map(|m| m.header("generel-reason").to_string()).collect::<Vec<_>>();
     assert_eq!(reasons("avro.dead"), ["schema_mismatch", "schema_mismatch", "unknown_schema", "not_framed"]);
 
-    let schema = registry.register(
+    // Types of their own, which the schema refers to, one of them by way of the other.
+    registry.register(
+        "code",
+        "AVRO",
+        &serde_json::json!({"type": "enum", "name": "Kind", "namespace": "org.example", "symbols": ["MAIN", "SIDE"]}),
+    );
+    registry.register_with(
+        "said",
+        "AVRO",
+        &serde_json::json!({"type": "record", "name": "Said", "namespace": "org.example", "fields": [
+            {"name": "kind", "type": "Kind"}, {"name": "text", "type": "string"}]}),
+        &[("org.example.Kind", "code")],
+    );
+    let parts = registry.register_with(
+        "parts-value",
+        "AVRO",
+        &serde_json::json!({"type": "record", "name": "Visit", "namespace": "org.example", "fields": [
+            {"name": "id", "type": "long"}, {"name": "dx", "type": "org.example.Said"},
+            {"name": "other", "type": ["null", "Said"]}]}),
+        &[("org.example.Said", "said")],
+    );
+    broker.topic("parts", 1, &[]);
+    let visit = |id: u8, kind: u8| [vec![id * 2, kind * 2, 24], b"heart attack".to_vec(), vec![0]].concat();
+    broker.send("parts", [(1, 1), (2, 2)].map(|(id, kind)| (0, framed(parts, &visit(id, kind)))));
+    let text = "fields: [{ name: dx, text: $.dx.text }]\ncarry: { id: $.id }";
+    let ran = consume(&place, &file(&broker, "parts", &format!("format: avro\n{registered}"), text), &[]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    eprintln!(
+        "{:?}",
+        broker.read("parts.dead").iter().map(|m| m.header("generel-message").to_string()).collect::<Vec<_>>()
+    );
+    assert_eq!(place.rows(&sql.replace("'avro'", "'parts'")), ["1,mapped,TOY:1"]);
+    assert_eq!(reasons("parts.dead"), ["schema_mismatch"], "an enum of two has no third");
+
+    let text = serde_json::json!({"$schema": "http://json-schema.org/draft-07/schema#", "type": "string"});
+    registry.register("text", "JSON", &text);
+    let schema = registry.register_with(
         "json-value",
         "JSON",
         &serde_json::json!({"$schema": "http://json-schema.org/draft-07/schema#", "type": "object",
-            "properties": {"id": {"type": "integer"}, "dx": {"type": "string"}}, "required": ["id", "dx"]}),
+            "properties": {"id": {"type": "integer"}, "dx": {"$ref": "text.json"}}, "required": ["id", "dx"]}),
+        &[("text.json", "text")],
     );
     broker.topic("json", 1, &[]);
-    let messages = [r#"{"id":1,"dx":"heart attack"}"#, r#"{"id":2}"#, r#"{"id":3,"dx":"#];
+    let messages = [r#"{"id":1,"dx":"heart attack"}"#, r#"{"id":2}"#, r#"{"id":3,"dx":"#, r#"{"id":4,"dx":4}"#];
     broker.send("json", messages.map(|message| (0, framed(schema, message.as_bytes()))));
     let ran = consume(&place, &file(&broker, "json", &format!("format: json_schema\n{registered}"), fields), &[]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert_eq!(place.rows(&sql.replace("'avro'", "'json'")), ["1,mapped,TOY:1"]);
-    assert_eq!(reasons("json.dead"), ["schema_mismatch", "invalid_json"]);
+    assert_eq!(reasons("json.dead"), ["schema_mismatch", "invalid_json", "schema_mismatch"]);
 
     // A registry that does not answer is no reason to throw messages away.
     drop(registry);
     broker.send("json", [(0, framed(schema + 1000, b"{}"))]);
     let ran = consume(&place, &file(&broker, "json", &format!("format: json_schema\n{registered}"), fields), &[]);
     ran.fails_with(1, &["registry", "127.0.0.1"]);
-    assert_eq!(reasons("json.dead").len(), 2);
+    assert_eq!(reasons("json.dead").len(), 3);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::reject::{Reason, Rejected};
 pub use registry::Registry;
-use registry::Schemas;
+use registry::{AvroSchema, Schemas};
 
 /// How messages are written.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ pub(crate) enum Decoder {
     Ndjson,
     Csv { columns: Vec<String>, delimiter: u8 },
     Raw,
-    Avro(Schemas<Arc<apache_avro::Schema>>),
+    Avro(Schemas<Arc<AvroSchema>>),
     JsonSchema(Schemas<Arc<jsonschema::Validator>>),
 }
 

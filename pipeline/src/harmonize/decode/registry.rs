@@ -1,12 +1,13 @@
 //! Messages in the framing of a schema registry (a zero byte, four bytes of the schema's id, the datum), and the schemas.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use apache_avro::schema::ResolvedSchema;
 use generel_schemas::Sensitive;
-use schema_registry_converter::async_impl::schema_registry::{SrSettings, get_schema_by_id};
+use schema_registry_converter::async_impl::schema_registry::{SrSettings, get_referenced_schema, get_schema_by_id};
+use schema_registry_converter::error::SRCError;
 
 use super::super::reject::{Reason, Rejected};
 use crate::{Error, Result};
@@ -24,6 +25,14 @@ pub struct Registry {
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A schema as the registry has it.
+pub(super) struct Fetched {
+    text: String,
+    /// The schemas that it refers to, and those that they do, by the names they are referred to by; one comes behind those
+    /// that it refers to itself.
+    references: Vec<(String, String)>,
+}
 
 /// The schemas of a registry, each fetched once.
 pub(in crate::harmonize) struct Schemas<S> {
@@ -56,7 +65,7 @@ impl<S: Clone> Schemas<S> {
     pub(super) async fn get(
         &self,
         id: u32,
-        parse: fn(&str) -> std::result::Result<S, String>,
+        parse: fn(&Fetched) -> std::result::Result<S, String>,
     ) -> Result<std::result::Result<S, Rejected>> {
         if let Some(known) = self.known().get(&id) {
             return Ok(known.clone());
@@ -64,9 +73,9 @@ impl<S: Clone> Schemas<S> {
         let mut tries = 0;
         let answer = loop {
             tries += 1;
-            match get_schema_by_id(id, &self.settings).await {
-                Ok(schema) => {
-                    break parse(&schema.schema).map_err(|problem| {
+            match self.fetch(id).await {
+                Ok(fetched) => {
+                    break parse(&fetched).map_err(|problem| {
                         Rejected::new(Reason::UnknownSchema, format!("schema {id} cannot be used: {problem}"))
                     });
                 }
@@ -87,6 +96,31 @@ impl<S: Clone> Schemas<S> {
         Ok(answer)
     }
 
+    async fn fetch(&self, id: u32) -> std::result::Result<Fetched, SRCError> {
+        let root = get_schema_by_id(id, &self.settings).await?;
+        let (mut found, mut open) = (Vec::new(), root.references.clone());
+        let mut seen: Vec<_> = open.iter().map(|r| r.name.clone()).collect();
+        while let Some(reference) = open.pop() {
+            let schema = get_referenced_schema(&self.settings, &reference).await?;
+            let needs: Vec<_> = schema.references.iter().map(|r| r.name.clone()).collect();
+            for further in schema.references {
+                if !seen.contains(&further.name) {
+                    seen.push(further.name.clone());
+                    open.push(further);
+                }
+            }
+            found.push((reference.name, schema.schema, needs));
+        }
+        let mut references: Vec<(String, String)> = Vec::new();
+        while !found.is_empty() {
+            let is_there = |name: &String| references.iter().any(|(there, _)| there == name);
+            let next = found.iter().position(|(_, _, needs)| needs.iter().all(is_there)).unwrap_or_default();
+            let (name, text, _) = found.remove(next);
+            references.push((name, text));
+        }
+        Ok(Fetched { text: root.schema, references })
+    }
+
     fn known(&self) -> std::sync::MutexGuard<'_, HashMap<u32, std::result::Result<S, Rejected>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -100,30 +134,64 @@ pub(super) fn framed(bytes: &[u8]) -> std::result::Result<(u32, &[u8]), Rejected
     }
 }
 
-pub(super) fn avro_schema(text: &str) -> std::result::Result<std::sync::Arc<apache_avro::Schema>, String> {
-    apache_avro::Schema::parse_str(text).map(std::sync::Arc::new).map_err(|e| e.to_string())
+/// An Avro schema and those that it refers to.
+pub(in crate::harmonize) struct AvroSchema {
+    schema: apache_avro::Schema,
+    others: Vec<apache_avro::Schema>,
+}
+
+pub(super) fn avro_schema(fetched: &Fetched) -> std::result::Result<Arc<AvroSchema>, String> {
+    let others = fetched.references.iter().map(|(_, text)| text);
+    let parsed = apache_avro::Schema::parse_str_with_list(&fetched.text, others);
+    parsed.map(|(schema, others)| Arc::new(AvroSchema { schema, others })).map_err(|e| e.to_string())
 }
 
 /// An Avro datum as JSON.
-pub(super) fn avro(schema: &apache_avro::Schema, mut datum: &[u8]) -> std::result::Result<String, Rejected> {
+pub(super) fn avro(
+    AvroSchema { schema, others }: &AvroSchema,
+    mut datum: &[u8],
+) -> std::result::Result<String, Rejected> {
     // The library's messages can hold values of the record.
     let mismatch = |what: &str| Rejected::new(Reason::SchemaMismatch, format!("{what} its Avro schema"));
-    let reader = apache_avro::reader::datum::GenericDatumReader::builder(schema).build();
-    let value = reader.and_then(|r| r.read_value(&mut datum)).map_err(|_| mismatch("the datum cannot be read by"))?;
+    let unreadable = |_| mismatch("the datum cannot be read by");
+    let all = ResolvedSchema::new_with_schemata(others.iter().chain([schema]).collect()).map_err(unreadable)?;
+    let reader = apache_avro::reader::datum::GenericDatumReader::builder(schema);
+    let reader = reader.resolved_writer_schemata(all.clone()).build();
+    let value = reader.and_then(|r| r.read_value(&mut datum)).map_err(unreadable)?;
     if !datum.is_empty() {
         return Err(mismatch("bytes are left after what was read by"));
     }
     // To the library a text that is cut off is null, whatever the schema says.
-    if !value.validate(schema) {
+    if !value.validate_with_names(schema, all.get_names()) {
         return Err(mismatch("the datum does not agree with"));
     }
     let json = serde_json::Value::try_from(value).map_err(|_| mismatch("no JSON for a value of"))?;
     Ok(json.to_string())
 }
 
-pub(super) fn json_schema(text: &str) -> std::result::Result<std::sync::Arc<jsonschema::Validator>, String> {
-    let schema: serde_json::Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
-    jsonschema::validator_for(&schema).map(std::sync::Arc::new).map_err(|e| e.to_string())
+pub(super) fn json_schema(fetched: &Fetched) -> std::result::Result<Arc<jsonschema::Validator>, String> {
+    let schema: serde_json::Value = serde_json::from_str(&fetched.text).map_err(|e| e.to_string())?;
+    let references = References(fetched.references.clone());
+    jsonschema::options().with_retriever(references).build(&schema).map(Arc::new).map_err(|e| e.to_string())
+}
+
+/// What a JSON schema refers to. Nothing is fetched from where else a URI may point to.
+struct References(Vec<(String, String)>);
+
+impl jsonschema::Retrieve for References {
+    fn retrieve(
+        &self,
+        uri: &jsonschema::Uri<String>,
+    ) -> std::result::Result<serde_json::Value, Box<dyn std::error::Error + Send + Sync>> {
+        // A relative reference was put behind the schema's own address.
+        let is_named = |name: &str| {
+            uri.as_str().strip_suffix(name).is_some_and(|before| before.is_empty() || before.ends_with('/'))
+        };
+        match self.0.iter().find(|(name, _)| is_named(name)) {
+            Some((_, text)) => Ok(serde_json::from_str(text)?),
+            None => Err(format!("{uri} is none of the schema's references").into()),
+        }
+    }
 }
 
 /// JSON that agrees with its schema.
