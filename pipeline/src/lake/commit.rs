@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
-use deltalake::kernel::transaction::CommitBuilder;
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::kernel::{Action, Add};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use deltalake::{DeltaTable, ObjectStore, Path};
@@ -209,9 +209,9 @@ impl TableWriter {
             ("generelVersion".to_string(), serde_json::Value::from(VERSION)),
             ("generelRun".to_string(), serde_json::Value::from(commit.run_id)),
         ]);
-        let finalized = CommitBuilder::default()
+        // The builder's own default writes no checkpoints, and a log without them is read from its beginning.
+        let finalized = CommitBuilder::from(CommitProperties::default().with_metadata(info))
             .with_actions(actions)
-            .with_app_metadata(info)
             .build(Some(state), self.delta.log_store(), operation)
             .await
             .map_err(failed)?;
