@@ -165,10 +165,6 @@ fn avro_and_json_come_with_their_schemas() {
     let text = "fields: [{ name: dx, text: $.dx.text }]\ncarry: { id: $.id }";
     let ran = consume(&place, &file(&broker, "parts", &format!("format: avro\n{registered}"), text), &[]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    eprintln!(
-        "{:?}",
-        broker.read("parts.dead").iter().map(|m| m.header("generel-message").to_string()).collect::<Vec<_>>()
-    );
     assert_eq!(place.rows(&sql.replace("'avro'", "'parts'")), ["1,mapped,TOY:1"]);
     assert_eq!(reasons("parts.dead"), ["schema_mismatch"], "an enum of two has no third");
 
