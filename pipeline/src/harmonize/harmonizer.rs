@@ -372,7 +372,7 @@ mod tests {
         let value = |number: usize| match number {
             700 => Some(format!("{{\"long\":\"{}\"}}", "x".repeat(100))),
             800 => Some("{".to_string()),
-            _ => (number % 3 > 0).then(|| format!("{{\"n\":{number}}}")),
+            _ => (!number.is_multiple_of(3)).then(|| format!("{{\"n\":{number}}}")),
         };
         let count = 3 * TOGETHER - 7;
         for number in 0..count {

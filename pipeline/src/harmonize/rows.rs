@@ -53,8 +53,8 @@ pub(super) struct At<'a> {
 pub(super) enum Rows {
     /// None are wanted.
     None,
-    Records(RecordRows),
-    Flat(FlatRows),
+    Records(Box<RecordRows>),
+    Flat(Box<FlatRows>),
 }
 
 impl Rows {
@@ -62,8 +62,8 @@ impl Rows {
     pub(super) fn new(shape: Option<Shape>, carried: usize, messages: &Messages, bytes: usize) -> Self {
         match shape {
             None => Self::None,
-            Some(Shape::Enriched) => Self::Records(RecordRows::new(carried, messages.len(), bytes)),
-            Some(Shape::Flat) => Self::Flat(FlatRows::new(carried, messages.len())),
+            Some(Shape::Enriched) => Self::Records(Box::new(RecordRows::new(carried, messages.len(), bytes))),
+            Some(Shape::Flat) => Self::Flat(Box::new(FlatRows::new(carried, messages.len()))),
         }
     }
 

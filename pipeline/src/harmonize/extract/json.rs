@@ -336,7 +336,7 @@ fn plain(bytes: &[u8]) -> usize {
     while let Some(eight) = bytes[at..].first_chunk() {
         let eight = u64::from_le_bytes(*eight);
         let is = |byte: u8| {
-            let other = eight ^ ONES * u64::from(byte);
+            let other = eight ^ (ONES * u64::from(byte));
             other.wrapping_sub(ONES) & !other
         };
         let control = eight.wrapping_sub(ONES * 0x20) & !eight;
