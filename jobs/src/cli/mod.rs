@@ -22,6 +22,7 @@ mod train;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 use std::str::FromStr;
 
 use anyhow::Result;
@@ -240,7 +241,10 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     start_log(&cli.log);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    // Work goes to idle threads in turn: after a moment that needed many, all of them would stay, each with memory of its own.
+    runtime.enable_all().thread_keep_alive(Duration::from_secs(1));
+    let runtime = match runtime.build() {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(&error.into()).into(),
     };

@@ -5,25 +5,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use bytes::Bytes;
+use deltalake::DeltaTable;
+use deltalake::kernel::Action;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
-use deltalake::kernel::{Action, Add};
 use deltalake::protocol::{DeltaOperation, SaveMode};
-use deltalake::{DeltaTable, ObjectStore, Path};
 use futures::TryStreamExt;
 use generel_schemas::Table;
-use object_store::{ObjectStoreExt, WriteMultipart};
-use uuid::Uuid;
 
+use super::Lake;
+use super::data_files::DataFiles;
 use super::marks::Mark;
-use super::parquet::{EncodedGroup, FileWriter, GROUP_ROWS, GroupEncoder};
-use super::{Lake, stats};
+use super::parquet::{EncodedGroup, GROUP_ROWS, GroupEncoder};
 use crate::{Error, Result, VERSION};
-
-/// A data file is closed at about this size: few enough files to list, small enough to read and rewrite one.
-pub(super) const TARGET_FILE_BYTES: usize = 256 << 20;
-/// Parts of an upload in flight.
-const PARTS_IN_FLIGHT: usize = 2;
 
 /// Writes one commit to one table.
 pub struct TableWriter {
@@ -31,21 +24,10 @@ pub struct TableWriter {
     delta: DeltaTable,
     unit: Option<String>,
     encoder: Arc<GroupEncoder>,
-    store: Arc<dyn ObjectStore>,
-    open: Option<OpenFile>,
+    files: DataFiles,
     /// Batches that are no row group yet.
     waiting: Vec<RecordBatch>,
     waiting_rows: usize,
-    done: Vec<Action>,
-    rows: u64,
-}
-
-/// A file of which parts are in the store already.
-struct OpenFile {
-    path: Path,
-    parquet: FileWriter,
-    upload: WriteMultipart,
-    bytes: usize,
 }
 
 /// What a commit says beside its rows.
@@ -72,33 +54,15 @@ impl Lake {
 
 impl TableWriter {
     pub(crate) fn new(table: &'static Table, delta: DeltaTable, unit: Option<&str>) -> Result<Self> {
-        Self::of_encoded(Arc::new(GroupEncoder::new(table)?), delta, unit)
-    }
-
-    /// For row groups that somebody else encodes.
-    pub(crate) fn of_encoded(encoder: Arc<GroupEncoder>, delta: DeltaTable, unit: Option<&str>) -> Result<Self> {
-        let table = encoder.table();
-        if table.unit.is_some() != unit.is_some() {
-            return Err(Error::Internal(format!("table {} and its writer disagree about units", table.name)));
-        }
-        let store = delta.log_store().object_store(None);
-        Ok(Self {
-            table,
-            delta,
-            unit: unit.map(str::to_string),
-            encoder,
-            store,
-            open: None,
-            waiting: Vec::new(),
-            waiting_rows: 0,
-            done: Vec::new(),
-            rows: 0,
-        })
+        let encoder = Arc::new(GroupEncoder::new(table)?);
+        let files = DataFiles::new(Arc::clone(&encoder), delta.log_store().as_ref(), unit)?;
+        let unit = unit.map(str::to_string);
+        Ok(Self { table, delta, unit, encoder, files, waiting: Vec::new(), waiting_rows: 0 })
     }
 
     /// Rows written so far.
     pub fn rows(&self) -> u64 {
-        self.rows
+        self.files.rows()
     }
 
     /// What encodes row groups for [`TableWriter::append`], on other threads.
@@ -136,53 +100,7 @@ impl TableWriter {
     /// # Errors
     /// When storage fails.
     pub(crate) async fn append(&mut self, group: EncodedGroup) -> Result<()> {
-        if group.rows() == 0 {
-            return Ok(());
-        }
-        self.rows += group.rows();
-        if self.open.is_none() {
-            self.open = Some(self.open_file().await?);
-        }
-        let failed = self.storage();
-        let Some(file) = &mut self.open else { return Ok(()) };
-        let bytes = file.parquet.append(group)?;
-        file.bytes += bytes.len();
-        file.upload.wait_for_capacity(PARTS_IN_FLIGHT).await.map_err(failed)?;
-        file.upload.put(Bytes::from(bytes));
-        if file.bytes >= TARGET_FILE_BYTES { self.close_file().await } else { Ok(()) }
-    }
-
-    async fn open_file(&mut self) -> Result<OpenFile> {
-        let name = format!("part-{:05}-{}-c000.zstd.parquet", self.done.len(), Uuid::new_v4());
-        let path = match (self.table.unit, &self.unit) {
-            (Some(column), Some(unit)) => Path::from_iter([format!("{column}={unit}"), name]),
-            _ => Path::from(name),
-        };
-        let upload = self.store.put_multipart(&path).await.map_err(self.storage())?;
-        Ok(OpenFile { path, parquet: self.encoder.file()?, upload: WriteMultipart::new(upload), bytes: 0 })
-    }
-
-    async fn close_file(&mut self) -> Result<()> {
-        let Some(OpenFile { path, parquet, mut upload, bytes }) = self.open.take() else { return Ok(()) };
-        let failed = self.storage();
-        let (tail, metadata) = parquet.finish()?;
-        let size = bytes + tail.len();
-        upload.put(Bytes::from(tail));
-        upload.finish().await.map_err(failed)?;
-        self.done.push(Action::Add(Add {
-            path: path.to_string(),
-            size: i64::try_from(size).unwrap_or(i64::MAX),
-            partition_values: self.table.unit.map(|c| (c.to_string(), self.unit.clone())).into_iter().collect(),
-            modification_time: chrono::Utc::now().timestamp_millis(),
-            data_change: true,
-            stats: Some(stats::of(self.table, &metadata)),
-            tags: None,
-            deletion_vector: None,
-            base_row_id: None,
-            default_row_commit_version: None,
-            clustering_provider: None,
-        }));
-        Ok(())
+        self.files.append(group).await
     }
 
     /// Commits; the table's new version.
@@ -192,57 +110,44 @@ impl TableWriter {
     pub async fn commit(mut self, commit: Commit) -> Result<u64> {
         let failed = |e| Error::delta(self.table.name, e);
         self.flush().await?;
-        self.close_file().await?;
-        let mut actions = std::mem::take(&mut self.done);
+        let mut actions = self.files.finish().await?;
         if commit.replace_unit {
             actions.extend(removals(self.table, &self.delta, self.unit.as_deref()).await?);
         }
         actions.extend(commit.marks.iter().map(|m| Action::Txn(m.transaction())));
         let state = self.delta.snapshot().map_err(failed)?;
-        let operation = DeltaOperation::Write {
-            mode: SaveMode::Append,
-            partition_by: self.table.unit.map(|unit| vec![unit.to_string()]),
-            // What the commit depends on; without it a replacement anywhere in the table would be a conflict.
-            predicate: self.unit_predicate(),
-        };
-        let info = HashMap::from([
-            ("generelVersion".to_string(), serde_json::Value::from(VERSION)),
-            ("generelRun".to_string(), serde_json::Value::from(commit.run_id)),
-        ]);
         // The builder's own default writes no checkpoints, and a log without them is read from its beginning.
-        let finalized = CommitBuilder::from(CommitProperties::default().with_metadata(info))
+        let finalized = CommitBuilder::from(CommitProperties::default().with_metadata(info(commit.run_id)))
             .with_actions(actions)
-            .build(Some(state), self.delta.log_store(), operation)
+            .build(Some(state), self.delta.log_store(), operation(self.table, self.unit.as_deref()))
             .await
             .map_err(failed)?;
         Ok(finalized.version())
     }
 
     /// Ends the writer without a commit: what it has put into the store is removed.
-    pub(crate) async fn abandon(mut self) {
-        if let Some(file) = self.open.take() {
-            // The upload's own error does not matter any more: the caller has the one that ended it.
-            let _ = file.upload.abort().await;
-        }
-        for action in &self.done {
-            if let Action::Add(add) = action {
-                let _ = self.store.delete(&Path::from(add.path.as_str())).await;
-            }
-        }
+    pub(crate) async fn abandon(self) {
+        self.files.abandon().await;
     }
+}
 
-    /// The writer's unit in SQL.
-    fn unit_predicate(&self) -> Option<String> {
-        let (column, unit) = (self.table.unit?, self.unit.as_deref()?);
-        Some(format!("{column} = '{}'", unit.replace('\'', "''")))
+/// What a commit does, in the log.
+pub(super) fn operation(table: &Table, unit: Option<&str>) -> DeltaOperation {
+    // What the commit depends on; without it a replacement anywhere in the table would be a conflict.
+    let predicate = table.unit.zip(unit).map(|(column, unit)| format!("{column} = '{}'", unit.replace('\'', "''")));
+    DeltaOperation::Write {
+        mode: SaveMode::Append,
+        partition_by: table.unit.map(|unit| vec![unit.to_string()]),
+        predicate,
     }
+}
 
-    /// Storage failed: the table's folder is named, for it may be the disk that is full.
-    fn storage(&self) -> impl Fn(object_store::Error) -> Error + use<> {
-        let url = self.delta.log_store().config().location().clone();
-        let location = url.to_file_path().map_or_else(|()| url.to_string(), |path| path.display().to_string());
-        move |e| Error::Lake { location: location.clone(), message: format!("cannot be written: {e}") }
-    }
+/// What a commit says of the run that makes it.
+pub(super) fn info(run_id: String) -> HashMap<String, serde_json::Value> {
+    HashMap::from([
+        ("generelVersion".to_string(), serde_json::Value::from(VERSION)),
+        ("generelRun".to_string(), serde_json::Value::from(run_id)),
+    ])
 }
 
 /// The files of a unit, to be removed.

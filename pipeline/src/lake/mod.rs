@@ -4,9 +4,11 @@
 //! every table carries its own progress marks (Delta `txn`): side tables commit before the data, and a restart skips
 //! the tables that have the mark already.
 
+mod append_log;
 mod column;
 mod commit;
 mod constant;
+mod data_files;
 mod hybrid;
 mod indexes;
 pub(crate) mod marks;
@@ -33,6 +35,8 @@ use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError, ensure_table_uri
 use generel_schemas::Table;
 use url::Url;
 
+pub(crate) use append_log::AppendLog;
+pub(crate) use data_files::DataFiles;
 pub(crate) use indexes::LakeIndexes;
 
 pub use commit::{Commit, TableWriter};

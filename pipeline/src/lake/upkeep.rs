@@ -53,7 +53,7 @@ impl Lake {
             return Err(Error::Invalid(format!("table {} has no column {unknown}", table.name)));
         }
         let Some(delta) = self.table(table).await? else { return Ok(None) };
-        let usual = NonZeroU64::new(super::commit::TARGET_FILE_BYTES as u64);
+        let usual = NonZeroU64::new(super::data_files::TARGET_FILE_BYTES as u64);
         let mut builder = delta.optimize();
         if !z_order.is_empty() {
             builder = builder.with_type(OptimizeType::ZOrder(z_order.to_vec()));

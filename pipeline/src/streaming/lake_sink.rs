@@ -1,19 +1,18 @@
 //! The sink of rows: micro-batches in the lake, each in one commit with the next offset of every partition it holds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use deltalake::DeltaTable;
 use generel_schemas::Table;
 use tokio::task::JoinHandle;
 
 use super::flow::{Finished, Shared, Told};
 use super::options::LakeOptions;
 use crate::lake::parquet::{EncodedGroup, GroupEncoder};
-use crate::lake::{Commit, Mark, TableWriter, marks};
+use crate::lake::{AppendLog, DataFiles, Mark};
 use crate::{Error, Lake, Result};
 
 /// Rows that are encoded together.
@@ -21,9 +20,6 @@ const GROUP_ROWS: usize = 128 * 1024;
 /// How often a commit is tried when storage fails, and the first pause.
 const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(500);
-/// Commits after which the table is read anew: each leaves its own batch of file statistics, some 0.4 MB, in a table that is
-/// carried along; read from a checkpoint they are one.
-const COMMITS_CARRIED: u32 = 50;
 /// Name of the sink in metrics.
 const SINK: &str = "lake";
 
@@ -33,17 +29,11 @@ pub(super) struct LakeSink {
     encoder: Arc<GroupEncoder>,
     limits: LakeOptions,
     open: Option<Open>,
-    committer: Committing,
-    broken: bool,
-}
-
-/// Who commits, and where it is.
-enum Committing {
-    Idle(Box<Committer>),
+    /// Who commits, while nothing is being committed.
+    committer: Option<Box<Committer>>,
     /// It comes back with whether everything is committed.
-    Busy(JoinHandle<(Box<Committer>, bool)>),
-    /// It did not come back, and the consumer ends.
-    Lost,
+    committing: Option<JoinHandle<(Box<Committer>, bool)>>,
+    broken: bool,
 }
 
 /// Commits micro-batches, one after another.
@@ -53,18 +43,18 @@ struct Committer {
     table: &'static Table,
     encoder: Arc<GroupEncoder>,
     run_id: String,
-    known: Option<Committed>,
+    /// The table as this sink has left it.
+    log: Option<AppendLog>,
 }
 
-/// The table as this sink has left it. To open it anew for each commit, and to look for the mark of each partition, is to
-/// read its log since the last checkpoint again and again.
-struct Committed {
-    delta: DeltaTable,
-    version: u64,
-    /// Marks as of this version.
-    marks: HashMap<String, i64>,
-    /// Commits since the table was read whole.
-    carried: u32,
+/// Where the marks of a micro-batch's partitions are.
+enum Place {
+    /// Where it begins.
+    Begin,
+    /// Where it ends: its commit got through, and only the answer was lost.
+    End,
+    /// Another member of the group was first.
+    Elsewhere,
 }
 
 /// A micro-batch under way.
@@ -95,9 +85,9 @@ impl LakeSink {
     ) -> Result<Self> {
         let encoder = Arc::new(GroupEncoder::new(table)?);
         let ours = (Arc::clone(&shared), Arc::clone(&encoder));
-        let committer = Committer { shared: ours.0, lake, table, encoder: ours.1, run_id, known: None };
-        let committer = Committing::Idle(Box::new(committer));
-        Ok(Self { shared, encoder, limits, open: None, committer, broken: false })
+        let committer = Committer { shared: ours.0, lake, table, encoder: ours.1, run_id, log: None };
+        let committer = Some(Box::new(committer));
+        Ok(Self { shared, encoder, limits, open: None, committer, committing: None, broken: false })
     }
 
     /// Takes what it is told until the reader ends.
@@ -181,31 +171,28 @@ impl LakeSink {
         if self.broken {
             return;
         }
-        self.committer = match std::mem::replace(&mut self.committer, Committing::Lost) {
-            Committing::Idle(mut committer) => Committing::Busy(self.shared.handle.spawn_blocking(move || {
+        if let Some(mut committer) = self.committer.take() {
+            self.committing = Some(self.shared.handle.spawn_blocking(move || {
                 let committed = committer.commit(open);
                 (committer, committed)
-            })),
-            other => other,
-        };
+            }));
+        }
     }
 
     /// Waits until nothing is being committed.
     fn settle(&mut self) {
-        self.committer = match std::mem::replace(&mut self.committer, Committing::Lost) {
-            Committing::Busy(busy) => match self.shared.handle.block_on(busy) {
-                Ok((committer, committed)) => {
-                    self.broken |= !committed;
-                    Committing::Idle(committer)
-                }
-                Err(error) => {
-                    self.shared.fail(Error::Internal(error.to_string()));
-                    Committing::Lost
-                }
-            },
-            other => other,
-        };
-        self.broken |= matches!(self.committer, Committing::Lost);
+        let Some(committing) = self.committing.take() else { return };
+        match self.shared.handle.block_on(committing) {
+            Ok((committer, committed)) => {
+                self.committer = Some(committer);
+                self.broken |= !committed;
+            }
+            // Without who commits the consumer ends.
+            Err(error) => {
+                self.shared.fail(Error::Internal(error.to_string()));
+                self.broken = true;
+            }
+        }
     }
 }
 
@@ -240,8 +227,6 @@ impl Committer {
             tries += 1;
             match self.commit_once(open).await {
                 Ok(committed) => return Ok(committed),
-                // The marks say who was first.
-                Err(error) if error.is_conflict() && tries < TRIES => {}
                 Err(error) if tries < TRIES && !self.shared.has_failed() => {
                     tracing::warn!(%error, tries, "rows cannot be committed yet");
                     tokio::time::sleep(PAUSE * 2u32.pow(tries)).await;
@@ -254,63 +239,57 @@ impl Committer {
     }
 
     async fn commit_once(&mut self, open: &mut Open) -> Result<bool> {
-        let Committed { delta, version, marks: mut known, carried } = self.as_it_is().await?;
-        for (id, (first, _)) in &open.partitions {
-            let mark = match known.get(id) {
-                Some(mark) => Some(*mark),
-                None => marks::read(self.table, &delta, id).await?,
+        let mut log = match self.log.take() {
+            Some(log) => log,
+            None => AppendLog::open(&self.lake, self.table).await?,
+        };
+        let unit = Some(self.shared.options.name.as_str());
+        let marks: Vec<Mark> = open.partitions.iter().map(|(id, (_, next))| Mark::new(id.clone(), *next)).collect();
+        let mut written = None;
+        let committed = loop {
+            match open.place(&mut log).await? {
+                Place::Begin => {}
+                Place::End => break true,
+                Place::Elsewhere => break false,
+            }
+            let files = match &mut written {
+                Some(files) => files,
+                None => {
+                    let mut files = DataFiles::new(Arc::clone(&self.encoder), log.log_store(), unit)?;
+                    for group in std::mem::take(&mut open.groups) {
+                        files.append(group.await.map_err(|e| Error::Internal(e.to_string()))??).await?;
+                    }
+                    written.insert(files.finish().await?)
+                }
             };
-            if mark != Some(*first) {
-                return self.was_ours(&delta, &open.partitions).await;
+            if log.append(files, unit, &marks, &self.run_id).await? {
+                break true;
             }
-        }
-        let (encoder, consumer) = (Arc::clone(&self.encoder), self.shared.options.name.as_str());
-        let mut writer = TableWriter::of_encoded(encoder, delta.clone(), Some(consumer))?;
-        for group in std::mem::take(&mut open.groups) {
-            writer.append(group.await.map_err(|e| Error::Internal(e.to_string()))??).await?;
-        }
-        let marks = open.partitions.iter().map(|(id, (_, next))| Mark::new(id.clone(), *next)).collect();
-        let made = writer.commit(Commit { replace_unit: false, marks, run_id: self.run_id.clone() }).await?;
-        if made != version + 1 {
-            // Others were in between: what they have set is not known.
-            known.clear();
-        }
-        known.extend(open.partitions.iter().map(|(id, (_, next))| (id.clone(), *next)));
-        self.known = Some(Committed { delta, version: made, marks: known, carried: carried + 1 });
-        Ok(true)
-    }
-
-    /// The table as it is now; what is known of it stands while nobody else has committed.
-    async fn as_it_is(&mut self) -> Result<Committed> {
-        let Some(Committed { mut delta, version, marks, carried }) = self.known.take() else {
-            let delta = self.lake.table_or_create(self.table).await?;
-            let version = delta.version().unwrap_or_default();
-            return Ok(Committed { delta, version, marks: HashMap::new(), carried: 0 });
         };
-        let carried = if carried < COMMITS_CARRIED {
-            delta.update_state().await.map_err(|e| Error::delta(self.table.name, e))?;
-            carried
-        } else {
-            delta = self.lake.table_or_create(self.table).await?;
-            0
-        };
-        let now = delta.version().unwrap_or_default();
-        let marks = if now == version { marks } else { HashMap::new() };
-        Ok(Committed { delta, version: now, marks, carried })
-    }
-
-    /// Whether all marks are where this micro-batch ends: its commit got through, and only the answer was lost.
-    async fn was_ours(&self, table: &DeltaTable, partitions: &BTreeMap<String, (i64, i64)>) -> Result<bool> {
-        for (id, (_, next)) in partitions {
-            if marks::read(self.table, table, id).await? != Some(*next) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        self.log = Some(log);
+        Ok(committed)
     }
 }
 
 impl Open {
+    /// Where the marks are. What others may have committed is asked for only where they are not where it begins.
+    async fn place(&self, log: &mut AppendLog) -> Result<Place> {
+        let ids: Vec<&str> = self.partitions.keys().map(String::as_str).collect();
+        let firsts = || self.partitions.values().map(|(first, _)| Some(*first));
+        if log.marks(&ids).await?.into_iter().eq(firsts()) {
+            return Ok(Place::Begin);
+        }
+        log.catch_up().await?;
+        let marks = log.marks(&ids).await?;
+        Ok(if marks.iter().copied().eq(firsts()) {
+            Place::Begin
+        } else if marks.into_iter().eq(self.partitions.values().map(|(_, next)| Some(*next))) {
+            Place::End
+        } else {
+            Place::Elsewhere
+        })
+    }
+
     fn encode(&mut self) {
         let batches = self.batches[self.encoded..].to_vec();
         (self.encoded, self.waiting_rows) = (self.batches.len(), 0);
