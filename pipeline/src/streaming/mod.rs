@@ -15,6 +15,8 @@ mod options;
 mod positions;
 mod reader;
 mod replay;
+#[cfg(test)]
+mod tests;
 mod topic_sink;
 mod topics;
 mod watch;

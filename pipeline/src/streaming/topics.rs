@@ -4,7 +4,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigResource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -84,10 +86,7 @@ pub(super) async fn check(options: &ConsumerOptions) -> Result<Takes> {
             _ => tracing::info!(topic = name, partitions, "topic made"),
         }
     }
-    let mut takes = Vec::new();
-    for name in &names {
-        takes.push(most_bytes(&admin, name).await);
-    }
+    let mut takes = most_bytes(&admin, &names).await;
     let dead_letters = takes.pop().unwrap_or(USUAL_BYTES);
     Ok(Takes { output: takes.pop().unwrap_or(usize::MAX), dead_letters })
 }
@@ -133,10 +132,15 @@ fn missing(config: &rdkafka::ClientConfig, options: &ConsumerOptions, names: &[S
     Ok((names.iter().filter(|name| partitions(name).is_none()).cloned().collect(), first))
 }
 
-/// Bytes of a value that a topic takes. A login that may not ask gets Kafka's usual limit.
-async fn most_bytes(admin: &AdminClient<DefaultClientContext>, topic: &str) -> usize {
-    let described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await;
-    let limit = described.ok().and_then(|all| all.into_iter().next()).and_then(std::result::Result::ok);
-    let limit = limit.and_then(|config| config.get("max.message.bytes").and_then(|entry| entry.value.clone()));
-    limit.and_then(|text| text.parse().ok()).unwrap_or(USUAL_BYTES + OVERHEAD_BYTES).saturating_sub(OVERHEAD_BYTES)
+/// Bytes of a value that each topic takes. A login that may not ask gets Kafka's usual limit.
+async fn most_bytes(admin: &AdminClient<DefaultClientContext>, topics: &[String]) -> Vec<usize> {
+    let asked: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+    let described = admin.describe_configs(&asked, &AdminOptions::new()).await.unwrap_or_default();
+    let limit = |topic: &String| {
+        let of_topic = |config: &&ConfigResource| config.specifier == OwnedResourceSpecifier::Topic(topic.clone());
+        let config = described.iter().flatten().find(of_topic)?;
+        config.get("max.message.bytes")?.value.as_ref()?.parse::<usize>().ok()
+    };
+    let limits = topics.iter().map(|topic| limit(topic).unwrap_or(USUAL_BYTES + OVERHEAD_BYTES));
+    limits.map(|limit| limit.saturating_sub(OVERHEAD_BYTES)).collect()
 }
