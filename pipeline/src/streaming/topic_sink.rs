@@ -20,6 +20,8 @@ use crate::{Error, Result};
 
 /// What a transaction's steps may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What the last abort may take.
+const BRIEFLY: Duration = Duration::from_secs(3);
 /// Transactions that may fail one after another before the consumer gives up.
 const MOST_FAILURES: u32 = 10;
 /// Messages of one transaction: more make no difference to its cost.
@@ -315,8 +317,11 @@ impl TopicSink {
         if self.open.take().is_none() {
             return;
         }
-        for _ in 0..3 {
-            match self.producer.abort_transaction(PATIENCE) {
+        // Where the consumer ends, the broker aborts in its own time.
+        let failed = self.shared.has_failed();
+        let (tries, patience) = if failed { (1, BRIEFLY) } else { (3, PATIENCE) };
+        for _ in 0..tries {
+            match self.producer.abort_transaction(patience) {
                 Ok(()) => return,
                 Err(KafkaError::Transaction(error)) if error.is_retriable() => {}
                 Err(error) => {
@@ -324,6 +329,9 @@ impl TopicSink {
                     break;
                 }
             }
+        }
+        if failed {
+            return;
         }
         match producer(&self.shared) {
             Ok(new) => self.producer = new,
@@ -334,7 +342,7 @@ impl TopicSink {
 
 fn trouble(error: &KafkaError) -> Trouble {
     match error.rdkafka_error_code() {
-        Some(code) if is_final(code) => Trouble::Fatal(Error::Kafka { message: error.to_string() }),
+        Some(code) if is_final(code) => Trouble::Fatal(kafka::error(error)),
         _ => Trouble::Again(error.to_string()),
     }
 }
