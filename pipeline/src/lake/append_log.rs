@@ -80,7 +80,11 @@ impl AppendLog {
     pub(crate) async fn catch_up(&mut self) -> Result<()> {
         let table = self.table.name;
         let failed = |e| Error::delta(table, e);
-        while let Some(bytes) = self.log_store.read_commit_entry(self.version + 1).await.map_err(failed)? {
+        loop {
+            let Some(bytes) = self.log_store.read_commit_entry(self.version + 1).await.map_err(failed)? else {
+                // Nothing new, or a log that has gone from under the version.
+                return if self.is_there().await? { Ok(()) } else { self.open_anew().await };
+            };
             let actions = get_actions(self.version + 1, &bytes).map_err(failed)?;
             if actions.iter().any(|action| matches!(action, Action::Metadata(_) | Action::Protocol(_))) {
                 // Whether rows still fit is asked as at the beginning.
@@ -95,7 +99,15 @@ impl AppendLog {
             }
             self.version += 1;
         }
-        Ok(())
+    }
+
+    /// Whether the log still has the version: a table that was removed would begin anew in the middle.
+    async fn is_there(&self) -> Result<bool> {
+        match self.log_store.object_store(None).head(&commit_uri_from_version(Some(self.version))).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(Error::delta(self.table.name, error.into())),
+        }
     }
 
     async fn open_anew(&mut self) -> Result<()> {
@@ -116,15 +128,9 @@ impl AppendLog {
         run_id: &str,
     ) -> Result<bool> {
         let failed = |e| Error::delta(self.table.name, e);
-        // A table that was removed would begin anew in the middle.
-        let last = self.log_store.object_store(None).head(&commit_uri_from_version(Some(self.version))).await;
-        match last {
-            Ok(_) => {}
-            Err(object_store::Error::NotFound { .. }) => {
-                self.open_anew().await?;
-                return Ok(false);
-            }
-            Err(error) => return Err(failed(error.into())),
+        if !self.is_there().await? {
+            self.open_anew().await?;
+            return Ok(false);
         }
         let transactions = marks.iter().map(|mark| Action::Txn(mark.transaction()));
         let actions = files.iter().cloned().chain(transactions).collect();
@@ -257,8 +263,13 @@ mod tests {
         let mut log = AppendLog::open(&lake, &HARMONIZED).await.unwrap();
         assert_eq!(log.marks(&["a"]).await.unwrap(), [None]);
         assert!(append(&mut log, 3, "a", 7).await);
+        let mut other = AppendLog::open(&lake, &HARMONIZED).await.unwrap();
+        assert_eq!(other.marks(&["a"]).await.unwrap(), [Some(7)]);
         std::fs::remove_dir_all(folder.path().join(HARMONIZED.name)).unwrap();
         assert!(!append(&mut log, 3, "a", 8).await);
+        // One who does not append learns of it, too.
+        other.catch_up().await.unwrap();
+        assert_eq!(other.marks(&["a"]).await.unwrap(), [None]);
         assert_eq!(log.marks(&["a"]).await.unwrap(), [None]);
         assert!(append(&mut log, 3, "a", 1).await);
         assert_eq!(count(&lake).await, 3);

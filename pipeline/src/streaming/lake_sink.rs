@@ -181,7 +181,11 @@ impl LakeSink {
 
     /// Waits until nothing is being committed.
     fn settle(&mut self) {
-        let Some(committing) = self.committing.take() else { return };
+        let Some(committing) = self.committing.take() else {
+            // Who commits is gone: nothing is committed any more.
+            self.broken |= self.committer.is_none();
+            return;
+        };
         match self.shared.handle.block_on(committing) {
             Ok((committer, committed)) => {
                 self.committer = Some(committer);
@@ -233,6 +237,8 @@ impl Committer {
                 }
                 Err(error) => return Err(error),
             }
+            // What was not taken is encoded anew with the rest.
+            open.groups.clear();
             open.encoded = 0;
             open.encode();
         }
