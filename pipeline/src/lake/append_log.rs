@@ -3,10 +3,9 @@
 //! [`deltalake::DeltaTable`] holds what the log says of every file, and makes it anew with every commit. To append, the
 //! version and the marks are enough, so that a commit to a table of many files costs what one to an empty table does.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroU64;
 
-use deltalake::DeltaTable;
 use deltalake::checkpoints::create_checkpoint_from_table_url_and_cleanup;
 use deltalake::kernel::Action;
 use deltalake::kernel::transaction::{CommitData, PROTOCOL, TransactionError};
@@ -33,19 +32,25 @@ pub(crate) struct AppendLog {
 }
 
 impl AppendLog {
-    /// The log of a table, which is made if it is not there.
+    /// The log of a table, which is made if it is not there, with the marks of some ids.
     ///
     /// # Errors
     /// When the table can be neither read nor made, or needs what this version cannot write.
-    pub(crate) async fn open(lake: &Lake, table: &'static Table) -> Result<Self> {
-        let delta = writable(lake, table).await?;
-        let state = delta.snapshot().map_err(|e| Error::delta(table.name, e))?;
+    pub(crate) async fn open(lake: &Lake, table: &'static Table, ids: &[&str]) -> Result<Self> {
+        let failed = |e| Error::delta(table.name, e);
+        let delta = lake.table_or_create(table).await?;
+        let state = delta.snapshot().map_err(failed)?;
+        PROTOCOL.can_write_to(state).map_err(|e| failed(e.into()))?;
+        let mut marks = HashMap::new();
+        for id in ids {
+            marks.insert((*id).to_string(), marks::read(table, &delta, id).await?);
+        }
         Ok(Self {
             lake: lake.clone(),
             table,
             log_store: delta.log_store(),
             version: state.version(),
-            marks: HashMap::new(),
+            marks,
             checkpoint_interval: state.table_config().checkpoint_interval(),
         })
     }
@@ -62,13 +67,7 @@ impl AppendLog {
     pub(crate) async fn marks(&mut self, ids: &[&str]) -> Result<Vec<Option<i64>>> {
         if ids.iter().any(|id| !self.marks.contains_key(*id)) {
             // The table's state is needed once for an id; what came meanwhile concerns the other marks too.
-            let delta = writable(&self.lake, self.table).await?;
-            let known: Vec<String> = self.marks.keys().cloned().chain(ids.iter().map(|id| (*id).to_string())).collect();
-            for id in known {
-                let mark = marks::read(self.table, &delta, &id).await?;
-                self.marks.insert(id, mark);
-            }
-            self.version = delta.version().unwrap_or_default();
+            self.open_anew(ids).await?;
         }
         Ok(ids.iter().map(|id| self.marks.get(*id).copied().flatten()).collect())
     }
@@ -83,12 +82,12 @@ impl AppendLog {
         loop {
             let Some(bytes) = self.log_store.read_commit_entry(self.version + 1).await.map_err(failed)? else {
                 // Nothing new, or a log that has gone from under the version.
-                return if self.is_there().await? { Ok(()) } else { self.open_anew().await };
+                return if self.is_there().await? { Ok(()) } else { self.open_anew(&[]).await };
             };
             let actions = get_actions(self.version + 1, &bytes).map_err(failed)?;
             if actions.iter().any(|action| matches!(action, Action::Metadata(_) | Action::Protocol(_))) {
                 // Whether rows still fit is asked as at the beginning.
-                return self.open_anew().await;
+                return self.open_anew(&[]).await;
             }
             for action in actions {
                 if let Action::Txn(transaction) = action
@@ -110,8 +109,10 @@ impl AppendLog {
         }
     }
 
-    async fn open_anew(&mut self) -> Result<()> {
-        *self = Self::open(&self.lake, self.table).await?;
+    /// Reads the table's state for all ids that were ever asked for, and some more.
+    async fn open_anew(&mut self, more: &[&str]) -> Result<()> {
+        let ids: BTreeSet<&str> = self.marks.keys().map(String::as_str).chain(more.iter().copied()).collect();
+        *self = Self::open(&self.lake, self.table, &Vec::from_iter(ids)).await?;
         Ok(())
     }
 
@@ -129,7 +130,7 @@ impl AppendLog {
     ) -> Result<bool> {
         let failed = |e| Error::delta(self.table.name, e);
         if !self.is_there().await? {
-            self.open_anew().await?;
+            self.open_anew(&[]).await?;
             return Ok(false);
         }
         let transactions = marks.iter().map(|mark| Action::Txn(mark.transaction()));
@@ -160,14 +161,6 @@ impl AppendLog {
             tracing::warn!(table = self.table.name, version = self.version, %error, "no checkpoint could be written");
         }
     }
-}
-
-/// The table, made if it is not there, if this version can write it.
-async fn writable(lake: &Lake, table: &'static Table) -> Result<DeltaTable> {
-    let failed = |e| Error::delta(table.name, e);
-    let delta = lake.table_or_create(table).await?;
-    PROTOCOL.can_write_to(delta.snapshot().map_err(failed)?).map_err(|e| failed(e.into()))?;
-    Ok(delta)
 }
 
 #[cfg(test)]
@@ -227,8 +220,8 @@ mod tests {
     #[tokio::test]
     async fn of_two_who_append_one_waits_and_knows_the_others_marks() {
         let (_folder, lake) = lake();
-        let mut one = AppendLog::open(&lake, &HARMONIZED).await.unwrap();
-        let mut two = AppendLog::open(&lake, &HARMONIZED).await.unwrap();
+        let mut one = AppendLog::open(&lake, &HARMONIZED, &[]).await.unwrap();
+        let mut two = AppendLog::open(&lake, &HARMONIZED, &[]).await.unwrap();
         assert_eq!(one.marks(&["a", "b"]).await.unwrap(), [None, None]);
         assert_eq!(two.marks(&["a"]).await.unwrap(), [None]);
         assert!(append(&mut one, 3, "a", 7).await);
@@ -260,10 +253,10 @@ mod tests {
     #[tokio::test]
     async fn a_table_that_was_removed_is_made_anew() {
         let (folder, lake) = lake();
-        let mut log = AppendLog::open(&lake, &HARMONIZED).await.unwrap();
+        let mut log = AppendLog::open(&lake, &HARMONIZED, &[]).await.unwrap();
         assert_eq!(log.marks(&["a"]).await.unwrap(), [None]);
         assert!(append(&mut log, 3, "a", 7).await);
-        let mut other = AppendLog::open(&lake, &HARMONIZED).await.unwrap();
+        let mut other = AppendLog::open(&lake, &HARMONIZED, &[]).await.unwrap();
         assert_eq!(other.marks(&["a"]).await.unwrap(), [Some(7)]);
         std::fs::remove_dir_all(folder.path().join(HARMONIZED.name)).unwrap();
         assert!(!append(&mut log, 3, "a", 8).await);
@@ -278,7 +271,7 @@ mod tests {
     #[tokio::test]
     async fn a_checkpoint_is_written_as_often_as_the_table_says() {
         let (folder, lake) = lake();
-        let mut log = AppendLog::open(&lake, &HARMONIZED).await.unwrap();
+        let mut log = AppendLog::open(&lake, &HARMONIZED, &[]).await.unwrap();
         let every = log.checkpoint_interval.get() as i64;
         for next in 1..=every {
             assert!(log.append(&[], Some(UNIT), &[Mark::new("a", next)], "a run").await.unwrap());
@@ -286,7 +279,7 @@ mod tests {
         let entries = std::fs::read_dir(folder.path().join(HARMONIZED.name).join("_delta_log")).unwrap();
         let names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         assert_eq!(names.iter().filter(|name| name.contains(".checkpoint")).count(), 1, "{names:?}");
-        let mut again = AppendLog::open(&lake, &HARMONIZED).await.unwrap();
+        let mut again = AppendLog::open(&lake, &HARMONIZED, &[]).await.unwrap();
         assert_eq!(again.marks(&["a"]).await.unwrap(), [Some(every)]);
     }
 }

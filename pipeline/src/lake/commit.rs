@@ -22,7 +22,6 @@ use crate::{Error, Result, VERSION};
 pub struct TableWriter {
     table: &'static Table,
     delta: DeltaTable,
-    unit: Option<String>,
     encoder: Arc<GroupEncoder>,
     files: DataFiles,
     /// Batches that are no row group yet.
@@ -56,8 +55,7 @@ impl TableWriter {
     pub(crate) fn new(table: &'static Table, delta: DeltaTable, unit: Option<&str>) -> Result<Self> {
         let encoder = Arc::new(GroupEncoder::new(table)?);
         let files = DataFiles::new(Arc::clone(&encoder), delta.log_store().as_ref(), unit)?;
-        let unit = unit.map(str::to_string);
-        Ok(Self { table, delta, unit, encoder, files, waiting: Vec::new(), waiting_rows: 0 })
+        Ok(Self { table, delta, encoder, files, waiting: Vec::new(), waiting_rows: 0 })
     }
 
     /// Rows written so far.
@@ -112,14 +110,14 @@ impl TableWriter {
         self.flush().await?;
         let mut actions = self.files.finish().await?;
         if commit.replace_unit {
-            actions.extend(removals(self.table, &self.delta, self.unit.as_deref()).await?);
+            actions.extend(removals(self.table, &self.delta, self.files.unit()).await?);
         }
         actions.extend(commit.marks.iter().map(|m| Action::Txn(m.transaction())));
         let state = self.delta.snapshot().map_err(failed)?;
         // The builder's own default writes no checkpoints, and a log without them is read from its beginning.
         let finalized = CommitBuilder::from(CommitProperties::default().with_metadata(info(commit.run_id)))
             .with_actions(actions)
-            .build(Some(state), self.delta.log_store(), operation(self.table, self.unit.as_deref()))
+            .build(Some(state), self.delta.log_store(), operation(self.table, self.files.unit()))
             .await
             .map_err(failed)?;
         Ok(finalized.version())

@@ -57,6 +57,11 @@ impl DataFiles {
         })
     }
 
+    /// The unit of all its rows.
+    pub(super) fn unit(&self) -> Option<&str> {
+        self.unit.as_deref()
+    }
+
     /// Rows appended so far.
     pub(super) fn rows(&self) -> u64 {
         self.rows

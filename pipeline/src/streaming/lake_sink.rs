@@ -181,22 +181,17 @@ impl LakeSink {
 
     /// Waits until nothing is being committed.
     fn settle(&mut self) {
-        let Some(committing) = self.committing.take() else {
-            // Who commits is gone: nothing is committed any more.
-            self.broken |= self.committer.is_none();
-            return;
-        };
-        match self.shared.handle.block_on(committing) {
-            Ok((committer, committed)) => {
-                self.committer = Some(committer);
-                self.broken |= !committed;
-            }
-            // Without who commits the consumer ends.
-            Err(error) => {
-                self.shared.fail(Error::Internal(error.to_string()));
-                self.broken = true;
+        if let Some(committing) = self.committing.take() {
+            match self.shared.handle.block_on(committing) {
+                Ok((committer, committed)) => {
+                    self.committer = Some(committer);
+                    self.broken |= !committed;
+                }
+                Err(error) => self.shared.fail(Error::Internal(error.to_string())),
             }
         }
+        // Without who commits nothing is committed any more, and the consumer ends.
+        self.broken |= self.committer.is_none();
     }
 }
 
@@ -247,7 +242,7 @@ impl Committer {
     async fn commit_once(&mut self, open: &mut Open) -> Result<bool> {
         let mut log = match self.log.take() {
             Some(log) => log,
-            None => AppendLog::open(&self.lake, self.table).await?,
+            None => AppendLog::open(&self.lake, self.table, &open.ids()).await?,
         };
         let unit = Some(self.shared.options.name.as_str());
         let marks: Vec<Mark> = open.partitions.iter().map(|(id, (_, next))| Mark::new(id.clone(), *next)).collect();
@@ -278,9 +273,14 @@ impl Committer {
 }
 
 impl Open {
+    /// The marks of its partitions.
+    fn ids(&self) -> Vec<&str> {
+        self.partitions.keys().map(String::as_str).collect()
+    }
+
     /// Where the marks are. What others may have committed is asked for only where they are not where it begins.
     async fn place(&self, log: &mut AppendLog) -> Result<Place> {
-        let ids: Vec<&str> = self.partitions.keys().map(String::as_str).collect();
+        let ids = self.ids();
         let firsts = || self.partitions.values().map(|(first, _)| Some(*first));
         if log.marks(&ids).await?.into_iter().eq(firsts()) {
             return Ok(Place::Begin);

@@ -1,5 +1,6 @@
 //! The topics that a consumer writes to: whether they are there, and how much they take.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -134,7 +135,9 @@ fn missing(config: &rdkafka::ClientConfig, options: &ConsumerOptions, names: &[S
 
 /// Bytes of a value that each topic takes. A login that may not ask gets Kafka's usual limit.
 async fn most_bytes(admin: &AdminClient<DefaultClientContext>, topics: &[String]) -> Vec<usize> {
-    let asked: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+    // Both may be the same topic, which is asked for once.
+    let asked: BTreeSet<&str> = topics.iter().map(String::as_str).collect();
+    let asked: Vec<_> = asked.into_iter().map(ResourceSpecifier::Topic).collect();
     let described = admin.describe_configs(&asked, &AdminOptions::new()).await.unwrap_or_default();
     let limit = |topic: &String| {
         let of_topic = |config: &&ConfigResource| config.specifier == OwnedResourceSpecifier::Topic(topic.clone());
