@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::info::Pooling;
 use crate::kernels::{
     Activation, Aligned, Attention, AttentionScratch, Isa, Norm, Operand, PackedMatrix, Precision, RelativeBias,
-    add_rows, layer_norm, mean_of_rows, peak_gops,
+    add_rows, layer_norm, layer_peak_gops, mean_of_rows,
 };
 use crate::pack::{PackedBatch, cut};
 use crate::{Error, ModelInfo, Result};
@@ -118,7 +118,7 @@ impl Encoder for CpuEncoder {
 
     fn peak_gops(&self) -> Result<f64> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(peak_gops(self.model.isa, self.precision) * self.workers.min(cores) as f64)
+        Ok(layer_peak_gops(self.model.isa, self.precision) * self.workers.min(cores) as f64)
     }
 }
 

@@ -170,6 +170,97 @@ pub(super) unsafe fn multiply_pairs(_: &Tiles, step: Step, rows: usize) {
     unsafe { if rows > SIDE { multiply!(step, "tdpbf16ps", 32) } else { multiply!(step, "tdpbf16ps", 16) } }
 }
 
+/// Products of floats that are split into three bfloat16 ([`split`](super::split)), as floats: `a` are tiles of 16 rows,
+/// those of one 16 rows after another, `row_depth` words a row. With `add` they are added to what is in `out`.
+///
+/// # Safety
+/// As [`multiply_pairs`], with a depth of three times whole tiles.
+pub(super) unsafe fn multiply_split(_: &Tiles, step: Step, row_depth: usize, add: bool, rows: usize) {
+    debug_assert!(step.depth.is_multiple_of(SIDE * super::split::PARTS) && step.depth > 0);
+    // The first parts' products come first; what is in the registers is used before another is loaded.
+    macro_rules! multiply {
+        ($below:tt $add:tt) => {
+            asm!(
+                multiply!(@begin $below $add),
+                "2:",
+                "tileloadd tmm6, [{b} + {panel}]",
+                "tileloadd tmm7, [{b} + {panel} + 64]",
+                multiply!(@a $below ""),
+                multiply!(@products $below),
+                multiply!(@a $below " + 2048"),
+                multiply!(@products $below),
+                multiply!(@a $below " + 1024"),
+                multiply!(@products $below),
+                "tileloadd tmm6, [{b} + {panel} + 2048]",
+                "tileloadd tmm7, [{b} + {panel} + 2112]",
+                multiply!(@products $below),
+                multiply!(@a $below ""),
+                multiply!(@products $below),
+                "tileloadd tmm6, [{b} + {panel} + 4096]",
+                "tileloadd tmm7, [{b} + {panel} + 4160]",
+                multiply!(@products $below),
+                "add {a}, 3072",
+                "add {below}, 3072",
+                "add {b}, 6144",
+                "dec {left}",
+                "jnz 2b",
+                "tilestored [{out} + {panel}], tmm0",
+                "tilestored [{out} + {panel} + 64], tmm1",
+                multiply!(@store $below),
+                a = inout(reg) step.a => _,
+                below = inout(reg) step.a.wrapping_add(SIDE * row_depth) => _,
+                b = inout(reg) step.b => _,
+                row = in(reg) 4 * SIDE,
+                panel = in(reg) 4 * BLOCK,
+                left = inout(reg) step.depth / (SIDE * super::split::PARTS) => _,
+                out = in(reg) step.out,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack)
+            )
+        };
+        (@begin $below:tt false) => {
+            "tilezero tmm0\ntilezero tmm1\ntilezero tmm2\ntilezero tmm3"
+        };
+        (@begin true true) => {
+            concat!(
+                multiply!(@begin false true),
+                "\ntileloadd tmm2, [{out} + {panel} + 2048]\ntileloadd tmm3, [{out} + {panel} + 2112]"
+            )
+        };
+        (@begin false true) => {
+            "tileloadd tmm0, [{out} + {panel}]\ntileloadd tmm1, [{out} + {panel} + 64]"
+        };
+        (@a true $part:literal) => {
+            concat!("tileloadd tmm4, [{a} + {row}", $part, "]\ntileloadd tmm5, [{below} + {row}", $part, "]")
+        };
+        (@a false $part:literal) => {
+            concat!("tileloadd tmm4, [{a} + {row}", $part, "]")
+        };
+        (@products true) => {
+            "tdpbf16ps tmm0, tmm4, tmm6\ntdpbf16ps tmm1, tmm4, tmm7\ntdpbf16ps tmm2, tmm5, tmm6\ntdpbf16ps tmm3, tmm5, tmm7"
+        };
+        (@products false) => {
+            "tdpbf16ps tmm0, tmm4, tmm6\ntdpbf16ps tmm1, tmm4, tmm7"
+        };
+        (@store true) => {
+            "tilestored [{out} + {panel} + 2048], tmm2\ntilestored [{out} + {panel} + 2112], tmm3"
+        };
+        (@store false) => {
+            ""
+        };
+    }
+    // SAFETY: the caller's.
+    unsafe {
+        match (rows > SIDE, add) {
+            (true, false) => multiply!(true false),
+            (true, true) => multiply!(true true),
+            (false, false) => multiply!(false false),
+            (false, true) => multiply!(false true),
+        }
+    }
+}
+
 /// Products of four 8-bit integers, activations unsigned and weights signed; the sums as floats.
 ///
 /// # Safety

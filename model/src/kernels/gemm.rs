@@ -8,10 +8,11 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::format::{Float, Format};
-use super::matrix::{Activation, Operand, PackedMatrix};
+use super::matrix::{Activation, Kind, PackedMatrix};
+use super::operand::Operand;
 use super::rows::{OUTLIERS, load, store};
 use super::simd::Simd;
-use super::{Kernel, math};
+use super::{Aligned, Kernel, math, split};
 
 /// Vectors of a tile's row.
 pub(super) const VECTORS: usize = 2;
@@ -78,7 +79,7 @@ impl<F, E: Epilogue> KernelOf<F> for Multiply<'_, E> {
         let words = m.depth * m.width;
         for panel in self.panels.clone() {
             let b = weights[panel * words..][..words].as_ptr();
-            let mut ahead = Ahead::new(b, words, self.rows.div_ceil(S::TILE_ROWS));
+            let mut ahead = Ahead::new(b.wrapping_add(words), words, self.rows.div_ceil(S::TILE_ROWS));
             let mut row = 0;
             while row < self.rows {
                 let left = self.rows - row;
@@ -107,39 +108,59 @@ impl<F, E: Epilogue> KernelOf<F> for Multiply<'_, E> {
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 impl<E: Epilogue> Multiply<'_, E> {
-    /// The product by AMX.
+    /// The product by AMX. `room` is used again from call to call.
     ///
     /// # Safety
     /// The CPU has AMX; the matrix has been packed, and the operand has room, for whole tiles.
-    pub(super) unsafe fn by_tiles(mut self) {
+    pub(super) unsafe fn by_tiles(mut self, room: &mut Aligned) {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 
-        use super::amx::{BLOCK, Step, Tiles, multiply_pairs, multiply_quads};
+        use super::amx::{BLOCK, SIDE, Step, Tiles, multiply_pairs, multiply_quads, multiply_split};
+
         #[repr(align(64))]
         struct Block(MaybeUninit<[f32; BLOCK * BLOCK]>);
 
         let m = self.matrix;
         debug_assert_eq!(m.width, BLOCK);
-        let mut block = Block(MaybeUninit::uninit());
         let weights = m.words.words();
         let words = m.depth * m.width;
+        let blocks = self.rows.div_ceil(BLOCK);
+        let slice = if m.kind == Kind::Split { split::SLICE } else { m.depth };
+        let sliced = slice < m.depth;
+        let mut block = Block(MaybeUninit::uninit());
+        let all = if sliced {
+            // Sums that are not complete wait for the next slice.
+            room.reserve(BLOCK * BLOCK * self.panels.len() * blocks);
+            room.floats_mut().as_mut_ptr()
+        } else {
+            block.0.as_mut_ptr().cast()
+        };
         // SAFETY: the caller's; a block has 32 rows of 32, `a` as many rows as are left rounded up to whole tiles.
         unsafe {
             let tiles = Tiles::configure();
-            for panel in self.panels.clone() {
-                let b = weights[panel * words..][..words].as_ptr();
-                let mut ahead = Ahead::new(b, words, self.rows.div_ceil(BLOCK));
-                for row in (0..self.rows).step_by(BLOCK) {
-                    ahead.fetch(|line| _mm_prefetch::<_MM_HINT_T1>(line.cast()));
-                    let rows = BLOCK.min(self.rows - row);
-                    let sums = block.0.as_mut_ptr().cast::<f32>();
-                    let step = Step { a: self.words.add(row * m.depth), b, depth: m.depth, out: sums };
-                    if m.is_integer() {
-                        multiply_quads(&tiles, step, rows);
-                    } else {
-                        multiply_pairs(&tiles, step, rows);
+            for from in (0..m.depth).step_by(slice) {
+                let depth = slice.min(m.depth - from);
+                let last = from + depth == m.depth;
+                let mut sums = all;
+                for panel in self.panels.clone() {
+                    let b = weights[panel * words + from * m.width..][..depth * m.width].as_ptr();
+                    let mut ahead = Ahead::new(b.wrapping_add(words), depth * m.width, blocks);
+                    for row in (0..self.rows).step_by(BLOCK) {
+                        ahead.fetch(|line| _mm_prefetch::<_MM_HINT_T1>(line.cast()));
+                        let rows = BLOCK.min(self.rows - row);
+                        let step = Step { a: self.words.add(row * m.depth + from * SIDE), b, depth, out: sums };
+                        match m.kind {
+                            Kind::Int8 => multiply_quads(&tiles, step, rows),
+                            Kind::Split => multiply_split(&tiles, step, m.depth, from > 0, rows),
+                            _ => multiply_pairs(&tiles, step, rows),
+                        }
+                        if last {
+                            self.epilogue.tile(Tile { sums, row, rows, column: panel * m.width });
+                        }
+                        if sliced {
+                            sums = sums.add(BLOCK * BLOCK);
+                        }
                     }
-                    self.epilogue.tile(Tile { sums, row, rows, column: panel * m.width });
                 }
             }
         }
@@ -157,10 +178,10 @@ struct Ahead {
 }
 
 impl Ahead {
-    /// Behind a panel of so many words, which so many tiles are multiplied with.
+    /// So many words, while so many tiles are multiplied.
     #[inline(always)]
-    fn new(panel: *const u32, words: usize, tiles: usize) -> Self {
-        Self { next: panel.wrapping_add(words), share: words.div_ceil(tiles) }
+    fn new(next: *const u32, words: usize, tiles: usize) -> Self {
+        Self { next, share: words.div_ceil(tiles) }
     }
 
     /// A tile's share.

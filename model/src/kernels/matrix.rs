@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::format::Precision;
 use super::gemm::{Activate, Epilogue, KernelOf, Multiply, VECTORS};
-use super::{Aligned, Isa, rows};
+use super::operand::Operand;
+use super::{Aligned, Isa, rows, split};
 
 /// Rows of activations that are prepared and multiplied together: what they become stays in the second-level cache.
 const BLOCK_ROWS: usize = 252;
@@ -38,6 +39,10 @@ pub(super) enum Kind {
     /// Two bfloat16 a word.
     #[cfg(target_arch = "x86_64")]
     Bf16,
+    /// Floats as sums of three bfloat16 ([`split`]), which AMX multiplies as exactly as floats, and sooner than there are
+    /// products of floats.
+    #[cfg(target_arch = "x86_64")]
+    Split,
     /// Four 8-bit integers a word.
     Int8,
 }
@@ -67,20 +72,6 @@ pub(crate) struct PackedMatrix {
     pub(super) columns: Vec<u16>,
 }
 
-/// Activations of one block in the form that a matrix wants; memory that is used again for every block.
-#[derive(Debug, Default)]
-pub(crate) struct Operand {
-    words: Aligned,
-    /// 8-bit integers only: the value of one unit, and which integer is 0.0, for each row.
-    pub(super) scales: Vec<f32>,
-    pub(super) zeros: Vec<f32>,
-    /// 8-bit integers only: what stands out of each row, [`rows::OUTLIERS`] places a row; none for a matrix without
-    /// columns.
-    pub(super) outliers: Vec<rows::Outlier>,
-    /// A row without what stands out of it.
-    rest: Vec<f32>,
-}
-
 impl PackedMatrix {
     /// Whether words hold integers, whose sums are to be scaled.
     pub(super) fn is_integer(&self) -> bool {
@@ -94,13 +85,7 @@ impl PackedMatrix {
     pub(crate) fn new(isa: Isa, precision: Precision, weights: &[f32], bias: &[f32], inputs: usize) -> Self {
         let outputs = bias.len();
         assert_eq!(weights.len(), outputs * inputs, "weights and biases do not fit together");
-        let kind = match (precision, isa) {
-            (Precision::F32, _) => Kind::Float,
-            #[cfg(target_arch = "x86_64")]
-            (Precision::Bf16, Isa::Avx512 { bf16: true, .. } | Isa::Avx512 { amx: true, .. }) => Kind::Bf16,
-            (Precision::Bf16, _) => Kind::RoundedFloat,
-            (Precision::Int8, _) => Kind::Int8,
-        };
+        let kind = Kind::of(isa, precision);
         let mut packed = Self::empty(isa, kind, outputs, inputs);
         packed.bias = bias.to_vec();
         if kind == Kind::Int8 {
@@ -135,7 +120,7 @@ impl PackedMatrix {
                 Kind::Int8 => rows::distance(row, &units, packed.scales[output]),
                 #[cfg(target_arch = "x86_64")]
                 Kind::Bf16 => isa.run(rows::LostInBf16(row)),
-                Kind::Float | Kind::RoundedFloat => 0.0,
+                _ => 0.0,
             };
             // A NaN has been lost whole, and is no neighbor of anything.
             lost = lost.max(of_row);
@@ -151,12 +136,7 @@ impl PackedMatrix {
     pub(crate) fn of_columns(isa: Isa, precision: Precision, values: &[f32], columns: usize) -> Self {
         let rows = values.len() / columns.max(1);
         assert!(precision != Precision::Int8 && values.len() == rows * columns, "no columns of floats");
-        let kind = match (precision, isa) {
-            #[cfg(target_arch = "x86_64")]
-            (Precision::Bf16, Isa::Avx512 { bf16: true, .. } | Isa::Avx512 { amx: true, .. }) => Kind::Bf16,
-            (Precision::Bf16, _) => Kind::RoundedFloat,
-            _ => Kind::Float,
-        };
+        let kind = Kind::of(isa, precision);
         let mut packed = Self::empty(isa, kind, columns, rows);
         packed.bias = vec![0.0; columns];
         let (width, depth) = (packed.width, packed.depth);
@@ -172,6 +152,16 @@ impl PackedMatrix {
                         words.iter_mut().zip(low).for_each(|(word, v)| *word = bf16_bits(*v));
                         if let Some(high) = row(2 * at + 1) {
                             words.iter_mut().zip(high).for_each(|(word, v)| *word |= bf16_bits(*v) << 16);
+                        }
+                    }
+                    #[cfg(target_arch = "x86_64")]
+                    Kind::Split => {
+                        let (pair, part) = split::place(at);
+                        if let Some(low) = row(2 * pair) {
+                            words.iter_mut().zip(low).for_each(|(word, v)| *word = split::part(*v, part));
+                        }
+                        if let Some(high) = row(2 * pair + 1) {
+                            words.iter_mut().zip(high).for_each(|(word, v)| *word |= split::part(*v, part) << 16);
                         }
                     }
                     _ => {
@@ -196,7 +186,7 @@ impl PackedMatrix {
         let mut depth = inputs.div_ceil(numbers);
         let tiles = numbers > 1 && matches!(isa, Isa::Avx512 { amx: true, .. });
         if tiles {
-            depth = depth.next_multiple_of(TILE_WORDS);
+            depth = depth.next_multiple_of(TILE_WORDS) * kind.parts();
         }
         Self {
             isa,
@@ -219,6 +209,15 @@ impl PackedMatrix {
         let (width, numbers) = (self.width, self.kind.numbers());
         let first = output / width * self.depth * width + output % width;
         let words = &mut self.words.words_mut()[first..];
+        #[cfg(target_arch = "x86_64")]
+        if self.kind == Kind::Split {
+            for (at, word) in words.iter_mut().step_by(width).take(self.depth).enumerate() {
+                let (pair, part) = split::place(at);
+                let bits = |i: usize| units.get(i).map_or(0, |v| split::part(*v, part));
+                *word = bits(2 * pair) | bits(2 * pair + 1) << 16;
+            }
+            return;
+        }
         for (word, numbers) in words.iter_mut().step_by(width).zip(units.chunks(numbers)) {
             *word = self.kind.word(numbers);
         }
@@ -249,8 +248,10 @@ impl PackedMatrix {
             let rows = x.len() / self.inputs;
             operand.prepare(self, x, rows);
             let words = operand.words(self, x, 0);
+            let mut room = std::mem::take(&mut operand.sums);
             let epilogue = Activate { matrix: self, operand, activation, out: out.as_mut_ptr() };
-            self.multiply(words, rows, 0..self.panels(), epilogue);
+            self.multiply(words, rows, 0..self.panels(), epilogue, &mut room);
+            operand.sums = room;
         }
     }
 
@@ -260,19 +261,28 @@ impl PackedMatrix {
     }
 
     /// Products of rows of words, as this matrix wants them, with some panels. `words` must be `[rows, depth]`, and have
-    /// room for whole tiles.
-    pub(super) fn multiply<E: Epilogue>(&self, words: *const u32, rows: usize, panels: Range<usize>, epilogue: E) {
+    /// room for whole tiles; `room` is for sums, and used again from call to call.
+    pub(super) fn multiply<E: Epilogue>(
+        &self,
+        words: *const u32,
+        rows: usize,
+        panels: Range<usize>,
+        epilogue: E,
+        room: &mut Aligned,
+    ) {
         let multiply = Multiply { matrix: self, words, rows, panels, epilogue };
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         if self.tiles {
             // SAFETY: AMX was detected, and this matrix packed for it.
-            return unsafe { multiply.by_tiles() };
+            return unsafe { multiply.by_tiles(room) };
         }
         match (self.kind, self.isa) {
             (Kind::Float | Kind::RoundedFloat, isa) => isa.run(multiply),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the instruction set was detected, and this kind chosen for it.
             (Kind::Bf16, _) => unsafe { super::avx512::run_bf16::<super::avx512::Pairs, _>(multiply) },
+            #[cfg(target_arch = "x86_64")]
+            (Kind::Split, _) => unreachable!("only chosen for tiles, which have returned"),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             (Kind::Int8, Isa::Avx512 { .. }) => unsafe { super::avx512::run_vnni::<super::avx512::Quads, _>(multiply) },
@@ -299,18 +309,40 @@ impl PackedMatrix {
 
 /// A float rounded to bfloat16, ties to even, in the low bits; of finite numbers.
 #[inline(always)]
-fn bf16_bits(value: f32) -> u32 {
+pub(super) fn bf16_bits(value: f32) -> u32 {
     let bits = value.to_bits();
     (bits + 0x7fff + ((bits >> 16) & 1)) >> 16
 }
 
 impl Kind {
+    /// The words of a linear layer's matrix.
+    fn of(isa: Isa, precision: Precision) -> Self {
+        match (precision, isa) {
+            #[cfg(target_arch = "x86_64")]
+            (Precision::F32, Isa::Avx512 { amx: true, .. }) => Self::Split,
+            (Precision::F32, _) => Self::Float,
+            #[cfg(target_arch = "x86_64")]
+            (Precision::Bf16, Isa::Avx512 { bf16: true, .. } | Isa::Avx512 { amx: true, .. }) => Self::Bf16,
+            (Precision::Bf16, _) => Self::RoundedFloat,
+            (Precision::Int8, _) => Self::Int8,
+        }
+    }
+
+    /// Words that stand for the same numbers.
+    fn parts(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Split => split::PARTS,
+            _ => 1,
+        }
+    }
+
     /// Numbers of a word.
     fn numbers(self) -> usize {
         match self {
             Self::Float | Self::RoundedFloat => 1,
             #[cfg(target_arch = "x86_64")]
-            Self::Bf16 => 2,
+            Self::Bf16 | Self::Split => 2,
             Self::Int8 => 4,
         }
     }
@@ -321,79 +353,13 @@ impl Kind {
             Self::Float => numbers[0].to_bits(),
             Self::RoundedFloat => half::bf16::from_f32(numbers[0]).to_f32().to_bits(),
             #[cfg(target_arch = "x86_64")]
-            Self::Bf16 => {
+            Self::Bf16 | Self::Split => {
                 let bits = |i: usize| u32::from(half::bf16::from_f32(numbers.get(i).copied().unwrap_or(0.0)).to_bits());
                 bits(0) | bits(1) << 16
             }
             Self::Int8 => {
                 let byte = |i: usize| numbers.get(i).map_or(0, |n| *n as i8) as u8;
                 u32::from_le_bytes([byte(0), byte(1), byte(2), byte(3)])
-            }
-        }
-    }
-}
-
-impl Operand {
-    /// The words that were prepared of rows `x`, from one of them on.
-    pub(super) fn words(&self, matrix: &PackedMatrix, x: &[f32], row: usize) -> *const u32 {
-        match matrix.kind {
-            Kind::Float => x[row * matrix.inputs..].as_ptr().cast(),
-            _ => self.words.words()[row * matrix.depth..].as_ptr(),
-        }
-    }
-
-    /// Some of the rows that were prepared for a matrix without columns, in another order.
-    pub(super) fn select(&self, matrix: &PackedMatrix, some: &[u32]) -> Self {
-        let mut own = Self::default();
-        if matrix.kind == Kind::Float {
-            return own;
-        }
-        own.words.reserve(some.len().next_multiple_of(TILE_ROWS) * matrix.depth);
-        let of = |row: &u32| *row as usize * matrix.depth..(*row as usize + 1) * matrix.depth;
-        for (row, words) in some.iter().zip(own.words.words_mut().chunks_exact_mut(matrix.depth)) {
-            words.copy_from_slice(&self.words.words()[of(row)]);
-        }
-        if matrix.kind == Kind::Int8 {
-            own.scales.extend(some.iter().map(|row| self.scales[*row as usize]));
-            own.zeros.extend(some.iter().map(|row| self.zeros[*row as usize]));
-        }
-        own
-    }
-
-    /// Rows in the form that a matrix wants; for [`Kind::Float`] that is the rows themselves.
-    pub(super) fn prepare(&mut self, matrix: &PackedMatrix, x: &[f32], rows: usize) {
-        if matrix.kind == Kind::Float {
-            return;
-        }
-        // Room for whole tiles; what is in the rows beyond is multiplied and thrown away.
-        self.words.reserve(rows.next_multiple_of(TILE_ROWS) * matrix.depth);
-        let words = self.words.words_mut();
-        match matrix.kind {
-            Kind::Float => {}
-            Kind::RoundedFloat => matrix.isa.run(rows::RoundBf16 { x, out: words }),
-            #[cfg(target_arch = "x86_64")]
-            Kind::Bf16 => {
-                for (x, words) in x.chunks_exact(matrix.inputs).zip(words.chunks_exact_mut(matrix.depth)) {
-                    // SAFETY: the instruction set was detected, and this kind chosen for it.
-                    unsafe { super::avx512::to_pairs(x, words) };
-                }
-            }
-            Kind::Int8 => {
-                self.scales.resize(rows, 0.0);
-                self.zeros.resize(rows, 0.0);
-                let outliers = if matrix.columns.is_empty() { 0 } else { rows::OUTLIERS };
-                self.outliers.resize(rows * outliers, rows::Outlier::default());
-                self.rest.resize(matrix.inputs, 0.0);
-                matrix.isa.run(rows::Quantize {
-                    x,
-                    inputs: matrix.inputs,
-                    depth: matrix.depth,
-                    words,
-                    scales: &mut self.scales,
-                    zeros: &mut self.zeros,
-                    outliers: &mut self.outliers,
-                    rest: &mut self.rest,
-                });
             }
         }
     }

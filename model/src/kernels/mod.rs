@@ -18,19 +18,22 @@ mod format;
 mod gemm;
 mod math;
 mod matrix;
+mod operand;
 mod peak;
 mod portable;
 mod product;
 mod rows;
 pub(crate) mod scan;
 mod simd;
+mod split;
 pub(crate) mod training;
 
 pub(crate) use attention::{Attention, AttentionScratch, RelativeBias};
 pub(crate) use dot::dot;
 pub use format::Precision;
-pub(crate) use matrix::{Activation, Operand, PackedMatrix};
-pub(crate) use peak::peak_gops;
+pub(crate) use matrix::{Activation, PackedMatrix};
+pub(crate) use operand::Operand;
+pub(crate) use peak::{layer_peak_gops, peak_gops};
 pub(crate) use product::{ProductRoom, TrainedMatrix};
 pub(crate) use rows::{Norm, add_rows, layer_norm, mean_of_rows};
 

@@ -20,6 +20,17 @@ pub(crate) fn peak_gops(isa: Isa, precision: Precision) -> f64 {
     best / 1e9
 }
 
+/// As [`peak_gops`], of a linear layer: where floats are split to be multiplied, each of them counts as one.
+pub(crate) fn layer_peak_gops(isa: Isa, precision: Precision) -> f64 {
+    match (precision, isa) {
+        #[cfg(target_arch = "x86_64")]
+        (Precision::F32, Isa::Avx512 { amx: true, .. }) => {
+            peak_gops(isa, Precision::Bf16) / super::split::PRODUCTS as f64
+        }
+        _ => peak_gops(isa, precision),
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Steps;
 

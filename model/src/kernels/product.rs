@@ -1,7 +1,8 @@
 //! The three products of a linear layer in training: with the weights, with their transpose, and of gradients with inputs.
 
 use super::format::Precision;
-use super::matrix::{Activation, Operand, PackedMatrix};
+use super::matrix::{Activation, PackedMatrix};
+use super::operand::Operand;
 use super::{Isa, training};
 
 /// Rows and columns that are transposed together: both sides stay in the first-level cache.

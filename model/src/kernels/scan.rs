@@ -5,10 +5,11 @@
 //! measured. A row whose product here is below a floor less that cannot be above the floor.
 
 use super::gemm::{Columns, Epilogue, Tile, VECTORS};
-use super::matrix::{Kind, Operand, PackedMatrix};
+use super::matrix::{Kind, PackedMatrix};
+use super::operand::Operand;
 use super::rows::{LostInBf16, LostInIntegers};
 use super::simd::Simd;
-use super::{Isa, Kernel, Precision};
+use super::{Aligned, Isa, Kernel, Precision};
 
 /// Queries whose products with a panel are made together: they stay in the second-level cache. Whole tiles of every
 /// instruction set.
@@ -59,7 +60,7 @@ impl Queries {
             Kind::Int8 => m.isa.run(LostInIntegers { x, unit: operand.scales[i], zero: operand.zeros[i] }),
             #[cfg(target_arch = "x86_64")]
             Kind::Bf16 => m.isa.run(LostInBf16(x)),
-            Kind::Float | Kind::RoundedFloat => 0.0,
+            _ => 0.0,
         });
         let lost = lost.collect();
         Self { floats, operand, lost, dimension: m.inputs }
@@ -106,7 +107,7 @@ pub(crate) fn scan(
     assert!(first + floors.len() <= queries.lost.len() && panels.end <= m.panels(), "out of range");
     let words = queries.operand.words(m, &queries.floats, first);
     let select = Select { matrix: m, operand: &queries.operand, first, floors, hits };
-    m.multiply(words, floors.len(), panels, select);
+    m.multiply(words, floors.len(), panels, select, &mut Aligned::default());
 }
 
 struct Select<'a> {

@@ -1,0 +1,95 @@
+//! Activations in the form that a packed matrix multiplies.
+
+use super::matrix::{Kind, PackedMatrix, TILE_ROWS};
+#[cfg(target_arch = "x86_64")]
+use super::split;
+use super::{Aligned, rows};
+
+/// Activations of one block in the form that a matrix wants; memory that is used again for every block.
+#[derive(Debug, Default)]
+pub(crate) struct Operand {
+    words: Aligned,
+    /// 8-bit integers only: the value of one unit, and which integer is 0.0, for each row.
+    pub(super) scales: Vec<f32>,
+    pub(super) zeros: Vec<f32>,
+    /// 8-bit integers only: what stands out of each row, [`rows::OUTLIERS`] places a row; none for a matrix without
+    /// columns.
+    pub(super) outliers: Vec<rows::Outlier>,
+    /// A row without what stands out of it.
+    rest: Vec<f32>,
+    /// AMX only: sums of products, a block of rows and a panel after another.
+    pub(super) sums: Aligned,
+}
+
+impl Operand {
+    /// The words that were prepared of rows `x`, from one of them on.
+    pub(super) fn words(&self, matrix: &PackedMatrix, x: &[f32], row: usize) -> *const u32 {
+        match matrix.kind {
+            Kind::Float => x[row * matrix.inputs..].as_ptr().cast(),
+            _ => self.words.words()[row * matrix.depth..].as_ptr(),
+        }
+    }
+
+    /// Some of the rows that were prepared for a matrix without columns, in another order.
+    pub(super) fn select(&self, matrix: &PackedMatrix, some: &[u32]) -> Self {
+        let mut own = Self::default();
+        if matrix.kind == Kind::Float {
+            return own;
+        }
+        own.words.reserve(some.len().next_multiple_of(TILE_ROWS) * matrix.depth);
+        let of = |row: &u32| *row as usize * matrix.depth..(*row as usize + 1) * matrix.depth;
+        for (row, words) in some.iter().zip(own.words.words_mut().chunks_exact_mut(matrix.depth)) {
+            words.copy_from_slice(&self.words.words()[of(row)]);
+        }
+        if matrix.kind == Kind::Int8 {
+            own.scales.extend(some.iter().map(|row| self.scales[*row as usize]));
+            own.zeros.extend(some.iter().map(|row| self.zeros[*row as usize]));
+        }
+        own
+    }
+
+    /// Rows in the form that a matrix wants; for [`Kind::Float`] that is the rows themselves.
+    pub(super) fn prepare(&mut self, matrix: &PackedMatrix, x: &[f32], rows: usize) {
+        if matrix.kind == Kind::Float {
+            return;
+        }
+        // Room for whole tiles; what is in the rows beyond is multiplied and thrown away.
+        self.words.reserve(rows.next_multiple_of(TILE_ROWS) * matrix.depth);
+        let words = self.words.words_mut();
+        match matrix.kind {
+            Kind::Float => {}
+            Kind::RoundedFloat => matrix.isa.run(rows::RoundBf16 { x, out: words }),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Bf16 => {
+                for (x, words) in x.chunks_exact(matrix.inputs).zip(words.chunks_exact_mut(matrix.depth)) {
+                    // SAFETY: the instruction set was detected, and this kind chosen for it.
+                    unsafe { super::avx512::to_pairs(x, words) };
+                }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Kind::Split => {
+                for (row, x) in x.chunks_exact(matrix.inputs).enumerate() {
+                    // SAFETY: as above; CPUs with AMX have the instructions.
+                    unsafe { split::put_row(x, row, matrix.depth, words) };
+                }
+            }
+            Kind::Int8 => {
+                self.scales.resize(rows, 0.0);
+                self.zeros.resize(rows, 0.0);
+                let outliers = if matrix.columns.is_empty() { 0 } else { rows::OUTLIERS };
+                self.outliers.resize(rows * outliers, rows::Outlier::default());
+                self.rest.resize(matrix.inputs, 0.0);
+                matrix.isa.run(rows::Quantize {
+                    x,
+                    inputs: matrix.inputs,
+                    depth: matrix.depth,
+                    words,
+                    scales: &mut self.scales,
+                    zeros: &mut self.zeros,
+                    outliers: &mut self.outliers,
+                    rest: &mut self.rest,
+                });
+            }
+        }
+    }
+}
