@@ -235,7 +235,7 @@ struct Output {
     topic: String,
     /// enriched: the record with its concepts in it; flat: a message for each place of a field.
     shape: Shape,
-    /// How long a message waits for its transaction; 20 unless given.
+    /// How long a message waits for its transaction; 50 unless given.
     #[serde(default)]
     max_milliseconds: Option<u64>,
 }

@@ -74,7 +74,7 @@ impl ConsumerFile {
             output: self.output.as_ref().map(|output| OutputOptions {
                 topic: output.topic.clone(),
                 shape: output.shape,
-                max_wait: Duration::from_millis(output.max_milliseconds.unwrap_or(20)),
+                max_wait: Duration::from_millis(output.max_milliseconds.unwrap_or(50)),
             }),
             dead_letters: self.dead_letters.clone(),
             create_topics: self.create_topics,

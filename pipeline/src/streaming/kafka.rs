@@ -1,9 +1,12 @@
 //! What our clients of Kafka have in common: their settings, their log, their errors.
 
+use std::time::Duration;
+
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header as KafkaHeader, Headers, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 
 use super::options::ConsumerOptions;
 use crate::Error;
@@ -79,6 +82,15 @@ pub(super) fn config(
         config.set("client.id", format!("generel-{}", options.name));
     }
     config
+}
+
+/// Sends what waits in a producer's queue without its linger; whether the broker has everything within this time.
+#[allow(unsafe_code, reason = "the library's safe call waits outside of it, and there its linger counts again")]
+pub(super) fn flushed<C: ProducerContext>(producer: &BaseProducer<C>, wait: Duration) -> bool {
+    let milliseconds = wait.as_millis().try_into().unwrap_or(i32::MAX);
+    // SAFETY: the client lives as long as the producer that is borrowed; the call takes no other memory.
+    let code = unsafe { rdkafka::bindings::rd_kafka_flush(producer.client().native_ptr(), milliseconds) };
+    code == rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
 /// librdkafka's log lines among ours.

@@ -1,62 +1,36 @@
 //! The sink of messages: output messages, dead letters and the group's offsets in one Kafka transaction after another.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
 
 use super::dead_letters;
 use super::flow::{Finished, Shared, Told};
 use super::group::GroupConsumer;
 use super::kafka::{self, own_headers};
+use super::producer::{Deliveries, PATIENCE, producer};
 use crate::harmonize::Header;
 use crate::{Error, Result};
 
-/// What a transaction's steps may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a flush waits before it looks at what failed.
+const FAILURES: Duration = Duration::from_millis(20);
 /// What the last abort may take.
 const BRIEFLY: Duration = Duration::from_secs(3);
 /// Transactions that may fail one after another before the consumer gives up.
 const MOST_FAILURES: u32 = 10;
 /// Messages of one transaction: more make no difference to its cost.
 const MOST_MESSAGES: u64 = 50_000;
+/// Times the usual wait, for a transaction into which one batch comes after another.
+const BUSY: u32 = 4;
 /// Name of the sink in metrics.
 const SINK: &str = "topic";
-
-/// Keeps what the broker said of a message that it did not take.
-#[derive(Default)]
-struct Deliveries {
-    failed: Mutex<Option<RDKafkaErrorCode>>,
-}
-
-impl ClientContext for Deliveries {
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "producer");
-    }
-
-    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
-        kafka::log(level, facility, message);
-    }
-}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result
-            && let Some(code) = error.rdkafka_error_code()
-            && !matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)
-        {
-            self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(code);
-        }
-    }
-}
 
 /// Why a transaction was not committed.
 enum Trouble {
@@ -104,7 +78,8 @@ impl TopicSink {
         loop {
             let left =
                 self.open.as_ref().map_or(Duration::from_millis(200), |open| wait.saturating_sub(open.since.elapsed()));
-            let full = self.open.as_ref().is_some_and(|open| open.messages >= MOST_MESSAGES);
+            let is_full = |open: &Open| open.messages >= MOST_MESSAGES || open.since.elapsed() >= BUSY * wait;
+            let full = self.open.as_ref().is_some_and(is_full);
             match if full { Err(RecvTimeoutError::Timeout) } else { told.recv_timeout(left) } {
                 Ok(Told::Batch(finished)) => {
                     if !self.broken
@@ -250,15 +225,16 @@ impl TopicSink {
         self.retried(|| self.producer.commit_transaction(PATIENCE))
     }
 
-    /// Waits until the broker has all messages. The library's own way of it, which a commit begins with, looks at most ten
-    /// times a second, since nothing is reported of messages that arrive: commits took 110 ms instead of 10.
+    /// Has everything sent at once, and waits until the broker has it. The library's own way of it, which a commit begins
+    /// with, looks at most ten times a second, since nothing is reported of messages that arrive.
     fn flush(&self) -> std::result::Result<(), Trouble> {
         let began = Instant::now();
-        while self.producer.in_flight_count() > 0 {
+        while !kafka::flushed(&self.producer, FAILURES) {
             if began.elapsed() > PATIENCE {
                 return Err(Trouble::Again("the broker does not take messages".into()));
             }
-            self.producer.poll(Duration::from_millis(1));
+            // Messages that failed count until they are reported.
+            self.producer.poll(Duration::ZERO);
         }
         Ok(())
     }
@@ -273,7 +249,7 @@ impl TopicSink {
                     self.producer.poll(Duration::from_millis(200));
                 }
                 Err(error) => {
-                    let failed = self.producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    let failed = self.producer.context().take_failed();
                     return Err(match failed {
                         Some(code) if is_final(code) => Trouble::Fatal(self.refused(code)),
                         _ => trouble(&error),
@@ -364,36 +340,4 @@ fn is_final(code: RDKafkaErrorCode) -> bool {
             | Code::UnsupportedVersion
             | Code::Authentication
     )
-}
-
-fn producer(shared: &Shared) -> Result<BaseProducer<Deliveries>> {
-    let options = &shared.options;
-    let member = options.instance.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-    let id = format!("generel-{}-{member}", options.group);
-    let own = [
-        ("transaction.timeout.ms", "15000"),
-        ("message.max.bytes", kafka::MOST_BYTES),
-        ("compression.type", "lz4"),
-        ("linger.ms", "5"),
-        ("queue.buffering.max.messages", "200000"),
-        ("queue.buffering.max.kbytes", "131072"),
-    ];
-    let fixed = [("transactional.id", id.as_str()), ("delivery.report.only.error", "true")];
-    let config = kafka::config(options, &own, &fixed, kafka::Role::Producer);
-    let producer: BaseProducer<Deliveries> =
-        config.create_with_context(Deliveries::default()).map_err(|e| kafka::error(&e))?;
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match producer.init_transactions(PATIENCE) {
-            Ok(()) => return Ok(producer),
-            Err(KafkaError::Transaction(error)) if error.is_retriable() && tries < 5 && !shared.has_failed() => {
-                tracing::warn!(%error, "transactions are not ready yet");
-            }
-            Err(error) => {
-                let hint = kafka::hint(&error);
-                return Err(Error::Kafka { message: format!("transactions cannot be used, as {id}: {error}{hint}") });
-            }
-        }
-    }
 }
