@@ -30,9 +30,9 @@ use support::{Place, pull, repository};
 const PARTITIONS: i32 = 12;
 /// How long records go through before the latency is looked at, for the broker to be compiled, and how long it is.
 const WARM: Duration = Duration::from_secs(40);
+const WATCHED: Duration = Duration::from_secs(30);
 /// Records that are made before: what sends them should take little of the cores.
 const MADE: usize = 50_000;
-const WATCHED: Duration = Duration::from_secs(30);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

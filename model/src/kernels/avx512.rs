@@ -55,18 +55,35 @@ pub(super) unsafe fn to_pairs(x: &[f32], words: &mut [u32]) {
     assert!(words.len() >= x.len().div_ceil(2), "a word holds two numbers");
     for (at, words) in words.chunks_mut(16).enumerate() {
         let x = &x[x.len().min(32 * at)..x.len().min(32 * (at + 1))];
-        let part = |from: usize| {
-            let n = x.len().saturating_sub(from).min(16);
-            // SAFETY: `n` floats are left from there; none are read where `n` is 0.
-            unsafe { _mm512_maskz_loadu_ps(lanes(n), x.as_ptr().wrapping_add(from)) }
-        };
-        let pairs = _mm512_cvtne2ps_pbh(part(16), part(0));
+        // SAFETY: the caller's.
+        let pairs = unsafe { _mm512_cvtne2ps_pbh(floats_from(x, 16), floats_from(x, 0)) };
         // SAFETY: both are 512 bits; as many words as there are left are written.
         unsafe {
             let pairs = std::mem::transmute::<__m512bh, __m512i>(pairs);
             _mm512_mask_storeu_epi32(words.as_mut_ptr().cast(), lanes(words.len()), pairs);
         }
     }
+}
+
+/// Sixteen floats from there on, as many as there are; the others are 0.
+///
+/// # Safety
+/// The CPU has AVX-512 F.
+#[inline(always)]
+pub(super) unsafe fn floats_from(x: &[f32], from: usize) -> __m512 {
+    let n = x.len().saturating_sub(from).min(16);
+    // SAFETY: `n` floats are left from there; none are read where `n` is 0.
+    unsafe { _mm512_maskz_loadu_ps(lanes(n), x.as_ptr().wrapping_add(from)) }
+}
+
+/// Sixteen bfloat16 as floats.
+///
+/// # Safety
+/// The CPU has AVX-512 F.
+#[inline(always)]
+pub(super) unsafe fn widened(halves: __m256i) -> __m512 {
+    // SAFETY: the caller's.
+    unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves))) }
 }
 
 /// The first `n` of sixteen lanes.
@@ -121,10 +138,7 @@ impl<E: Copy> Simd for Avx512<E> {
     }
     #[inline(always)]
     unsafe fn load_bf16(self, p: *const u16) -> __m512 {
-        unsafe {
-            let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
-            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves))
-        }
+        unsafe { widened(_mm256_loadu_si256(p.cast())) }
     }
     #[inline(always)]
     fn above(self, a: __m512, b: __m512) -> u32 {

@@ -8,11 +8,11 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::format::{Float, Format};
-use super::matrix::{Activation, Kind, PackedMatrix};
+use super::matrix::{Activation, PackedMatrix};
 use super::operand::Operand;
 use super::rows::{OUTLIERS, load, store};
 use super::simd::Simd;
-use super::{Aligned, Kernel, math, split};
+use super::{Kernel, math};
 
 /// Vectors of a tile's row.
 pub(super) const VECTORS: usize = 2;
@@ -112,10 +112,12 @@ impl<E: Epilogue> Multiply<'_, E> {
     ///
     /// # Safety
     /// The CPU has AMX; the matrix has been packed, and the operand has room, for whole tiles.
-    pub(super) unsafe fn by_tiles(mut self, room: &mut Aligned) {
+    pub(super) unsafe fn by_tiles(mut self, room: &mut super::Aligned) {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 
         use super::amx::{BLOCK, SIDE, Step, Tiles, multiply_pairs, multiply_quads, multiply_split};
+        use super::matrix::Kind;
+        use super::split;
 
         #[repr(align(64))]
         struct Block(MaybeUninit<[f32; BLOCK * BLOCK]>);

@@ -5,7 +5,9 @@ use std::ops::Range;
 use super::format::Precision;
 use super::gemm::{Activate, Epilogue, KernelOf, Multiply, VECTORS};
 use super::operand::Operand;
-use super::{Aligned, Isa, rows, split};
+#[cfg(target_arch = "x86_64")]
+use super::split;
+use super::{Aligned, Isa, rows};
 
 /// Rows of activations that are prepared and multiplied together: what they become stays in the second-level cache.
 const BLOCK_ROWS: usize = 252;
@@ -144,30 +146,19 @@ impl PackedMatrix {
             let first = panel * width;
             let here = width.min(columns - first);
             let row = |i: usize| values.get(i * columns + first..).and_then(|r| r.get(..here)).filter(|_| i < rows);
-            for (at, words) in words.chunks_exact_mut(width).enumerate() {
-                match kind {
-                    #[cfg(target_arch = "x86_64")]
-                    Kind::Bf16 => {
-                        let Some(low) = row(2 * at) else { break };
-                        words.iter_mut().zip(low).for_each(|(word, v)| *word = bf16_bits(*v));
-                        if let Some(high) = row(2 * at + 1) {
-                            words.iter_mut().zip(high).for_each(|(word, v)| *word |= bf16_bits(*v) << 16);
+            for group in 0..rows.div_ceil(kind.numbers()) {
+                for part in 0..kind.parts() {
+                    let words = &mut words[kind.place(group, part) * width..][..width];
+                    match kind {
+                        #[cfg(target_arch = "x86_64")]
+                        Kind::Bf16 => pair(words, row(2 * group), row(2 * group + 1), bf16_bits),
+                        #[cfg(target_arch = "x86_64")]
+                        Kind::Split => pair(words, row(2 * group), row(2 * group + 1), |v| split::part(v, part)),
+                        _ => {
+                            let rounded = |v: &f32| if kind == Kind::Float { v.to_bits() } else { bf16_bits(*v) << 16 };
+                            let row = row(group).unwrap_or_default();
+                            words.iter_mut().zip(row).for_each(|(word, v)| *word = rounded(v));
                         }
-                    }
-                    #[cfg(target_arch = "x86_64")]
-                    Kind::Split => {
-                        let (pair, part) = split::place(at);
-                        if let Some(low) = row(2 * pair) {
-                            words.iter_mut().zip(low).for_each(|(word, v)| *word = split::part(*v, part));
-                        }
-                        if let Some(high) = row(2 * pair + 1) {
-                            words.iter_mut().zip(high).for_each(|(word, v)| *word |= split::part(*v, part) << 16);
-                        }
-                    }
-                    _ => {
-                        let Some(row) = row(at) else { break };
-                        let rounded = |v: &f32| if kind == Kind::Float { v.to_bits() } else { bf16_bits(*v) << 16 };
-                        words.iter_mut().zip(row).for_each(|(word, v)| *word = rounded(v));
                     }
                 }
             }
@@ -209,17 +200,10 @@ impl PackedMatrix {
         let (width, numbers) = (self.width, self.kind.numbers());
         let first = output / width * self.depth * width + output % width;
         let words = &mut self.words.words_mut()[first..];
-        #[cfg(target_arch = "x86_64")]
-        if self.kind == Kind::Split {
-            for (at, word) in words.iter_mut().step_by(width).take(self.depth).enumerate() {
-                let (pair, part) = split::place(at);
-                let bits = |i: usize| units.get(i).map_or(0, |v| split::part(*v, part));
-                *word = bits(2 * pair) | bits(2 * pair + 1) << 16;
+        for (group, numbers) in units.chunks(numbers).enumerate() {
+            for part in 0..self.kind.parts() {
+                words[self.kind.place(group, part) * width] = self.kind.word(numbers, part);
             }
-            return;
-        }
-        for (word, numbers) in words.iter_mut().step_by(width).zip(units.chunks(numbers)) {
-            *word = self.kind.word(numbers);
         }
     }
 
@@ -307,6 +291,14 @@ impl PackedMatrix {
     }
 }
 
+/// Words of two bfloat16, whose bits are given for a float.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn pair(words: &mut [u32], low: Option<&[f32]>, high: Option<&[f32]>, bits: impl Fn(f32) -> u32) {
+    words.iter_mut().zip(low.unwrap_or_default()).for_each(|(word, v)| *word = bits(*v));
+    words.iter_mut().zip(high.unwrap_or_default()).for_each(|(word, v)| *word |= bits(*v) << 16);
+}
+
 /// A float rounded to bfloat16, ties to even, in the low bits; of finite numbers.
 #[inline(always)]
 pub(super) fn bf16_bits(value: f32) -> u32 {
@@ -347,18 +339,30 @@ impl Kind {
         }
     }
 
+    /// The word of a row in which some numbers of it stand, or this part of them.
+    fn place(self, group: usize, part: usize) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Split => split::word(group, part),
+            _ => group + part,
+        }
+    }
+
     /// A word of weights.
-    fn word(self, numbers: &[f32]) -> u32 {
+    fn word(self, numbers: &[f32], part: usize) -> u32 {
+        let number = |i: usize| numbers.get(i).copied().unwrap_or(0.0);
         match self {
             Self::Float => numbers[0].to_bits(),
             Self::RoundedFloat => half::bf16::from_f32(numbers[0]).to_f32().to_bits(),
             #[cfg(target_arch = "x86_64")]
-            Self::Bf16 | Self::Split => {
-                let bits = |i: usize| u32::from(half::bf16::from_f32(numbers.get(i).copied().unwrap_or(0.0)).to_bits());
+            Self::Bf16 => {
+                let bits = |i: usize| u32::from(half::bf16::from_f32(number(i)).to_bits());
                 bits(0) | bits(1) << 16
             }
+            #[cfg(target_arch = "x86_64")]
+            Self::Split => split::part(number(0), part) | split::part(number(1), part) << 16,
             Self::Int8 => {
-                let byte = |i: usize| numbers.get(i).map_or(0, |n| *n as i8) as u8;
+                let byte = |i: usize| number(i) as i8 as u8;
                 u32::from_le_bytes([byte(0), byte(1), byte(2), byte(3)])
             }
         }

@@ -12,6 +12,7 @@
 
 use std::arch::x86_64::*;
 
+use super::avx512::{floats_from, widened};
 use super::matrix::{TILE_WORDS, bf16_bits};
 
 /// Parts of a float.
@@ -23,12 +24,11 @@ pub(super) const PRODUCTS: usize = 6;
 /// in the second-level cache.
 pub(super) const SLICE: usize = 12 * PARTS * TILE_WORDS;
 
-/// Which pair of numbers, and which part of them, a word of a row is: [`TILE_WORDS`] words of first parts, then such of
-/// the second and of the third.
+/// The word of a row that is this part of a pair of numbers: [`TILE_WORDS`] words of first parts, then such of the second
+/// and of the third.
 #[inline(always)]
-pub(super) fn place(word: usize) -> (usize, usize) {
-    let tile = word / TILE_WORDS;
-    (tile / PARTS * TILE_WORDS + word % TILE_WORDS, tile % PARTS)
+pub(super) fn word(pair: usize, part: usize) -> usize {
+    (pair / TILE_WORDS * PARTS + part) * TILE_WORDS + pair % TILE_WORDS
 }
 
 /// A part of a float, as bfloat16 in the low bits.
@@ -50,12 +50,8 @@ pub(super) unsafe fn put_row(x: &[f32], row: usize, depth: usize, words: &mut [u
     let tiles = &mut words[row / SIDE * SIDE * depth..][..SIDE * depth];
     for (at, tiles) in tiles.chunks_exact_mut(PARTS * SIDE * SIDE).enumerate() {
         let x = &x[(2 * SIDE * at).min(x.len())..];
-        let some = |from: usize| {
-            let n = x.len().saturating_sub(from).min(SIDE);
-            // SAFETY: `n` floats are left from there; none are read where `n` is 0.
-            unsafe { _mm512_maskz_loadu_ps(((1u32 << n) - 1) as __mmask16, x.as_ptr().wrapping_add(from)) }
-        };
-        let (mut low, mut high) = (some(0), some(SIDE));
+        // SAFETY: the caller's.
+        let (mut low, mut high) = unsafe { (floats_from(x, 0), floats_from(x, SIDE)) };
         for tile in tiles.chunks_exact_mut(SIDE * SIDE) {
             let words = &mut tile[row % SIDE * SIDE..][..SIDE];
             // SAFETY: both are 512 bits, and so are sixteen words.
@@ -67,16 +63,6 @@ pub(super) unsafe fn put_row(x: &[f32], row: usize, depth: usize, words: &mut [u
             }
         }
     }
-}
-
-/// Sixteen bfloat16 as floats.
-///
-/// # Safety
-/// The CPU has AVX-512 F.
-#[target_feature(enable = "avx512f")]
-#[inline]
-unsafe fn widened(halves: __m256i) -> __m512 {
-    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
 }
 
 #[cfg(test)]

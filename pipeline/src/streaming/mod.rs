@@ -97,12 +97,12 @@ fn run(shared: &Arc<Shared>, lake: Lake, run_id: String, most_dead_bytes: usize)
         ("partition.assignment.strategy", "cooperative-sticky"),
         ("session.timeout.ms", "15000"),
         ("queued.max.messages.kbytes", "32768"),
-        // What was fetched runs out in less than the second that the library would wait: 500,000 messages took 1.7 to
-        // 2.5 s instead of 0.9.
         // A partition's messages come many at a time: a fetch for each few costs the broker more than they do. What is
         // there is sent after this wait at the latest.
         ("fetch.min.bytes", "65536"),
         ("fetch.wait.max.ms", "20"),
+        // What was fetched runs out in less than the second that the library would wait: 500,000 messages took 1.7 to
+        // 2.5 s instead of 0.9.
         ("queued.min.messages", "500000"),
         ("fetch.queue.backoff.ms", "10"),
         ("fetch.message.max.bytes", "1048576"),
