@@ -3,10 +3,12 @@
 //! million rows that repeats the names, as columns do.
 //!
 //! cargo bench --bench embed -- [--names FILE] [--count N] [--model NAME] [--threads N] [--rounds N] [--precisions a,b] [--peers a,b,c|none] [--peer-seconds N] [--rows N]
-//! cargo bench --bench embed -- --device cuda:0 --names FILE --count 500000 --precisions bf16,f32 --peers torch-cuda-bf16,torch-cuda-f16
+//! cargo bench --bench embed -- --devices cuda:0 --names FILE --count 500000 --precisions bf16,f32 --peers torch-cuda-bf16,torch-cuda-f16
+//! GENEREL_CUDA=…/libgenerel_cuda.so cargo bench --bench embed -- --devices candle,hosted --precisions f32 --peers none --rows 0
 //!
-//! Without a file the names are 20,000 distinct ones of the bundled ontologies. With a device, the names are sent as a
-//! query's operator sends them, and GENEREL_CUDA is the library of the device. Peers (benches/embed_peers.py) run in the
+//! Without a file the names are 20,000 distinct ones of the bundled ontologies. With devices, the names are sent as a
+//! query's operator sends them, and GENEREL_CUDA is the library of a GPU, or of `hosted`: candle on the CPU behind the
+//! library, beside `candle`, the same in the program. Peers (benches/embed_peers.py) run in the
 //! Python of PEERS_PYTHON, default python3, with benches/requirements.txt installed; `candle-stock` is candle's own
 //! BertModel (benches/candle-stock). A peer that cannot run is said to be missing.
 
@@ -54,7 +56,7 @@ struct Options {
     model: String,
     count: usize,
     peer_seconds: usize,
-    device: DeviceChoice,
+    devices: Vec<DeviceChoice>,
     threads: usize,
     rounds: usize,
     rows: usize,
@@ -71,7 +73,7 @@ impl Options {
             model: arguments.value("--model").unwrap_or_else(|| MINILM.to_string()),
             count: arguments.number("--count", NAMES),
             peer_seconds: arguments.number("--peer-seconds", PEER_SECONDS),
-            device: arguments.value("--device").map_or(DeviceChoice::Cpu, |d| d.parse().expect("a device")),
+            devices: arguments.list("--devices", "cpu").iter().map(|d| d.parse().expect("a device")).collect(),
             threads: arguments.number("--threads", 2),
             rounds: arguments.number("--rounds", 3),
             rows: arguments.number("--rows", 1_000_000),
@@ -115,9 +117,13 @@ fn bundled() -> Vec<String> {
     names
 }
 
+/// Where, and as what numbers, the Embedder runs.
+type Own = (DeviceChoice, Precision);
+
 /// One contestant's best turn.
 struct Result {
     name: String,
+    own: Option<Own>,
     seconds: f64,
     all: Vec<f64>,
     min_cosine: Option<f64>,
@@ -143,25 +149,31 @@ impl Bench {
             println!("cosines are to generel f32: no reference of PyTorch ({problem})");
             // A GPU has more names than a CPU gets done; min_cosine compares as many as there are.
             let some = if self.on_cpu() { self.names.len() } else { self.names.len().min(2000) };
-            values(&self.embed(Precision::F32, DeviceChoice::Cpu, &self.names[..some]).1)
+            values(&self.embed((DeviceChoice::Cpu, Precision::F32), &self.names[..some]).1)
         });
         let mut tokens = 0;
         for round in 0..self.options.rounds {
-            for &precision in &self.options.precisions {
-                let (mut seconds, vectors, used) = self.embed(precision, self.options.device, &self.names);
-                if !self.on_cpu() {
-                    if round == 0 {
-                        self.alone(precision, &vectors);
+            for own in self.own() {
+                // Vectors are looked at once: what follows is only timed.
+                let first = (round == 0).then(|| {
+                    let (seconds, vectors, used) = self.embed(own, &self.names);
+                    tokens = used;
+                    if !self.on_cpu() {
+                        self.alone(own, &vectors);
                     }
-                    seconds = self.query(precision, &(0..self.names.len()).collect::<Vec<_>>());
-                }
-                tokens = used;
-                let cosine = (round == 0).then(|| min_cosine(&values(&vectors), &reference, self.info.dimension));
-                note(&mut results, &format!("generel {precision}"), seconds, cosine);
+                    (seconds, min_cosine(&values(&vectors), &reference, self.info.dimension))
+                });
+                let cosine = first.map(|(_, cosine)| cosine);
+                let seconds = match first {
+                    _ if !self.on_cpu() => self.query(own, &(0..self.names.len()).collect::<Vec<_>>()),
+                    Some((seconds, _)) => seconds,
+                    None => self.embed(own, &self.names).0,
+                };
+                note(&mut results, &self.name(own), Some(own), seconds, cosine);
             }
             for peer in &self.options.peers {
                 match self.peer(peer, &names_file) {
-                    Ok((rate, cosine)) => note(&mut results, peer, self.names.len() as f64 / rate, cosine),
+                    Ok((rate, cosine)) => note(&mut results, peer, None, self.names.len() as f64 / rate, cosine),
                     Err(problem) if round == 0 => println!("{peer}: missing ({problem})"),
                     Err(_) => {}
                 }
@@ -171,14 +183,43 @@ impl Bench {
         if self.options.rows > 0 {
             self.zipf(&results);
         }
+        for result in &results {
+            let Some((_, precision)) = result.own.filter(|_| self.on_cpu()) else { continue };
+            let least = match precision {
+                Precision::F32 => 0.99999,
+                Precision::Bf16 => 0.9995,
+                Precision::Int8 => 0.995,
+            };
+            let cosine = result.min_cosine.expect("compared in the first round");
+            // As what is printed, with five digits.
+            assert!(
+                (1e5 * cosine).round() / 1e5 >= least,
+                "{}: a cosine of {cosine}, and {least} is promised",
+                result.name
+            );
+        }
     }
 
     fn on_cpu(&self) -> bool {
-        self.options.device == DeviceChoice::Cpu
+        self.options.devices == [DeviceChoice::Cpu]
+    }
+
+    /// Each precision on each device, in the order of turns.
+    fn own(&self) -> Vec<Own> {
+        let precisions = self.options.precisions.iter();
+        precisions.flat_map(|p| self.options.devices.iter().map(move |d| (*d, *p))).collect()
+    }
+
+    fn name(&self, (device, precision): Own) -> String {
+        if device == self.options.devices[0] {
+            format!("generel {precision}")
+        } else {
+            format!("generel {precision}, {device}")
+        }
     }
 
     /// A new Embedder that is warm.
-    fn embedder(&self, precision: Precision, device: DeviceChoice) -> Embedder {
+    fn embedder(&self, (device, precision): Own) -> Embedder {
         let info = self.info.clone().with_precision(Some(precision));
         let threads = self.options.threads;
         let gpu_libraries = std::env::var_os("GENEREL_CUDA").map(PathBuf::from).into_iter().collect();
@@ -186,15 +227,16 @@ impl Bench {
         let options = EmbedderOptions { device, threads, cache_bytes, gpu_libraries, ..EmbedderOptions::default() };
         let embedder = Embedder::new(info, options);
         // The first texts load the weights and warm up the workers.
-        let texts = if device == DeviceChoice::Cpu { 64 * threads } else { GPU_WARM_UP };
+        let on_cpu = [DeviceChoice::Cpu, DeviceChoice::Candle, DeviceChoice::Hosted].contains(&device);
+        let texts = if on_cpu { 64 * threads } else { GPU_WARM_UP };
         let warm: StringArray = (0..texts).map(|i| Some(format!("warm-up {i}"))).collect();
         self.runtime.block_on(embedder.embed(&warm)).expect("vectors");
         embedder
     }
 
     /// Seconds, vectors and tokens of texts through a new Embedder.
-    fn embed(&self, precision: Precision, device: DeviceChoice, texts: &[String]) -> (f64, FixedSizeListArray, u64) {
-        let embedder = self.embedder(precision, device);
+    fn embed(&self, own: Own, texts: &[String]) -> (f64, FixedSizeListArray, u64) {
+        let embedder = self.embedder(own);
         let before = embedder.stats();
         let column = StringArray::from_iter_values(texts);
         let started = Instant::now();
@@ -203,21 +245,21 @@ impl Bench {
     }
 
     /// Says how many of some texts have the same vector, to the bit, when each is embedded alone.
-    fn alone(&self, precision: Precision, together: &FixedSizeListArray) {
-        let embedder = self.embedder(precision, self.options.device);
+    fn alone(&self, own: Own, together: &FixedSizeListArray) {
+        let embedder = self.embedder(own);
         let some: Vec<usize> = (0..self.names.len()).step_by((self.names.len() / 50).max(1)).collect();
         let same = some.iter().filter(|i| {
             let alone = self.runtime.block_on(embedder.embed_one(&self.names[**i])).expect("a vector");
             let own = together.value(**i);
             alone.is_some_and(|alone| alone == own.as_primitive::<Float32Type>().values()[..])
         });
-        println!("{precision}: {} of {} texts alone have the same vector, to the bit", same.count(), some.len());
+        println!("{}: {} of {} texts alone have the same vector, to the bit", self.name(own), same.count(), some.len());
     }
 
     /// Seconds of rows through a new Embedder as a query's operator sends them: batches, some at a time, whose vectors go
     /// on to the next operator.
-    fn query(&self, precision: Precision, rows: &[usize]) -> f64 {
-        let embedder = self.embedder(precision, self.options.device);
+    fn query(&self, own: Own, rows: &[usize]) -> f64 {
+        let embedder = self.embedder(own);
         let batches: Vec<StringArray> = rows
             .chunks(BATCH_ROWS)
             .map(|rows| StringArray::from_iter_values(rows.iter().map(|i| &self.names[*i])))
@@ -234,11 +276,11 @@ impl Bench {
         });
         assert_eq!(embedded, rows.len());
         let seconds = started.elapsed().as_secs_f64();
-        if let (Some(place), DeviceChoice::Cuda(_)) = (embedder.place(), &self.options.device) {
+        if let (Some(place), DeviceChoice::Cuda(_)) = (embedder.place(), own.0) {
             let stats = embedder.stats();
             let busy = (stats.busy_us - before.busy_us) as f64 / 1e6 / seconds / place.workers as f64;
             let batches = stats.batches - before.batches;
-            println!("{place}, {precision}: {batches} batches, busy {:.0} % of the time", 100.0 * busy);
+            println!("{place}, {}: {batches} batches, busy {:.0} % of the time", own.1, 100.0 * busy);
         }
         seconds
     }
@@ -303,10 +345,8 @@ impl Bench {
         println!("{:<24}{:>10}{:>12}{:>11}{:>9}  turns (names/s)", "", "names/s", "tokens/s", "of peak", "cosine");
         for result in results {
             let peak = result
-                .name
-                .strip_prefix("generel ")
-                .and_then(|p| p.parse::<Precision>().ok())
-                .and_then(|p| self.embedder(p, self.options.device).peak_gops().expect("the device's peak"))
+                .own
+                .and_then(|own| self.embedder(own).peak_gops().expect("the device's peak"))
                 .map(|gops| work / result.seconds / (gops * 1e9));
             println!(
                 "{:<24}{:>10.0}{:>12.0}{:>11}{:>9}  {}",
@@ -319,6 +359,12 @@ impl Bench {
             );
         }
         println!();
+        if let [first, others @ ..] = self.options.devices.as_slice() {
+            let pair = |(device, precision)| (self.name((device, precision)), self.name((*first, precision)));
+            let of =
+                |device: &DeviceChoice| self.options.precisions.iter().map(|p| pair((*device, *p))).collect::<Vec<_>>();
+            others.iter().flat_map(of).for_each(|(a, b)| ratio(results, &a, &b));
+        }
         for (ours, theirs) in [
             ("generel f32", "onnxruntime-f32"),
             ("generel f32", "openvino-f32"),
@@ -330,13 +376,7 @@ impl Bench {
             ("generel bf16", "torch-cuda-f16"),
             ("generel f32", "torch-cuda-f32"),
         ] {
-            let find = |name: &str| results.iter().find(|r| r.name == name);
-            if let (Some(a), Some(b)) = (find(ours), find(theirs)) {
-                let mut ratios: Vec<f64> = a.all.iter().zip(&b.all).map(|(a, b)| b / a).collect();
-                ratios.sort_by(f64::total_cmp);
-                let median = ratios[ratios.len() / 2];
-                println!("{ours} / {theirs}: {:.2} (median of turns {median:.2})", b.seconds / a.seconds);
-            }
+            ratio(results, ours, theirs);
         }
     }
 
@@ -358,8 +398,9 @@ impl Bench {
         rng.shuffle(&mut rows);
         println!("\n{} rows of the same names (Zipf, exponent {EXPONENT})", rows.len());
         for &precision in &self.options.precisions {
-            let seconds = self.query(precision, &rows);
-            let name = format!("generel {precision}");
+            let own = (self.options.devices[0], precision);
+            let seconds = self.query(own, &rows);
+            let name = self.name(own);
             let distinct = results.iter().find(|r| r.name == name).expect("measured");
             println!(
                 "{name:<24}{:>10.0} rows/s, {:.2} × the time of the names",
@@ -370,13 +411,24 @@ impl Bench {
     }
 }
 
-fn note(results: &mut Vec<Result>, name: &str, seconds: f64, cosine: Option<f64>) {
+/// Says how many times the names a second of the second the first did, if both ran.
+fn ratio(results: &[Result], ours: &str, theirs: &str) {
+    let find = |name: &str| results.iter().find(|r| r.name == name);
+    if let (Some(a), Some(b)) = (find(ours), find(theirs)) {
+        let mut ratios: Vec<f64> = a.all.iter().zip(&b.all).map(|(a, b)| b / a).collect();
+        ratios.sort_by(f64::total_cmp);
+        let median = ratios[ratios.len() / 2];
+        println!("{ours} / {theirs}: {:.3} (median of turns {median:.3})", b.seconds / a.seconds);
+    }
+}
+
+fn note(results: &mut Vec<Result>, name: &str, own: Option<Own>, seconds: f64, cosine: Option<f64>) {
     match results.iter_mut().find(|r| r.name == name) {
         Some(result) => {
             result.seconds = result.seconds.min(seconds);
             result.all.push(seconds);
         }
-        None => results.push(Result { name: name.to_string(), seconds, all: vec![seconds], min_cosine: cosine }),
+        None => results.push(Result { name: name.to_string(), own, seconds, all: vec![seconds], min_cosine: cosine }),
     }
 }
 

@@ -2,12 +2,14 @@
 //! machine's measured peak, in turns, in one run. Every result is compared with the others'.
 //!
 //! cargo bench --profile dev -p generel-model --bench similarity -- [--queries N] [--rows N] [--k K] [--threads N]
-//!     [--rounds N] [--passes f32,bf16,int8] [--peers a,b|none] [--growth] [--names FILE] [--recall 0.99]
+//!     [--rounds N] [--passes f32,bf16,int8] [--devices cuda:0] [--peers a,b|none] [--growth] [--names FILE]
+//!     [--recall 0.99]
 //!
 //! Vectors are random directions, or with --names embeddings of a file's lines (as many as there are). Peers
 //! (benches/similarity_peers.py) run in the Python of PEERS_PYTHON, default python3: faiss, faiss-avx512 (the same with
 //! OPENBLAS_CORETYPE told), usearch, torch-bf16, hnsw. --growth measures sizes over three decades instead. --recall
-//! adds the approximate search: its index and a search by it, with the recall reached.
+//! adds the approximate search: its index and a search by it, with the recall reached. --devices adds searches whose first pass
+//! is on a device: a GPU by the library GENEREL_CUDA, `candle` or, in the library, `hosted` on the CPU.
 
 mod support;
 
@@ -20,7 +22,7 @@ use arrow::array::{AsArray, StringArray};
 use arrow::datatypes::Float32Type;
 use generel_model::search::{Cells, Corpus, Neighbor, SearchOptions};
 use generel_model::store::{MINILM, ModelStore};
-use generel_model::{Embedder, EmbedderOptions, Precision, peak_gops};
+use generel_model::{Device, DeviceChoice, Embedder, EmbedderOptions, Precision, peak_gops};
 
 use support::{Arguments, models, python, run};
 
@@ -51,9 +53,10 @@ fn main() {
     let mut turns: Vec<(String, Vec<f64>, String)> = Vec::new();
     let mut reference: Option<Vec<Vec<Neighbor>>> = None;
     for _ in 0..options.rounds {
-        for pass in &options.passes {
+        let on_cpu = options.passes.iter().map(|pass| (*pass, DeviceChoice::Cpu));
+        for (pass, device) in on_cpu.chain(options.devices.iter().map(|device| (None, *device))) {
             let before = resident();
-            let (seconds, found, name) = ours(&queries, rows.clone(), *pass, &options);
+            let (seconds, found, name) = ours(&queries, rows.clone(), (pass, device), &options);
             // The rows' copy is the input; what else there was at the highest is ours.
             let above = (resident().1 - before.0) as f64 / 1e6 - rows.len() as f64 * 4.0 / 1e6;
             let name = format!("generel {name}");
@@ -115,7 +118,9 @@ fn growth(options: &Options) {
     for (n, m) in [(1_000, 10_000), (3_000, 30_000), (10_000, 100_000), (30_000, 300_000)] {
         let (queries, rows) = (random(n, 1), random(m, 2));
         let pass = options.passes.last().copied().unwrap_or_default();
-        let best = (0..options.rounds).map(|_| ours(&queries, rows.clone(), pass, options).0).fold(f64::MAX, f64::min);
+        let best = (0..options.rounds)
+            .map(|_| ours(&queries, rows.clone(), (pass, DeviceChoice::Cpu), options).0)
+            .fold(f64::MAX, f64::min);
         println!("{n:>10} x {m:>8}{best:>12.3}{:>18.2}", n as f64 * m as f64 / best / 1e9);
     }
 }
@@ -127,6 +132,7 @@ struct Options {
     threads: usize,
     rounds: usize,
     passes: Vec<Option<Precision>>,
+    devices: Vec<DeviceChoice>,
     peers: Vec<String>,
     growth: bool,
     names: Option<PathBuf>,
@@ -144,6 +150,7 @@ impl Options {
             threads: arguments.number("--threads", 2),
             rounds: arguments.number("--rounds", 2),
             passes: passes.iter().map(|p| (p != "auto").then(|| p.parse().expect("a precision"))).collect(),
+            devices: arguments.list("--devices", "none").iter().map(|d| d.parse().expect("a device")).collect(),
             peers: arguments.list("--peers", PEERS),
             growth: arguments.has("--growth"),
             names: arguments.value("--names").map(PathBuf::from),
@@ -174,14 +181,17 @@ impl Options {
 fn ours(
     queries: &[f32],
     rows: Vec<f32>,
-    pass: Option<Precision>,
+    (pass, choice): (Option<Precision>, DeviceChoice),
     options: &Options,
 ) -> (f64, Vec<Vec<Neighbor>>, String) {
+    let gpu_libraries = std::env::var_os("GENEREL_CUDA").map(PathBuf::from).into_iter().collect();
     let started = Instant::now();
     let corpus = Corpus::new(rows, DIMENSION, None, pass).expect("rows");
+    let corpus = corpus.on_device(&Device { choice, gpu_libraries }).expect("a device");
     let search = options.search();
     let found = in_pieces(queries, options.threads, |piece| corpus.search(piece, search).expect("neighbors"));
-    (started.elapsed().as_secs_f64(), found, corpus.first_pass().to_string())
+    let name = if corpus.is_on_device() { choice.to_string() } else { corpus.first_pass().to_string() };
+    (started.elapsed().as_secs_f64(), found, name)
 }
 
 /// Seconds for the index and for the search.

@@ -43,6 +43,9 @@ pub enum Error {
     /// The encoder failed on a batch.
     #[error("the encoder failed: {0}")]
     Encoder(String),
+    /// A device cannot be used, or failed.
+    #[error("the device cannot be used: {0}")]
+    Device(String),
     /// The model has no SNPs.
     #[error("model '{model}' has no SNP encoder; train one with: generel train")]
     NoSnps {

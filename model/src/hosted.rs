@@ -1,10 +1,11 @@
-//! The candle backend for the library that hosts it (`model/cuda`): what its C functions call.
+//! candle for the library that hosts it (`model/cuda`): what its C functions call.
 
+pub use crate::device::ABI;
 use crate::encoder::{CandleEncoder, Encoder, Worker};
 use crate::pack::PackedBatch;
 use crate::{Error, ModelInfo, Result};
 
-pub use crate::encoder::ABI;
+pub use crate::search::device::{CandleProducts as HostedProducts, CandleRows as HostedRows};
 
 /// A model on a candle device.
 pub struct HostedEncoder(CandleEncoder);

@@ -111,22 +111,40 @@ pub(crate) struct Own {
     pub(crate) prefix: Option<String>,
 }
 
+/// A step of sentence-transformers, and where its settings are.
+#[derive(Deserialize)]
+struct Module {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    path: String,
+}
+
+impl Module {
+    fn kind(&self) -> &str {
+        self.kind.rsplit('.').next().unwrap_or_default()
+    }
+}
+
 /// What sentence-transformers runs after the encoder must be pooling and normalization alone.
 fn check_modules(folder: &Path) -> Result<()> {
-    #[derive(Deserialize)]
-    struct Module {
-        #[serde(rename = "type")]
-        kind: String,
-    }
     let path = folder.join("modules.json");
     for module in optional::<Vec<Module>>(&path)?.unwrap_or_default() {
-        let kind = module.kind.rsplit('.').next().unwrap_or_default();
+        let kind = module.kind();
         if !["Transformer", "Pooling", "Normalize"].contains(&kind) {
             let known = "Transformer, Pooling, Normalize";
             return Err(Error::folder(&path, format!("module '{kind}' is not supported; supported: {known}")));
         }
     }
     Ok(())
+}
+
+/// The file that says how tokens are pooled, where the folder has one.
+fn pooling_file(folder: &Path) -> Result<Option<PathBuf>> {
+    let modules: Option<Vec<Module>> = optional(&folder.join("modules.json"))?;
+    let own = modules.iter().flatten().find(|module| module.kind() == "Pooling");
+    let usual = folder.join("1_Pooling").join("config.json");
+    Ok(own.map(|module| folder.join(&module.path).join("config.json")).or_else(|| usual.exists().then_some(usual)))
 }
 
 fn sentence_max_tokens(folder: &Path) -> Result<Option<usize>> {
@@ -149,12 +167,28 @@ fn read_pooling(folder: &Path) -> Result<Pooling> {
         pooling_mode_cls_token: bool,
         #[serde(default)]
         pooling_mode_mean_tokens: bool,
+        /// False where the prompt's tokens do not count for the mean.
+        #[serde(default = "yes")]
+        include_prompt: bool,
+        /// The other modes.
+        #[serde(flatten)]
+        others: serde_json::Map<String, serde_json::Value>,
     }
-    let path = folder.join("1_Pooling").join("config.json");
-    match optional::<Config>(&path)?.map(|c| (c.pooling_mode_cls_token, c.pooling_mode_mean_tokens)) {
-        None | Some((false, true)) => Ok(Pooling::Mean),
-        Some((true, false)) => Ok(Pooling::Cls),
-        Some(_) => Err(Error::folder(&path, "pooling is neither mean nor cls alone")),
+    fn yes() -> bool {
+        true
+    }
+    let Some(path) = pooling_file(folder)? else {
+        tracing::debug!(folder = %folder.display(), "nothing says how tokens are pooled: the mean");
+        return Ok(Pooling::Mean);
+    };
+    let config: Config = read_json(&path)?;
+    let leaves_out = !config.include_prompt && !default_prompt(folder)?.is_empty();
+    let other = config.others.iter().find(|(mode, on)| mode.starts_with("pooling_mode_") && **on == true);
+    match (config.pooling_mode_cls_token, config.pooling_mode_mean_tokens, other) {
+        (false, true, None) if leaves_out => Err(Error::folder(&path, "include_prompt: false is not supported")),
+        (false, true, None) => Ok(Pooling::Mean),
+        (true, false, None) => Ok(Pooling::Cls),
+        _ => Err(Error::folder(&path, "pooling is neither mean nor cls alone")),
     }
 }
 

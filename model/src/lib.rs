@@ -3,6 +3,7 @@
 //! This crate knows nothing of DataFusion, Delta, Kafka or the command line.
 
 mod config;
+mod device;
 mod embedder;
 mod encoder;
 mod error;
@@ -18,8 +19,9 @@ mod tokenize;
 pub mod train;
 mod vector_store;
 
+pub use device::{Device, DeviceChoice};
 pub use embedder::{CallStats, Embedder, EmbedderOptions, Stats, normalize};
-pub use encoder::{DeviceChoice, Place};
+pub use encoder::Place;
 pub use error::{Error, Result};
 pub use info::{ModelInfo, Pooling};
 pub use kernels::Precision;

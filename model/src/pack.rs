@@ -38,20 +38,19 @@ impl PackedBatch {
 }
 
 /// Cuts sequences of these lengths, in order, into runs of at most `budget` tokens and at least one sequence.
-pub(crate) fn cut(lengths: &[usize], budget: usize) -> Vec<Range<usize>> {
-    let mut runs = Vec::new();
-    let (mut start, mut tokens) = (0, 0);
-    for (i, length) in lengths.iter().enumerate() {
-        if i > start && tokens + length > budget {
-            runs.push(start..i);
-            (start, tokens) = (i, 0);
+pub(crate) fn cut(lengths: impl Iterator<Item = usize>, budget: usize) -> impl Iterator<Item = Range<usize>> {
+    let mut lengths = lengths.peekable();
+    let mut end = 0;
+    std::iter::from_fn(move || {
+        let start = end;
+        let mut tokens = lengths.next()?;
+        end += 1;
+        while let Some(length) = lengths.next_if(|length| tokens + length <= budget) {
+            tokens += length;
+            end += 1;
         }
-        tokens += length;
-    }
-    if start < lengths.len() {
-        runs.push(start..lengths.len());
-    }
-    runs
+        Some(start..end)
+    })
 }
 
 #[cfg(test)]
@@ -70,7 +69,7 @@ mod tests {
 
         #[test]
         fn runs_cover_everything_once_within_budget(lengths in prop::collection::vec(1usize..50, 0..100), budget in 1usize..200) {
-            let runs = cut(&lengths, budget);
+            let runs: Vec<_> = cut(lengths.iter().copied(), budget).collect();
             let covered: Vec<usize> = runs.iter().cloned().flatten().collect();
             prop_assert_eq!(covered, (0..lengths.len()).collect::<Vec<_>>());
             for run in runs {

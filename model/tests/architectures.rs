@@ -172,6 +172,11 @@ async fn damaged_models_are_said_to_be() {
     std::fs::write(folder.path().join("modules.json"), r#"[{"type": "sentence_transformers.models.Dense"}]"#)
         .expect("a file");
     assert!(complaint(folder.path()).await.contains("module 'Dense' is not supported"));
+
+    let folder = without("mpnet-mean", &[]);
+    let both = r#"{"pooling_mode_mean_tokens": true, "pooling_mode_max_tokens": true}"#;
+    std::fs::write(folder.path().join("1_Pooling/config.json"), both).expect("a file");
+    assert!(complaint(folder.path()).await.contains("neither mean nor cls alone"));
 }
 
 /// Alone, among a thousand, and from eight calls at once: the same bits, in every precision.
@@ -192,7 +197,9 @@ async fn the_same_text_has_the_same_bits_whatever_is_beside_it() {
         assert_eq!(among.value(500).as_primitive::<Float32Type>().values(), alone.as_slice(), "{name} among others");
         let shared = new();
         let calls = (0..8).map(|i| {
-            let (embedder, column) = (shared.clone(), column.slice(i * 60, 550 - i * 7));
+            // Some of one Embedder, which makes the vector once, some with their own.
+            let embedder = if i % 2 == 0 { shared.clone() } else { new() };
+            let column = column.slice(i * 60, 550 - i * 7);
             tokio::spawn(async move { (500 - i * 60, embedder.embed(&column).await.expect("vectors")) })
         });
         for call in calls.collect::<Vec<_>>() {

@@ -67,6 +67,35 @@ fn a_repeated_text_is_embedded_once() {
     assert_eq!((metric(&plan, "strings"), metric(&plan, "encoded")), (100_000, 7), "{plan}");
 }
 
+/// How many texts come to the operator: those of rows that are dropped, equal calls and constants do not.
+#[test]
+fn what_need_not_be_embedded_is_not() {
+    let place = Place::new();
+    pull(&place);
+    let rows = "(SELECT value AS id, 'text ' || (value % 7) AS t FROM generate_series(1, 900))";
+    let cases = [
+        (format!("SELECT cosine_similarity(embed(t), embed('flu')) FROM {rows}"), 901),
+        (format!("SELECT id FROM {rows} WHERE concept_similarity(t, 'flu') + concept_similarity(t, 'cold') > -2"), 902),
+        (format!("SELECT id FROM {rows} WHERE concept_similarity(t, 'flu') > -1 AND id % 9 = 0"), 101),
+        (format!("SELECT id, embed(t) FROM {rows} ORDER BY id DESC LIMIT 10"), 10),
+        (format!("SELECT upper(t) AS u, embed(t) AS v FROM {rows} ORDER BY u, id LIMIT 10"), 10),
+        (format!("SELECT embed(t) AS v, id FROM {rows} LIMIT 10"), 10),
+        (format!("SELECT DISTINCT t, embed(t) FROM {rows}"), 7),
+        (
+            format!(
+                "SELECT a.id FROM {rows} a CROSS JOIN generate_series(1, 3) WHERE concept_similarity(a.t, 'x') > -1"
+            ),
+            901,
+        ),
+        // Not the same text for all rows.
+        ("SELECT embed(uuid()) FROM generate_series(1, 5)".to_string(), 5),
+    ];
+    for (sql, strings) in cases {
+        let plan = analyzed(&place, &sql);
+        assert_eq!(metric(&plan, "strings"), strings, "{sql}: {plan}");
+    }
+}
+
 #[test]
 fn the_precision_is_part_of_the_model_and_named() {
     let place = Place::new();

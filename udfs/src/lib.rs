@@ -42,7 +42,7 @@ use generel_model::Embedder;
 pub use codec::GenerelPhysicalCodec;
 pub use embedding::{EmbedExec, HoistEmbed, PlanEmbed};
 pub use similarity_join::{
-    GenerelOptions, PlanSimilarityJoin, SimilarityIndexStore, SimilarityIndexes, SimilarityJoinExec,
+    GenerelOptions, PlanSimilarityJoin, SimilarityDevice, SimilarityIndexStore, SimilarityIndexes, SimilarityJoinExec,
     SimilarityJoinOptions, UseScore, recall_of_sample,
 };
 pub use vectors::to_fixed_size;
@@ -94,5 +94,8 @@ pub fn register_all(ctx: &SessionContext, embedder: Embedder) -> datafusion::err
     for (name, function) in table_functions().into_iter().chain(snp_table_functions(&embedder)) {
         ctx.register_udtf(name, function);
     }
+    // Joins search where the model runs.
+    let device = SimilarityDevice(embedder.device().clone());
+    ctx.state_ref().write().config_mut().set_extension(Arc::new(device));
     rules::register(ctx, &embedder)
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use generel_pipeline::streaming::{Accepted, Metrics, Workplace, consume};
-use generel_pipeline::{Lake, Session};
+use generel_pipeline::streaming::{Accepted, Metrics, Reopen, Workplace, consume};
+use generel_pipeline::{Error, Lake, Session};
 
 use super::{FileOverrides, folder_of};
 use crate::consumer_file::ConsumerFile;
@@ -83,12 +83,21 @@ pub(super) async fn run(args: ConsumeArgs) -> Result<()> {
     };
     let options = file.options(base, accepted, args.until_end)?;
     let lake = Lake::create(&lake_location(args.over.lake.as_deref(), file.lake.as_deref(), base))?;
-    let session: Option<Session> = match options.index {
-        None => None,
+    let (session, reopen): (Option<Session>, Option<Reopen>) = match options.index {
+        None => (None, None),
         Some(_) => {
             let index = file.index_lake(base).map(|saved| Lake::open(&saved)).transpose()?;
-            let model = args.over.model().over(&file.model_settings())?.pull().await?;
-            Some(runner::session(index.unwrap_or_else(|| lake.clone()), Some(model)).await?)
+            let index = index.unwrap_or_else(|| lake.clone());
+            let settings = args.over.model().over(&file.model_settings())?;
+            let session = runner::session(index.clone(), Some(settings.pull().await?)).await?;
+            let reopen: Reopen = Box::new(move || {
+                let (index, settings) = (index.clone(), settings.clone());
+                Box::pin(async move {
+                    let opened = async { runner::session(index, Some(settings.pull().await?)).await }.await;
+                    opened.map_err(|error: anyhow::Error| Error::Invalid(format!("{error:#}")))
+                })
+            });
+            (Some(session), Some(reopen))
         }
     };
     let shared = Arc::new(Metrics::default());
@@ -99,7 +108,7 @@ pub(super) async fn run(args: ConsumeArgs) -> Result<()> {
     let step = Step::begin("index");
     let progress = step.texts();
     let watch = Watch::begin(&file.name, Arc::clone(&shared), std::io::stderr().is_terminal());
-    let ended = consume(Workplace { lake, session }, options, shared, &progress, until_told_to_end()).await;
+    let ended = consume(Workplace { lake, session, reopen }, options, shared, &progress, until_told_to_end()).await;
     step.clear();
     watch.end();
     let glance = ended?;

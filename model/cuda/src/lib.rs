@@ -1,5 +1,5 @@
-//! `generel_cuda`: the candle backend behind C functions. `model/src/encoder/plugin.rs` says what each does and calls
-//! them; nobody else should.
+//! `generel_cuda`: candle behind C functions. `model/src/encoder/plugin.rs` and `model/src/search/device/plugin.rs` say what
+//! each does and call them; nobody else should.
 
 #![allow(unsafe_code)]
 
@@ -8,8 +8,9 @@ mod exit;
 use std::ffi::{c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
+use std::sync::Once;
 
-use generel_model::hosted::{ABI, HostedEncoder, HostedWorker};
+use generel_model::hosted::{ABI, HostedEncoder, HostedProducts, HostedRows, HostedWorker};
 
 /// Runs a call; writes what went wrong, cut to fit and ended by 0.
 ///
@@ -35,6 +36,14 @@ unsafe fn reported<T>(message: *mut c_char, len: usize, call: impl FnOnce() -> R
         }
     }
     None
+}
+
+fn copy(values: &[f32], out: &mut [f32]) -> Result<(), String> {
+    if values.len() != out.len() {
+        return Err(format!("{} values for room of {}", values.len(), out.len()));
+    }
+    out.copy_from_slice(values);
+    Ok(())
 }
 
 /// Drops what a handle stands for, unless the process is ending.
@@ -147,14 +156,7 @@ pub unsafe extern "C" fn generel_worker_encode(
         let offsets = slice::from_raw_parts(offsets, sequences + 1);
         let ids = slice::from_raw_parts(ids, offsets[sequences]);
         let out = slice::from_raw_parts_mut(out, out_len);
-        reported(message, message_len, || {
-            let vectors = worker.encode(ids, offsets).map_err(|e| e.to_string())?;
-            if vectors.len() != out.len() {
-                return Err(format!("{} values for room of {}", vectors.len(), out.len()));
-            }
-            out.copy_from_slice(vectors);
-            Ok(())
-        })
+        reported(message, message_len, || copy(worker.encode(ids, offsets).map_err(|e| e.to_string())?, out))
     };
     i32::from(done.is_none())
 }
@@ -173,4 +175,99 @@ pub unsafe extern "C" fn generel_worker_close(worker: *mut c_void) {
 pub unsafe extern "C" fn generel_encoder_close(encoder: *mut c_void) {
     // SAFETY: the caller's promise.
     unsafe { close::<HostedEncoder>(encoder) };
+}
+
+/// # Safety
+/// Pointers are of as many bytes or floats as said; `slack` can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn generel_rows_open(
+    device: *const u8,
+    device_len: usize,
+    rows: *const f32,
+    rows_len: usize,
+    dimension: usize,
+    slack: *mut f32,
+    message: *mut c_char,
+    message_len: usize,
+) -> *mut c_void {
+    // SAFETY: the caller's promises.
+    let opened = unsafe {
+        let (device, rows) = (slice::from_raw_parts(device, device_len), slice::from_raw_parts(rows, rows_len));
+        reported(message, message_len, || {
+            let device = std::str::from_utf8(device).map_err(|e| e.to_string())?;
+            let rows = HostedRows::open(device, rows, dimension).map_err(|e| e.to_string())?;
+            exit::register();
+            *slack = rows.slack();
+            Ok(rows)
+        })
+    };
+    opened.map_or(std::ptr::null_mut(), |rows| Box::into_raw(Box::new(rows)).cast())
+}
+
+/// # Safety
+/// `rows` is of [`generel_rows_open`] and not closed; pointers are of as many floats as said.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn generel_rows_multiply(
+    rows: *mut c_void,
+    block: usize,
+    queries: *const f32,
+    queries_len: usize,
+    greatest: *mut f32,
+    greatest_len: usize,
+    message: *mut c_char,
+    message_len: usize,
+) -> *mut c_void {
+    // SAFETY: the caller's promises.
+    let products = unsafe {
+        let rows = &*rows.cast::<HostedRows>();
+        let queries = slice::from_raw_parts(queries, queries_len);
+        let out = slice::from_raw_parts_mut(greatest, greatest_len);
+        reported(message, message_len, || {
+            let (products, greatest) = rows.multiply(block, queries).map_err(|e| e.to_string())?;
+            // The first product is what cuBLAS is loaded by.
+            static MULTIPLIED: Once = Once::new();
+            MULTIPLIED.call_once(exit::register);
+            copy(&greatest, out)?;
+            Ok(products)
+        })
+    };
+    products.map_or(std::ptr::null_mut(), |products| Box::into_raw(Box::new(products)).cast())
+}
+
+/// # Safety
+/// `products` is of [`generel_rows_multiply`] and not closed; pointers are of as many numbers as said.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn generel_products_of_groups(
+    products: *mut c_void,
+    some: *const u32,
+    some_len: usize,
+    out: *mut f32,
+    out_len: usize,
+    message: *mut c_char,
+    message_len: usize,
+) -> i32 {
+    // SAFETY: the caller's promises.
+    let done = unsafe {
+        let products = &*products.cast::<HostedProducts>();
+        let some = slice::from_raw_parts(some, some_len);
+        let out = slice::from_raw_parts_mut(out, out_len);
+        reported(message, message_len, || copy(&products.of_groups(some).map_err(|e| e.to_string())?, out))
+    };
+    i32::from(done.is_none())
+}
+
+/// # Safety
+/// `products` is of [`generel_rows_multiply`] and closed once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn generel_products_close(products: *mut c_void) {
+    // SAFETY: the caller's promise.
+    unsafe { close::<HostedProducts>(products) };
+}
+
+/// # Safety
+/// `rows` is of [`generel_rows_open`], and it is closed once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn generel_rows_close(rows: *mut c_void) {
+    // SAFETY: the caller's promise.
+    unsafe { close::<HostedRows>(rows) };
 }

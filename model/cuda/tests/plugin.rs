@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use arrow::array::{Array, AsArray, FixedSizeListArray, StringArray};
 use arrow::datatypes::Float32Type;
+use generel_model::search::{Corpus, SearchOptions};
 use generel_model::store::ModelStore;
-use generel_model::{DeviceChoice, Embedder, EmbedderOptions, ModelInfo, Precision};
+use generel_model::{Device, DeviceChoice, Embedder, EmbedderOptions, ModelInfo, Precision};
 
 /// Built with this test: beside its binary or one folder up.
 fn library() -> PathBuf {
@@ -38,6 +39,26 @@ async fn the_library_gives_what_candle_gives() {
         let hosted = embed(embedder(name, DeviceChoice::Hosted, vec!["not-there".into(), library()])).await;
         assert_eq!(direct, hosted, "{name}");
     }
+}
+
+#[test]
+fn a_search_behind_the_library_finds_what_one_here_finds() {
+    let mut rng = fastrand::Rng::with_seed(3);
+    let mut vectors = |n: usize| (0..n * 24).map(|_| rng.f32() - 0.5).collect::<Vec<f32>>();
+    let (rows, queries) = (vectors(70_000), vectors(50));
+    let corpus = || Corpus::new(rows.clone(), 24, None, None).expect("rows");
+    let options = SearchOptions { k: Some(5), ties: false, min_score: -1.0 };
+    let expected = corpus().search(&queries, options).expect("neighbors");
+    let gpu = std::env::var_os("GENEREL_CUDA").map(|library| (DeviceChoice::Cuda(0), library.into(), true));
+    // Without CUDA, or without so many GPUs, the CPU searches.
+    let here = [(DeviceChoice::Hosted, library(), true), (DeviceChoice::Cuda(9), library(), false)];
+    for (choice, library, is_on_device) in here.into_iter().chain(gpu) {
+        let corpus = corpus().on_device(&Device { choice, gpu_libraries: vec![library] }).expect("a device");
+        assert_eq!(corpus.is_on_device(), is_on_device, "{choice}");
+        assert_eq!(corpus.search(&queries, options).expect("neighbors"), expected, "{choice}");
+    }
+    let broken = corpus().on_device(&Device { choice: DeviceChoice::Hosted, gpu_libraries: Vec::new() });
+    assert!(broken.expect_err("no library").to_string().contains("no GPU library"));
 }
 
 #[tokio::test]

@@ -21,10 +21,16 @@ pub(super) struct Column {
 
 impl Column {
     pub(super) fn new(column: &dyn Array) -> Result<Self> {
+        Self::of_used(column, |_| true)
+    }
+
+    /// Of the rows that are used; the others are like NULL.
+    fn of_used(column: &dyn Array, used: impl Fn(usize) -> bool) -> Result<Self> {
+        let used = |(row, text): (usize, Option<_>)| text.filter(|_| used(row));
         match column.data_type() {
-            DataType::Utf8 => Ok(Self::of(column.as_string::<i32>().iter())),
-            DataType::LargeUtf8 => Ok(Self::of(column.as_string::<i64>().iter())),
-            DataType::Utf8View => Ok(Self::of(column.as_string_view().iter())),
+            DataType::Utf8 => Ok(Self::of(column.as_string::<i32>().iter().enumerate().map(used))),
+            DataType::LargeUtf8 => Ok(Self::of(column.as_string::<i64>().iter().enumerate().map(used))),
+            DataType::Utf8View => Ok(Self::of(column.as_string_view().iter().enumerate().map(used))),
             DataType::Dictionary(..) => Self::of_dictionary(column),
             DataType::Null => Ok(Self { rows: vec![None; column.len()], distinct: Vec::new(), empty: 0 }),
             other => Err(Error::NotText(other.to_string())),
@@ -59,11 +65,18 @@ impl Column {
         Self { rows, distinct, empty }
     }
 
+    /// Values that no row refers to, as a filter leaves them, are not embedded.
     fn of_dictionary(column: &dyn Array) -> Result<Self> {
         let dictionary = column.as_any_dictionary();
-        let values = Self::new(dictionary.values().as_ref())?;
         let keys = dictionary.normalized_keys();
         let nulls = column.logical_nulls();
+        let mut used = vec![false; dictionary.values().len()];
+        for (row, key) in keys.iter().enumerate() {
+            if nulls.as_ref().is_none_or(|n| n.is_valid(row)) {
+                used[*key] = true;
+            }
+        }
+        let values = Self::of_used(dictionary.values().as_ref(), |row| used[row])?;
         let mut empty = 0;
         let rows = keys
             .into_iter()

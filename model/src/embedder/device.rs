@@ -137,7 +137,7 @@ impl Device {
         items.sort_by_key(|item| item.tokens.len());
         let lengths: Vec<usize> = items.iter().map(|i| i.tokens.len()).collect();
         let mut items = items.into_iter();
-        for run in cut(&lengths, budget) {
+        for run in cut(lengths.into_iter(), budget) {
             let own: Vec<Item> = items.by_ref().take(run.len()).filter(|i| !i.claim.is_abandoned()).collect();
             let packed = PackedBatch::new(own.iter().map(|i| i.tokens.as_slice()));
             batches.send((packed, own.into_iter().map(|i| i.claim).collect()))?;

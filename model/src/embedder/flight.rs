@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use tokio::sync::watch;
 
 use crate::Result;
@@ -26,18 +27,26 @@ pub(super) struct Claim {
 pub(super) struct Landing(watch::Receiver<Outcome>);
 
 impl Flights {
-    /// Joins each text in flight, or claims it. Claims are for the texts that nobody is on; landings are one a text.
-    pub(super) fn board(&self, texts: impl Iterator<Item = Arc<str>>) -> (Vec<Claim>, Vec<Landing>) {
+    /// Joins each text in flight, or claims it. Claims are for the texts that nobody is on; landings are one a text. What
+    /// landed since the cache was asked is there now: `cached` is asked once more before a text is claimed.
+    pub(super) fn board(
+        &self,
+        texts: impl Iterator<Item = Arc<str>>,
+        cached: impl Fn(&Arc<str>) -> Option<Vector>,
+    ) -> (Vec<Claim>, Vec<Landing>) {
         let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut claims = Vec::new();
         let landings = texts
-            .map(|text| {
-                let sender = flights.entry(text.clone()).or_insert_with(|| {
-                    let sender = watch::Sender::new(None);
-                    claims.push(Claim { text, sender: sender.clone(), flights: self.clone(), in_flight: true });
-                    sender
-                });
-                Landing(sender.subscribe())
+            .map(|text| match flights.entry(text) {
+                Entry::Occupied(flight) => Landing(flight.get().subscribe()),
+                Entry::Vacant(free) => match cached(free.key()) {
+                    Some(vector) => Landing(watch::Sender::new(Some(Ok(vector))).subscribe()),
+                    None => {
+                        let (text, sender) = (free.key().clone(), watch::Sender::new(None));
+                        claims.push(Claim { text, sender: sender.clone(), flights: self.clone(), in_flight: true });
+                        Landing(free.insert(sender).subscribe())
+                    }
+                },
             })
             .collect();
         (claims, landings)

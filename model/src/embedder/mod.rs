@@ -20,7 +20,8 @@ use arrow::array::{Array, FixedSizeListArray};
 use rayon::prelude::*;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::encoder::{DeviceChoice, Encoder, LoadOptions, Place, load};
+use crate::device::{Device, DeviceChoice};
+use crate::encoder::{Encoder, LoadOptions, Place, load};
 use crate::snp::{SnpEncoder, SnpOrigin, SnpQuery};
 use crate::tokenize::TextTokenizer;
 use crate::vector_store::{Vector, VectorStore};
@@ -67,6 +68,12 @@ impl Default for EmbedderOptions {
     }
 }
 
+impl EmbedderOptions {
+    fn place(&self) -> Device {
+        Device { choice: self.device, gpu_libraries: self.gpu_libraries.clone() }
+    }
+}
+
 /// Embeds texts with one model. Cheap to clone; one per process and model.
 #[derive(Clone)]
 pub struct Embedder {
@@ -83,6 +90,7 @@ struct Inner {
     counters: Arc<Counters>,
     store: Arc<OnceLock<Arc<dyn VectorStore>>>,
     encoder: Arc<OnceLock<Arc<dyn Encoder>>>,
+    device: Device,
     snps: OnceLock<Result<Option<SnpEncoder>>>,
 }
 
@@ -96,11 +104,7 @@ impl Embedder {
     /// An Embedder for a model. Reads no weights: the device thread does, with the first text.
     pub fn new(info: ModelInfo, options: EmbedderOptions) -> Self {
         let for_device = info.clone();
-        let how = LoadOptions {
-            device: options.device,
-            threads: options.threads,
-            gpu_libraries: options.gpu_libraries.clone(),
-        };
+        let how = LoadOptions { device: options.place(), threads: options.threads };
         Self::with_encoder(info, options, Box::new(move || load(&for_device, &how)))
     }
 
@@ -110,7 +114,7 @@ impl Embedder {
         let counters = Arc::new(Counters::default());
         let cache = Cache::new(options.cache_bytes);
         let queue_tokens = options.queue_tokens.max(info.max_tokens).min(Semaphore::MAX_PERMITS);
-        let device = device::Device {
+        let threads = device::Device {
             dimension: info.dimension,
             batch_tokens: options.batch_tokens,
             cache: cache.clone(),
@@ -118,7 +122,7 @@ impl Embedder {
             store: store.clone(),
             encoder: encoder.clone(),
         };
-        let queue = device.start(load);
+        let queue = threads.start(load);
         let admission = Arc::new(Semaphore::new(queue_tokens));
         Self {
             inner: Arc::new(Inner {
@@ -131,6 +135,7 @@ impl Embedder {
                 counters,
                 store,
                 encoder,
+                device: options.place(),
                 snps: OnceLock::new(),
             }),
         }
@@ -145,6 +150,11 @@ impl Embedder {
     /// The model.
     pub fn info(&self) -> &ModelInfo {
         &self.inner.info
+    }
+
+    /// Where it was asked to run.
+    pub fn device(&self) -> &Device {
+        &self.inner.device
     }
 
     /// Where the model runs; `None` before the first text has loaded it.
@@ -257,7 +267,8 @@ impl Embedder {
             if missing.is_empty() {
                 return Ok(vectors.into_iter().flatten().collect());
             }
-            let (claims, mut landings) = self.inner.flights.board(missing.iter().map(|i| texts[*i].clone()));
+            let (claims, mut landings) =
+                self.inner.flights.board(missing.iter().map(|i| texts[*i].clone()), |text| self.inner.cache.get(text));
             stats.joined += (missing.len() - claims.len()) as u64;
             let claims = self.look_up(claims, stats).await;
             stats.encoded += claims.len() as u64;
@@ -327,8 +338,7 @@ impl Embedder {
     fn admission_groups(items: Vec<Item>, queue_tokens: usize) -> Vec<Vec<Item>> {
         let lengths: Vec<usize> = items.iter().map(|i| i.tokens.len()).collect();
         let mut items = items.into_iter();
-        crate::pack::cut(&lengths, queue_tokens / 4)
-            .into_iter()
+        crate::pack::cut(lengths.into_iter(), queue_tokens / 4)
             .map(|run| items.by_ref().take(run.len()).collect())
             .collect()
     }

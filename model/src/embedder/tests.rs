@@ -113,6 +113,11 @@ async fn every_layout_gives_the_same_vectors_and_the_cache_answers() {
     let dictionary: DictionaryArray<Int8Type> = texts.into_iter().collect();
     assert_eq!(plain, f.embedder.embed(&dictionary).await.unwrap());
     assert_eq!(f.encoded.load(SeqCst), 2);
+    // A filter leaves values that no row has.
+    let many: DictionaryArray<Int8Type> =
+        (3..9).map(|i| format!("w{i}")).collect::<Vec<_>>().iter().map(|t| Some(t.as_str())).collect();
+    assert_eq!(f.embedder.embed(&many.slice(2, 1)).await.unwrap().len(), 1);
+    assert_eq!((f.encoded.load(SeqCst), f.embedder.stats().distinct), (3, 9));
     let error = f.embedder.embed(&arrow::array::Int32Array::from(vec![1])).await.unwrap_err();
     assert!(error.to_string().contains("Int32"), "{error}");
 }
@@ -163,4 +168,35 @@ async fn a_dropped_caller_does_not_strand_the_others() {
     dropped.abort();
     let out = tokio::time::timeout(std::time::Duration::from_secs(20), waiting).await.unwrap().unwrap().unwrap();
     assert_eq!(out.len(), 150);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_waits_for_any_more_is_not_encoded() {
+    let f = fixture(EmbedderOptions { batch_tokens: Some(8), queue_tokens: 64, ..Default::default() });
+    let column = StringArray::from((0..150).map(|i| format!("w{i} w{}", i + 1)).collect::<Vec<_>>());
+    let dropped = tokio::spawn({
+        let embedder = f.embedder.clone();
+        async move { embedder.embed(&column).await }
+    });
+    while f.encoded.load(SeqCst) == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    dropped.abort();
+    assert!(dropped.await.unwrap_err().is_cancelled());
+    // Behind what was queued.
+    assert!(f.embedder.embed_one("w199").await.unwrap().is_some());
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    let encoded = f.encoded.load(SeqCst);
+    assert!(encoded < 100, "{encoded} of 150");
+}
+
+#[tokio::test]
+async fn the_cache_forgets_rather_than_grow() {
+    let f = fixture(EmbedderOptions { cache_bytes: 20 << 10, ..Default::default() });
+    let texts: Vec<String> = (0..199).flat_map(|i| (0..5).map(move |j| format!("w{i} w{j}"))).collect();
+    let column = StringArray::from(texts);
+    let first = rows(&f.embedder.embed(&column).await.unwrap());
+    let (_, again) = f.embedder.embed_counted(&column).await.unwrap();
+    assert!(again.cache_hits > 0 && again.encoded > 500, "{again:?}");
+    assert_eq!(rows(&f.embedder.embed(&column).await.unwrap()), first);
 }

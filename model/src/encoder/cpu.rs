@@ -2,7 +2,7 @@
 //!
 //! Every worker runs whole sequences through all layers by itself, a few hundred tokens at a time, so that what it works
 //! on stays in its caches and no core waits for another. Within a layer the part after attention goes block by block.
-//! All memory is the worker's and is used again; after the first batch nothing is allocated.
+//! All memory is the worker's and is used again; once it has seen a batch of this size, nothing is allocated.
 //!
 //! Source: Devlin et al. 2019.
 
@@ -144,8 +144,7 @@ impl Worker for CpuWorker {
         let hidden = self.model.config.hidden;
         out.clear();
         out.resize(batch.len() * hidden, 0.0);
-        let lengths: Vec<usize> = batch.ranges().map(|r| r.len()).collect();
-        for group in cut(&lengths, GROUP_TOKENS) {
+        for group in cut(batch.ranges().map(|range| range.len()), GROUP_TOKENS) {
             let vectors = &mut out[group.start * hidden..group.end * hidden];
             self.model.forward(batch, group, &mut self.scratch, vectors)?;
         }
@@ -225,5 +224,88 @@ impl Model {
             add_rows(self.isa, word, position, &self.token_type, x);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::alloc::{GlobalAlloc, Layout, System};
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::store::ModelStore;
+
+    thread_local!(static ALLOCATED: Cell<usize> = const { Cell::new(0) });
+
+    /// Counts what each thread allocates.
+    struct Counting;
+
+    #[allow(unsafe_code)]
+    // SAFETY: all is the system's own; the counter does not allocate.
+    unsafe impl GlobalAlloc for Counting {
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            ALLOCATED.with(|count| count.set(count.get() + 1));
+            // SAFETY: the caller's promise.
+            unsafe { System.alloc(layout) }
+        }
+
+        unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+            // SAFETY: the caller's promise.
+            unsafe { System.dealloc(memory, layout) };
+        }
+    }
+
+    #[global_allocator]
+    static COUNTING: Counting = Counting;
+
+    fn info(name: &str, precision: Precision) -> ModelInfo {
+        let folder = std::path::absolute(format!("tests/fixtures/tiny/{name}")).unwrap();
+        ModelStore::new("no-store").info(folder.to_str().unwrap()).unwrap().with_precision(Some(precision))
+    }
+
+    /// Sequences of 2 to 30 tokens, more of them than go through the layers together.
+    fn batch() -> PackedBatch {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let sequences: Vec<Vec<u32>> = (0..60).map(|i| (0..2 + i % 29).map(|_| rng.u32(..90)).collect()).collect();
+        PackedBatch::new(sequences.iter().map(Vec::as_slice))
+    }
+
+    #[test]
+    fn a_batch_allocates_nothing_once_the_memory_is_there() {
+        let batch = batch();
+        for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
+            for name in ["bert-cls", "mpnet-mean"] {
+                let encoder = CpuEncoder::load(&info(name, precision), 1).unwrap();
+                let (mut worker, mut out) = (encoder.worker().unwrap(), Vec::new());
+                worker.encode(&batch, &mut out).unwrap();
+                let (first, before) = (out.clone(), ALLOCATED.with(Cell::get));
+                worker.encode(&batch, &mut out).unwrap();
+                assert_eq!(ALLOCATED.with(Cell::get), before, "{name} {precision}");
+                assert_eq!(out, first);
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_makes_the_same_vectors() {
+        let batch = batch();
+        for (precision, name, most) in [
+            (Precision::F32, "roberta-mean", 2e-5),
+            (Precision::Bf16, "mpnet-mean", 0.02),
+            (Precision::Int8, "bert-cls", 0.05),
+        ] {
+            let info = info(name, precision);
+            let vectors = |isa| {
+                let mut out = Vec::new();
+                let encoder = CpuEncoder::with_isa(&info, 1, isa).unwrap();
+                encoder.worker().unwrap().encode(&batch, &mut out).unwrap();
+                out
+            };
+            let expected = vectors(Isa::Portable);
+            for isa in Isa::all() {
+                let off = vectors(isa).iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(off < most, "{name} {precision} by {isa}: {off}");
+            }
+        }
     }
 }

@@ -1,25 +1,15 @@
-//! An encoder in a library of its own, opened at run time: how one program runs with and without a GPU.
-//!
-//! candle's CUDA build needs the driver's library to start at all, so it never links into the program. `generel-cuda`
-//! (folder `model/cuda`) holds the candle backend behind the six C functions of [`Functions`]; strings are UTF-8,
-//! arrays are lent for the call.
+//! An encoder behind the functions of the GPU library; see [`crate::device`].
 
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_void};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use libloading::Library;
-
 use super::{Encoder, Place, Worker};
+use crate::device::{Library, with_message};
 use crate::pack::PackedBatch;
 use crate::{Error, ModelInfo, Result};
-
-/// Version of the functions' meaning; a library of another version is not used.
-pub const ABI: u32 = 2;
-/// Room for a message, in bytes.
-const MESSAGE: usize = 1024;
 
 /// What a library offers.
 #[derive(Clone, Copy)]
@@ -82,38 +72,21 @@ impl Plugin {
     /// # Errors
     /// With the reason, when there is no library, it does not open (no driver), or the device does not.
     pub(crate) fn load(info: &ModelInfo, libraries: &[PathBuf], device: &str) -> Result<Self> {
-        let Some(path) = libraries.iter().find(|path| path.exists()) else {
-            return Err(Error::Encoder("no GPU library (generel_cuda) beside the program".into()));
-        };
-        Self::open(info, path, device)
-    }
-
-    fn open(info: &ModelInfo, path: &Path, device: &str) -> Result<Self> {
-        let failed = |e: libloading::Error| {
-            // Which library or symbol is missing stands in the cause.
-            let cause = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
-            Error::folder(path, format!("cannot be opened: {cause}"))
-        };
-        // SAFETY: the library is ours by its name and version; its initializers do nothing but CUDA's own.
-        let library = unsafe { Library::new(path) }.map_err(failed)?;
-        // SAFETY: the types are those of model/cuda, which the version stands for.
+        let library = Library::open(libraries)?;
+        // SAFETY: the types are those of model/cuda.
         let functions = unsafe {
-            let abi = library.get::<unsafe extern "C" fn() -> u32>(b"generel_abi\0").map_err(failed)?();
-            if abi != ABI {
-                return Err(Error::folder(path, format!("is of version {abi}, not {ABI}; build it again")));
-            }
             Functions {
-                open: *library.get(b"generel_encoder_open\0").map_err(failed)?,
-                worker: *library.get(b"generel_encoder_worker\0").map_err(failed)?,
-                encode: *library.get(b"generel_worker_encode\0").map_err(failed)?,
-                peak: *library.get(b"generel_encoder_peak\0").map_err(failed)?,
-                close_worker: *library.get(b"generel_worker_close\0").map_err(failed)?,
-                close: *library.get(b"generel_encoder_close\0").map_err(failed)?,
+                open: library.function("generel_encoder_open")?,
+                worker: library.function("generel_encoder_worker")?,
+                encode: library.function("generel_worker_encode")?,
+                peak: library.function("generel_encoder_peak")?,
+                close_worker: library.function("generel_worker_close")?,
+                close: library.function("generel_encoder_close")?,
             }
         };
         let model = serde_json::to_vec(info).map_err(|e| Error::Encoder(e.to_string()))?;
         let (mut workers, mut batch_tokens) = (0, 0);
-        let handle = with_message(|message, len| {
+        let handle = with_message(|(message, len)| {
             // SAFETY: pointers and lengths are of live slices.
             let handle = unsafe {
                 (functions.open)(
@@ -129,19 +102,10 @@ impl Plugin {
             };
             (!handle.is_null()).then_some(handle)
         })?;
+        tracing::info!(device, workers, library = %library.path().display(), "embedding on the GPU");
         let inner = Opened { functions, handle, dimension: info.dimension, _library: library };
-        tracing::info!(device, workers, library = %path.display(), "embedding on the GPU");
         Ok(Self { inner: Arc::new(inner), device: device.to_string(), workers, batch_tokens })
     }
-}
-
-/// Calls a function that writes a message where it fails.
-fn with_message<T>(call: impl FnOnce(*mut c_char, usize) -> Option<T>) -> Result<T> {
-    let mut message = [0u8; MESSAGE];
-    call(message.as_mut_ptr().cast(), MESSAGE).ok_or_else(|| {
-        let text: Vec<u8> = message.iter().copied().take_while(|b| *b != 0).collect();
-        Error::Encoder(String::from_utf8_lossy(&text).into_owned())
-    })
 }
 
 impl Drop for Opened {
@@ -166,7 +130,7 @@ impl Encoder for Plugin {
 
     fn worker(&self) -> Result<Box<dyn Worker>> {
         let encoder = self.inner.clone();
-        let handle = with_message(|message, len| {
+        let handle = with_message(|(message, len)| {
             // SAFETY: the handle is of these functions.
             let handle = unsafe { (encoder.functions.worker)(encoder.handle, message, len) };
             (!handle.is_null()).then_some(handle)
@@ -176,7 +140,7 @@ impl Encoder for Plugin {
 
     fn peak_gops(&self) -> Result<f64> {
         let mut gops = 0.0;
-        with_message(|message, len| {
+        with_message(|(message, len)| {
             // SAFETY: the handle is of these functions, and the number is written before they return.
             let status = unsafe { (self.inner.functions.peak)(self.inner.handle, &raw mut gops, message, len) };
             (status == 0).then_some(gops)
@@ -196,7 +160,7 @@ impl Worker for PluginWorker {
     fn encode(&mut self, batch: &PackedBatch, out: &mut Vec<f32>) -> Result<()> {
         out.clear();
         out.resize(batch.len() * self.encoder.dimension, 0.0);
-        with_message(|message, len| {
+        with_message(|(message, len)| {
             // SAFETY: pointers and lengths are of live slices; `offsets` has one entry more than sequences.
             let status = unsafe {
                 (self.encoder.functions.encode)(

@@ -7,9 +7,12 @@
 
 use std::ops::Range;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::cosine::{directions, of_squares};
+use super::device::{self, Best, DeviceRows};
 use super::topk::TopK;
+use crate::device::Device;
 use crate::kernels::scan::{Hit, QUERIES, Queries, Rows, scan};
 use crate::kernels::{Isa, Precision, dot};
 use crate::{Error, Result};
@@ -75,6 +78,9 @@ pub struct Corpus {
     precision: Precision,
     /// The first blocks, once packed.
     kept: Vec<OnceLock<Rows>>,
+    /// The rows where a device makes the first pass.
+    on_device: Option<Box<dyn DeviceRows>>,
+    device_failed: AtomicBool,
 }
 
 impl Corpus {
@@ -117,7 +123,17 @@ impl Corpus {
         let blocks = rows.div_ceil(BLOCK_ROWS).min(KEPT_BYTES / (BLOCK_ROWS * dimension * bytes));
         let squares = vectors.chunks_exact(dimension).map(|row| dot(row, row)).collect();
         let kept = (0..blocks).map(|_| OnceLock::new()).collect();
-        Ok(Self { vectors, dimension, squares, groups, labels: None, precision, kept })
+        Ok(Self {
+            vectors,
+            dimension,
+            squares,
+            groups,
+            labels: None,
+            precision,
+            kept,
+            on_device: None,
+            device_failed: AtomicBool::new(false),
+        })
     }
 
     /// The same, with a label for each row: see [`Corpus::search_apart`].
@@ -129,6 +145,22 @@ impl Corpus {
             return Err(Error::Search("there must be one label a row".into()));
         }
         Ok(Self { labels: Some(labels), ..self })
+    }
+
+    /// The same with the first pass on a device, where one can be used; the result does not depend on it. On their way
+    /// there the rows are in memory once more.
+    ///
+    /// # Errors
+    /// When a device that is no GPU cannot be opened.
+    pub fn on_device(self, device: &Device) -> Result<Self> {
+        let directions = || directions(&self.vectors, &self.squares, self.dimension);
+        let on_device = device::open(device, &directions, self.dimension)?;
+        Ok(Self { on_device, ..self })
+    }
+
+    /// Whether a device makes the first pass.
+    pub fn is_on_device(&self) -> bool {
+        self.on_device.is_some()
     }
 
     /// Rows.
@@ -231,18 +263,20 @@ impl Corpus {
             return Err(Error::Search("the queries have not the stated dimension".into()));
         }
         let n = queries.len() / self.dimension;
-        let mut search = Search {
-            corpus: self,
-            queries,
-            labels,
-            grouped,
-            squares: queries.chunks_exact(self.dimension).map(|row| dot(row, row)).collect(),
-            best: (0..n).map(|_| TopK::new(options.k, options.ties, options.min_score)).collect(),
-        };
+        let none = || (0..n).map(|_| TopK::new(options.k, options.ties, options.min_score)).collect();
+        let squares = queries.chunks_exact(self.dimension).map(|row| dot(row, row)).collect();
+        let mut search = Search { corpus: self, queries, labels, grouped, squares, best: none() };
         if n < LEAST_QUERIES {
-            search.row_by_row()
+            search.row_by_row();
+        } else if let Some(rows) = self.on_device.as_ref().filter(|_| !self.device_failed.load(Relaxed)) {
+            if let Err(error) = search.by_device(rows.as_ref(), options.k) {
+                self.device_failed.store(true, Relaxed);
+                tracing::warn!(%error, "the device failed; searching on the CPU from now on");
+                search.best = none();
+                search.by_blocks();
+            }
         } else {
-            search.by_blocks()
+            search.by_blocks();
         }
         Ok(search.best.into_iter().map(TopK::into_sorted).collect())
     }
@@ -316,6 +350,12 @@ impl Search<'_> {
         }
     }
 
+    fn by_device(&mut self, rows: &dyn DeviceRows, k: Option<usize>) -> Result<()> {
+        let dimension = self.corpus.dimension;
+        let queries = directions(self.queries, &self.squares, dimension);
+        device::scan(rows, (self.corpus.rows(), dimension), &queries, k, self)
+    }
+
     /// Computes the exact scores of the pairs that wait, and raises the floors.
     fn settle(&mut self, pass: &Pass, first: usize, floors: &mut [f32], hits: &mut Vec<Hit>) {
         for hit in hits.drain(..) {
@@ -334,6 +374,16 @@ impl Search<'_> {
         let dimension = self.corpus.dimension;
         let vector = &self.queries[query * dimension..(query + 1) * dimension];
         self.corpus.offer(&mut self.best[query], vector, self.squares[query], index, self.grouped);
+    }
+}
+
+impl Best for Search<'_> {
+    fn floor(&self, query: usize) -> f32 {
+        self.best[query].floor()
+    }
+
+    fn offer(&mut self, query: usize, row: usize) {
+        self.offer(query, row);
     }
 }
 
@@ -398,6 +448,13 @@ mod tests {
         queries.chunks(dimension).map(of).collect()
     }
 
+    /// A device that is everywhere.
+    fn on_candle(corpus: Corpus) -> Corpus {
+        let corpus = corpus.on_device(&Device { choice: crate::DeviceChoice::Candle, ..Device::default() }).unwrap();
+        assert!(corpus.is_on_device());
+        corpus
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(60))]
         #[test]
@@ -414,6 +471,8 @@ mod tests {
                 let corpus = Corpus::new(rows.clone(), dimension, groups.clone(), Some(pass)).unwrap();
                 prop_assert_eq!(&corpus.search(&queries, options).unwrap(), &expected, "{:?}", pass);
             }
+            let corpus = on_candle(Corpus::new(rows, dimension, groups, None).unwrap());
+            prop_assert_eq!(&corpus.search(&queries, options).unwrap(), &expected, "on a device");
         }
     }
 
@@ -429,7 +488,7 @@ mod tests {
                     .search_apart(&queries, &labels[..n], SearchOptions { k: None, ties: false, min_score: 0.0 })
                     .is_err()
             );
-            let corpus = corpus.with_labels(labels.clone()).unwrap();
+            let mut corpus = corpus.with_labels(labels.clone()).unwrap();
             let options = SearchOptions { k: None, ties: false, min_score: -1.0 };
             let mut expected = naive(&queries, &rows, 5, None, options);
             for (query, found) in expected.iter_mut().enumerate() {
@@ -438,6 +497,8 @@ mod tests {
                 found.truncate(3);
             }
             let options = SearchOptions { k: Some(3), ..options };
+            assert_eq!(corpus.search_apart(&queries, &labels[..n], options).unwrap(), expected);
+            corpus = on_candle(corpus);
             assert_eq!(corpus.search_apart(&queries, &labels[..n], options).unwrap(), expected);
             assert!(corpus.search_apart(&queries, &labels[1..n], options).is_err());
         }
@@ -464,6 +525,7 @@ mod tests {
         // As where the rows are too many for what is kept.
         corpus.kept.clear();
         assert_eq!(corpus.search(&queries, options).unwrap(), expected);
+        assert_eq!(on_candle(corpus).search(&queries, options).unwrap(), expected);
     }
 
     #[test]

@@ -20,8 +20,9 @@ pub(super) fn directions(vectors: &[f32], squares: &[f64], dimension: usize) -> 
     let mut scaled = Vec::with_capacity(vectors.len());
     for (row, square) in vectors.chunks_exact(dimension).zip(squares) {
         if of_squares(0.0, *square, *square).is_some() {
-            let inverse = (1.0 / square.sqrt()) as f32;
-            scaled.extend(row.iter().map(|v| v * inverse));
+            // In 64 bits: the inverse of a tiny row's length is beyond what 32 hold.
+            let inverse = 1.0 / square.sqrt();
+            scaled.extend(row.iter().map(|v| (f64::from(*v) * inverse) as f32));
         } else {
             scaled.resize(scaled.len() + dimension, 0.0);
         }
@@ -32,6 +33,13 @@ pub(super) fn directions(vectors: &[f32], squares: &[f64], dimension: usize) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_tiniest_row_has_its_direction() {
+        let rows = [1e-40f32, 0.0, 0.0, 0.0, 3e38, 0.0];
+        let squares: Vec<f64> = rows.chunks(2).map(|row| dot(row, row)).collect();
+        assert_eq!(directions(&rows, &squares, 2), [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+    }
 
     #[test]
     fn vectors_without_direction_have_no_cosine() {

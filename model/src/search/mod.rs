@@ -3,6 +3,7 @@
 mod cells;
 mod corpus;
 mod cosine;
+pub(crate) mod device;
 mod topk;
 
 pub use cells::Cells;

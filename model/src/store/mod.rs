@@ -370,7 +370,10 @@ mod tests {
         let mut bytes = std::fs::read(&snps).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(&snps, bytes).unwrap();
-        let options = crate::encoder::LoadOptions { device: crate::DeviceChoice::Cpu, ..Default::default() };
+        let options = crate::encoder::LoadOptions {
+            device: crate::Device { choice: crate::DeviceChoice::Cpu, ..Default::default() },
+            ..Default::default()
+        };
         let error = crate::encoder::load(&info, &options).err().unwrap().to_string();
         assert!(error.contains("snps.safetensors"), "{error}");
         assert!(crate::snp::SnpEncoder::load(&info).is_err());

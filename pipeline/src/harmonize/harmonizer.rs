@@ -6,7 +6,6 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow::array::StringBuilder;
-use generel_model::Embedder;
 use generel_schemas::Table;
 use smallvec::SmallVec;
 
@@ -16,7 +15,7 @@ use super::extract::Found;
 use super::harmonized::{Dead, Harmonized};
 use super::index::ConceptIndex;
 use super::mentions::{Said, write_key};
-use super::messages::Messages;
+use super::messages::{Messages, USUAL_AROUND};
 use super::path::FieldPath;
 use super::plan::{FieldOptions, Plan};
 use super::reject::{Reason, Rejected};
@@ -105,13 +104,9 @@ impl Harmonizer {
     ///
     /// # Errors
     /// When the model fails or the schema registry does not answer; never for what a message says.
-    pub(crate) async fn harmonize(
-        &self,
-        index: Option<(&ConceptIndex, &Embedder)>,
-        messages: &Messages,
-    ) -> Result<Harmonized> {
+    pub(crate) async fn harmonize(&self, index: Option<&ConceptIndex>, messages: &Messages) -> Result<Harmonized> {
         let mut done = Harmonized::default();
-        let made = index.map(|(index, _)| index.made());
+        let made = index.map(ConceptIndex::made);
         let (mut open, mut decoded, mut rows) = (Vec::new(), Vec::new(), None);
         for start in (0..messages.len()).step_by(TOGETHER) {
             let (end, mut tombstones) = (messages.len().min(start + TOGETHER), Vec::new());
@@ -163,11 +158,11 @@ impl Harmonizer {
     /// The answer of each mention, one record after another.
     async fn answers(
         &self,
-        index: Option<(&ConceptIndex, &Embedder)>,
+        index: Option<&ConceptIndex>,
         open: &[Open<'_>],
         done: &mut Harmonized,
     ) -> Result<Vec<Arc<Answer>>> {
-        let Some((index, embedder)) = index else { return Ok(Vec::new()) };
+        let Some(index) = index else { return Ok(Vec::new()) };
         let mut key = String::new();
         let mut missing: HashMap<String, usize> = HashMap::new();
         let mut asked: Vec<Said<'_>> = Vec::new();
@@ -201,7 +196,7 @@ impl Harmonizer {
             }
         }
         if !asked.is_empty() {
-            let found = index.answer(embedder, &asked).await?;
+            let found = index.answer(&asked).await?;
             for (place, known) in waiting {
                 answers[place] = Arc::clone(&found[known]);
             }
@@ -286,7 +281,7 @@ impl Harmonizer {
         let Some((shape, most)) = self.options.messages else { return Ok(()) };
         let end = |from: usize, done: &mut Harmonized| {
             let length = done.values.len() - from;
-            if length > most {
+            if length + at.message.around_bytes().saturating_sub(USUAL_AROUND) > most {
                 return Err(Rejected::new(Reason::TooLarge, format!("{length} bytes, and the topic takes {most}")));
             }
             done.outputs.push((record.message, Some(done.values.len())));

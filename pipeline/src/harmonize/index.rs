@@ -48,6 +48,8 @@ pub(crate) struct ConceptIndex {
     pub(crate) version: String,
     /// The model that embedded it.
     pub(crate) model_id: String,
+    /// The same, for what is asked of the index.
+    embedder: Embedder,
     member: String,
     targets: Targets,
     options: IndexOptions,
@@ -129,9 +131,11 @@ impl ConceptIndex {
             }
         }
         let labels = labels(session, options.target.source()).await?;
-        let model_id = session.embedder()?.info().model_id.clone();
-        let version = version(&targets, [&codes, &texts], &not, &labels).to_string();
+        let embedder = session.embedder()?.clone();
+        let model_id = embedder.info().model_id.clone();
+        let version = version(&targets, [&codes, &texts], &not, &labels, options).to_string();
         Ok(Self {
+            embedder,
             member: made_member(&version, &model_id),
             version,
             model_id,
@@ -169,7 +173,7 @@ impl ConceptIndex {
     ///
     /// # Errors
     /// When the model fails.
-    pub(crate) async fn answer(&self, embedder: &Embedder, said: &[Said<'_>]) -> Result<Vec<Arc<Answer>>> {
+    pub(crate) async fn answer(&self, said: &[Said<'_>]) -> Result<Vec<Arc<Answer>>> {
         let mut known: Vec<Option<Known>> = Vec::with_capacity(said.len());
         // Texts to look for, and the mention and code that each stands for.
         let mut texts: Vec<String> = Vec::new();
@@ -185,7 +189,7 @@ impl ConceptIndex {
             known.push(found);
         }
         let mut best: Vec<Option<Nearest>> = vec![None; said.len()];
-        let nearest = self.nearest(embedder, &texts).await?;
+        let nearest = self.nearest(&texts).await?;
         for ((found, text), (number, curie)) in nearest.into_iter().zip(&texts).zip(&of) {
             let found = found.filter(|found| !self.is_excluded(found, text, curie.as_deref()));
             let best = &mut best[*number];
@@ -254,11 +258,11 @@ impl ConceptIndex {
         pair(folded(text)) || curie.is_some_and(|curie| pair(curie.to_string()))
     }
 
-    async fn nearest(&self, embedder: &Embedder, texts: &[String]) -> Result<Vec<Option<Nearest>>> {
+    async fn nearest(&self, texts: &[String]) -> Result<Vec<Option<Nearest>>> {
         if texts.is_empty() {
             return Ok(Vec::new());
         }
-        let vectors = embedder.embed(&StringArray::from_iter_values(texts)).await?;
+        let vectors = self.embedder.embed(&StringArray::from_iter_values(texts)).await?;
         let values = vectors.values().as_primitive::<arrow::datatypes::Float32Type>();
         let refs: Vec<&str> = texts.iter().map(String::as_str).collect();
         self.targets.nearest(&refs, values.values())
@@ -355,11 +359,17 @@ async fn aligned(session: &Session, target: &str) -> Result<Vec<(String, String,
 async fn labels(session: &Session, target: &str) -> Result<HashMap<String, String>> {
     let frame = session.ctx().table(CONCEPTS.name).await?.filter(col("source").not_eq(lit(target)))?;
     let batches: Vec<RecordBatch> = frame.select_columns(&["curie", "name"])?.collect().await?;
-    let mut all = HashMap::new();
+    let mut all: HashMap<String, String> = HashMap::new();
     for batch in &batches {
         let [curies, names] = text_columns(batch)?;
-        let rows = curies.iter().zip(&names);
-        all.extend(rows.filter_map(|(curie, name)| Some((curie?.to_string(), name?.to_string()))));
+        for (curie, name) in curies.iter().zip(&names) {
+            let (Some(curie), Some(name)) = (curie, name) else { continue };
+            // Of several the same one, in whatever order they are read.
+            let held = all.entry(curie.to_string()).or_insert_with(|| name.to_string());
+            if name < held.as_str() {
+                *held = name.to_string();
+            }
+        }
     }
     Ok(all)
 }
@@ -369,6 +379,7 @@ fn version(
     known: [&HashMap<String, Known>; 2],
     not: &HashSet<(String, String)>,
     labels: &HashMap<String, String>,
+    options: &IndexOptions,
 ) -> Fingerprint {
     let mut lines: Vec<String> = known
         .iter()
@@ -379,6 +390,7 @@ fn version(
         .collect();
     lines.sort_unstable();
     let own = targets.fingerprint().as_i64().to_le_bytes();
-    let parts: Vec<&[u8]> = std::iter::once(&own[..]).chain(lines.iter().map(String::as_bytes)).collect();
+    let sure = [options.min_confidence.to_bits(), u64::from(options.leave_out)].map(u64::to_le_bytes).concat();
+    let parts: Vec<&[u8]> = [&own[..], &sure].into_iter().chain(lines.iter().map(String::as_bytes)).collect();
     Fingerprint::of(&parts)
 }

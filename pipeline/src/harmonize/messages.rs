@@ -41,6 +41,17 @@ pub struct Message<'a> {
     pub headers: &'a [Header],
 }
 
+/// Bytes of a key and headers that there is always room for beside a value.
+pub(super) const USUAL_AROUND: usize = 1024;
+
+impl Message<'_> {
+    /// Bytes of the key and headers, with what frames them.
+    pub fn around_bytes(&self) -> usize {
+        let of = |(name, value): &Header| name.len() + value.as_ref().map_or(0, Vec::len) + 10;
+        self.key.map_or(0, <[u8]>::len) + self.headers.iter().map(of).sum::<usize>()
+    }
+}
+
 impl Messages {
     /// None yet, of a partition, with room for so many, and for so many bytes.
     pub fn new(topic: Arc<str>, partition: i32, (messages, bytes): (usize, usize)) -> Self {

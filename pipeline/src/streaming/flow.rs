@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use generel_model::Embedder;
 use tokio::runtime::Handle;
 
 use super::metrics::SharedMetrics;
@@ -67,7 +66,6 @@ struct Job {
 pub(super) struct Shared {
     pub(super) options: ConsumerOptions,
     pub(super) harmonizer: Harmonizer,
-    pub(super) embedder: Option<Embedder>,
     pub(super) index: ArcSwapOption<ConceptIndex>,
     pub(super) metrics: SharedMetrics,
     pub(super) handle: Handle,
@@ -77,16 +75,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(
-        options: ConsumerOptions,
-        harmonizer: Harmonizer,
-        embedder: Option<Embedder>,
-        metrics: SharedMetrics,
-    ) -> Self {
+    pub(super) fn new(options: ConsumerOptions, harmonizer: Harmonizer, metrics: SharedMetrics) -> Self {
         Self {
             options,
             harmonizer,
-            embedder,
             index: ArcSwapOption::empty(),
             metrics,
             handle: Handle::current(),
@@ -131,8 +123,7 @@ impl Shared {
     async fn harmonize(&self, batch: Batch) -> Result<Finished> {
         let began = Instant::now();
         let index = self.index.load_full();
-        let with = index.as_deref().zip(self.embedder.as_ref());
-        let harmonized = self.harmonizer.harmonize(with, &batch.messages).await?;
+        let harmonized = self.harmonizer.harmonize(index.as_deref(), &batch.messages).await?;
         self.metrics.harmonized(&harmonized, began.elapsed().as_secs_f64());
         Ok(Finished { batch, harmonized })
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use deltalake::kernel::Action;
 use generel_schemas::Table;
 use tokio::task::JoinHandle;
 
@@ -72,6 +73,8 @@ struct Open {
     partitions: BTreeMap<String, (i64, i64)>,
     rows: usize,
     bytes: usize,
+    /// Bytes of the files that were committed.
+    stored_bytes: u64,
     oldest_ms: Option<i64>,
 }
 
@@ -146,6 +149,7 @@ impl LakeSink {
             partitions: BTreeMap::new(),
             rows: 0,
             bytes: 0,
+            stored_bytes: 0,
             oldest_ms: None,
         });
         let mark = self.shared.options.mark_id(&batch.messages.topic, batch.messages.partition);
@@ -202,9 +206,12 @@ impl Committer {
         let shared = Arc::clone(&self.shared);
         match shared.handle.block_on(self.try_commit(&mut open)) {
             Ok(true) => {
-                shared.metrics.stored(open.rows as u64);
+                shared.metrics.stored(open.rows as u64, open.stored_bytes);
                 shared.metrics.committed(SINK, began.elapsed().as_secs_f64(), open.oldest_ms);
-                tracing::debug!(rows = open.rows, ms = began.elapsed().as_millis() as u64, "rows committed");
+                let (rows, ms) = (open.rows, began.elapsed().as_millis() as u64);
+                for (mark, (_, next)) in &open.partitions {
+                    tracing::debug!(mark, next, rows, ms, "rows committed");
+                }
                 true
             }
             Ok(false) => {
@@ -260,7 +267,9 @@ impl Committer {
                     for group in std::mem::take(&mut open.groups) {
                         files.append(group.await.map_err(|e| Error::Internal(e.to_string()))??).await?;
                     }
-                    written.insert(files.finish().await?)
+                    let files = written.insert(files.finish().await?);
+                    open.stored_bytes = files.iter().map(file_bytes).sum();
+                    files
                 }
             };
             if log.append(files, unit, &marks, &self.run_id).await? {
@@ -314,5 +323,13 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.shared.metrics.waiting(-(self.bytes as i64));
+    }
+}
+
+/// Bytes of a file that a commit adds.
+fn file_bytes(action: &Action) -> u64 {
+    match action {
+        Action::Add(add) => add.size.max(0) as u64,
+        _ => 0,
     }
 }

@@ -50,6 +50,7 @@ pub struct Metrics {
     outputs: Counter,
     output_bytes: Counter,
     rows: Counter,
+    row_bytes: Counter,
     dead_letters: Family<DeadLetter, Counter>,
     mentions: Counter,
     remembered: Counter,
@@ -112,6 +113,7 @@ impl Default for Metrics {
             outputs: Counter::default(),
             output_bytes: Counter::default(),
             rows: Counter::default(),
+            row_bytes: Counter::default(),
             dead_letters: Family::default(),
             mentions: Counter::default(),
             remembered: Counter::default(),
@@ -132,13 +134,14 @@ impl Default for Metrics {
             partitions: AtomicU64::new(0),
             registry: Registry::default(),
         };
-        registry.register("messages", "Messages taken from Kafka", new.messages.clone());
+        registry.register("messages", "Messages taken from Kafka; again after a rewind", new.messages.clone());
         registry.register("received_bytes", "Bytes of their keys and values", new.bytes.clone());
         registry.register("records", "Records harmonized", new.records.clone());
         registry.register("sent_messages", "Messages committed to the output topic", new.outputs.clone());
         registry.register("sent_bytes", "Bytes of their values", new.output_bytes.clone());
         registry.register("rows", "Rows committed to the lake", new.rows.clone());
-        registry.register("dead_letters", "Records that were not harmonized", new.dead_letters.clone());
+        registry.register("stored_bytes", "Bytes of their files", new.row_bytes.clone());
+        registry.register("dead_letters", "Records committed to the dead letters", new.dead_letters.clone());
         registry.register("mentions", "Texts and codes looked up", new.mentions.clone());
         registry.register("remembered_mentions", "Those that had been answered before", new.remembered.clone());
         registry.register("outcomes", "What became of the places of fields", new.outcomes.clone());
@@ -211,8 +214,9 @@ impl Metrics {
         self.batch_seconds.observe(seconds);
     }
 
-    pub(super) fn dead_letter(&self, rejected: &crate::harmonize::Rejected) {
-        let (reason, stage) = (rejected.reason.as_str(), rejected.reason.stage().as_str());
+    /// A dead letter that is committed.
+    pub(super) fn dead_letter(&self, reason: crate::harmonize::Reason) {
+        let (reason, stage) = (reason.as_str(), reason.stage().as_str());
         self.dead_letters.get_or_create(&DeadLetter { reason, stage }).inc();
         self.dead.fetch_add(1, Ordering::Relaxed);
     }
@@ -222,8 +226,10 @@ impl Metrics {
         self.output_bytes.inc_by(bytes);
     }
 
-    pub(super) fn stored(&self, rows: u64) {
+    /// Rows that are committed, and the bytes of their files.
+    pub(super) fn stored(&self, rows: u64, bytes: u64) {
         self.rows.inc_by(rows);
+        self.row_bytes.inc_by(bytes);
     }
 
     /// So many bytes of rows more wait to be committed.

@@ -25,6 +25,7 @@ mod watch;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 
@@ -51,7 +52,12 @@ pub struct Workplace {
     pub lake: Lake,
     /// The lake's session with a model, where the consumer has fields.
     pub session: Option<Session>,
+    /// Opens such a session anew, for when the model's files change; without it the model stays what it was.
+    pub reopen: Option<Reopen>,
 }
+
+/// Opens a session.
+pub type Reopen = Box<dyn Fn() -> BoxFuture<'static, Result<Session>> + Send + Sync>;
 
 /// Consumes until `stop` resolves, then commits what was read.
 ///
@@ -70,9 +76,8 @@ pub async fn consume(
     }
     let harmonizer = Harmonizer::new(options.harmonizer.clone())?;
     let run_id = new_run_id();
-    let embedder = workplace.session.as_ref().map(|session| session.embedder().cloned()).transpose()?;
-    let shared = Arc::new(Shared::new(options, harmonizer, embedder, metrics));
-    let watching = watch::start(&shared, workplace.session, &run_id, progress).await?;
+    let shared = Arc::new(Shared::new(options, harmonizer, metrics));
+    let watching = watch::start(&shared, workplace.session, workplace.reopen, &run_id, progress).await?;
     let work = Arc::clone(&shared);
     let (lake, until) = (workplace.lake, Arc::clone(&shared));
     let stopping = tokio::spawn(async move {

@@ -85,7 +85,7 @@ impl Place {
     }
 
     async fn consume(&self) -> Result<Glance> {
-        let workplace = Workplace { lake: self.lake(), session: None };
+        let workplace = Workplace { lake: self.lake(), session: None, reopen: None };
         consume(workplace, self.options(), SharedMetrics::default(), &|_, _| {}, pending()).await
     }
 

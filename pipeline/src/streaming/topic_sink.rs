@@ -16,7 +16,7 @@ use super::flow::{Finished, Shared, Told};
 use super::group::GroupConsumer;
 use super::kafka::{self, own_headers};
 use super::producer::{Deliveries, PATIENCE, producer};
-use crate::harmonize::Header;
+use crate::harmonize::{Header, Reason};
 use crate::{Error, Result};
 
 /// How long a flush waits before it looks at what failed.
@@ -60,6 +60,7 @@ struct Open {
     messages: u64,
     bytes: u64,
     oldest_ms: Option<i64>,
+    dead: Vec<Reason>,
 }
 
 impl TopicSink {
@@ -119,7 +120,8 @@ impl TopicSink {
         if self.open.is_none() {
             self.producer.begin_transaction().map_err(|e| trouble(&e))?;
             let since = Instant::now();
-            self.open = Some(Open { since, next: HashMap::new(), messages: 0, bytes: 0, oldest_ms: None });
+            self.open =
+                Some(Open { since, next: HashMap::new(), messages: 0, bytes: 0, oldest_ms: None, dead: Vec::new() });
         }
         let (batch, harmonized) = (&finished.batch, &finished.harmonized);
         let (mut messages, mut bytes) = (0, 0);
@@ -133,8 +135,13 @@ impl TopicSink {
             }
         }
         for dead in &harmonized.dead {
-            let (input, topic) = (harmonized.letter(dead, &batch.messages), &batch.messages.topic);
-            let value = input.value.filter(|value| value.len() <= self.most_dead_bytes);
+            let (mut input, topic) = (harmonized.letter(dead, &batch.messages), &batch.messages.topic);
+            let around = input.around_bytes();
+            let takes = |bytes: usize| around + bytes <= self.most_dead_bytes;
+            let value = input.value.filter(|value| takes(value.len()));
+            if !takes(0) {
+                (input.key, input.headers) = (None, &[]);
+            }
             let place = (&**topic, batch.messages.partition);
             let headers: Vec<Header> = dead_letters::headers(&self.shared.options.name, place, &input, dead);
             self.send(
@@ -144,7 +151,6 @@ impl TopicSink {
                 input.timestamp_ms,
                 Some(own_headers(&headers)),
             )?;
-            self.shared.metrics.dead_letter(&dead.rejected);
             tracing::info!(
                 topic = &**topic,
                 partition = batch.messages.partition,
@@ -158,6 +164,7 @@ impl TopicSink {
             open.next.insert((Arc::clone(&batch.messages.topic), batch.messages.partition), batch.next);
             open.messages += messages;
             open.bytes += bytes;
+            open.dead.extend(harmonized.dead.iter().map(|dead| dead.rejected.reason));
             open.oldest_ms = open.oldest_ms.into_iter().chain(finished.oldest_ms()).min();
         }
         Ok(())
@@ -197,12 +204,12 @@ impl TopicSink {
             Ok(()) => {
                 self.failures = 0;
                 self.shared.metrics.sent(open.messages, open.bytes);
+                open.dead.iter().for_each(|reason| self.shared.metrics.dead_letter(*reason));
                 self.shared.metrics.committed(SINK, began.elapsed().as_secs_f64(), open.oldest_ms);
-                tracing::debug!(
-                    messages = open.messages,
-                    ms = began.elapsed().as_millis() as u64,
-                    "transaction committed"
-                );
+                let ms = began.elapsed().as_millis() as u64;
+                for ((topic, partition), next) in &open.next {
+                    tracing::debug!(topic = &**topic, partition, next, ms, "transaction committed");
+                }
                 true
             }
             Err(trouble) => {
@@ -264,7 +271,8 @@ impl TopicSink {
         let options = &self.shared.options;
         let topics = options.output.iter().map(|o| o.topic.as_str()).chain([options.dead_letters.as_str()]);
         let topics = topics.collect::<Vec<_>>().join(", ");
-        Error::Kafka { message: format!("the broker refused a message to one of {topics}: {code}") }
+        let hint = if code == RDKafkaErrorCode::TopicAuthorizationFailed { kafka::WRITE } else { "" };
+        Error::Kafka { message: format!("the broker refused a message to {topics}: {code}{hint}") }
     }
 
     /// After a failed transaction: the reader goes back to the marks.
@@ -318,7 +326,7 @@ impl TopicSink {
 
 fn trouble(error: &KafkaError) -> Trouble {
     match error.rdkafka_error_code() {
-        Some(code) if is_final(code) => Trouble::Fatal(kafka::error(error)),
+        Some(code) if is_final(code) => Trouble::Fatal(kafka::writing(error)),
         _ => Trouble::Again(error.to_string()),
     }
 }

@@ -11,6 +11,7 @@ use rdkafka::admin::{
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use regex::Regex;
 
 use super::kafka::{self, Role};
 use super::options::ConsumerOptions;
@@ -61,7 +62,7 @@ pub(super) struct Takes {
 /// Checks that the broker answers and the topics are there, making those that are missing if so told.
 ///
 /// # Errors
-/// When the broker does not answer, a topic is missing, or this login may not see it.
+/// When the broker does not answer, a topic is missing, this login may not see it, or one is both read and written to.
 pub(super) async fn check(options: &ConsumerOptions) -> Result<Takes> {
     let config = kafka::config(options, &[], &[], Role::Admin);
     let own = options.clone();
@@ -69,6 +70,12 @@ pub(super) async fn check(options: &ConsumerOptions) -> Result<Takes> {
     let names: Vec<String> =
         options.output.iter().map(|o| o.topic.clone()).chain([options.dead_letters.clone()]).collect();
     let wanted = names.clone();
+    for name in &names {
+        if let Some(read) = subscribed(&options.topics, name)? {
+            let problem = format!("topic {name} is written to, and {read} in topics reads it again without end");
+            return Err(Error::Invalid(format!("{problem}; choose another name, or another expression")));
+        }
+    }
     let missing = tokio::task::spawn_blocking(move || missing(&client, &own, &wanted)).await;
     let (missing, partitions) = missing.map_err(|e| Error::Internal(e.to_string()))??;
     let admin: AdminClient<DefaultClientContext> = config.create().map_err(|e| kafka::error(&e))?;
@@ -92,7 +99,23 @@ pub(super) async fn check(options: &ConsumerOptions) -> Result<Takes> {
     Ok(Takes { output: takes.pop().unwrap_or(usize::MAX), dead_letters })
 }
 
-/// The topics that are missing, and the partitions of the first input topic.
+/// The entry of a subscription that takes a topic in: its name, or a regular expression, which begins with `^`.
+fn subscribed<'a>(topics: &'a [String], name: &str) -> Result<Option<&'a str>> {
+    for topic in topics {
+        let matches = if topic.starts_with('^') {
+            let expression = Regex::new(topic).map_err(|e| Error::Invalid(format!("topics: {topic}: {e}")))?;
+            expression.is_match(name)
+        } else {
+            topic == name
+        };
+        if matches {
+            return Ok(Some(topic));
+        }
+    }
+    Ok(None)
+}
+
+/// The topics that are missing, and the most partitions of an input topic.
 fn missing(config: &rdkafka::ClientConfig, options: &ConsumerOptions, names: &[String]) -> Result<(Vec<String>, i32)> {
     let client: BaseConsumer<Reported> =
         config.create_with_context(Reported::default()).map_err(|e| kafka::error(&e))?;
@@ -129,8 +152,16 @@ fn missing(config: &rdkafka::ClientConfig, options: &ConsumerOptions, names: &[S
             });
         }
     }
-    let first = options.topics.iter().find_map(|topic| partitions(topic)).unwrap_or(1);
-    Ok((names.iter().filter(|name| partitions(name).is_none()).cloned().collect(), first))
+    let mut most = None;
+    for topic in known.topics() {
+        if subscribed(&options.topics, topic.name())?.is_some() {
+            most = most.max(partitions(topic.name()));
+        }
+    }
+    if most.is_none() {
+        tracing::warn!(topics = options.topics.join(", "), "no topic is called like this yet; waiting for one");
+    }
+    Ok((names.iter().filter(|name| partitions(name).is_none()).cloned().collect(), most.unwrap_or(1)))
 }
 
 /// Bytes of a value that each topic takes. A login that may not ask gets Kafka's usual limit.
@@ -146,4 +177,19 @@ async fn most_bytes(admin: &AdminClient<DefaultClientContext>, topics: &[String]
     };
     let limits = topics.iter().map(|topic| limit(topic).unwrap_or(USUAL_BYTES + OVERHEAD_BYTES));
     limits.map(|limit| limit.saturating_sub(OVERHEAD_BYTES)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subscription_takes_names_and_expressions() {
+        let topics = ["ehr.conditions".to_string(), r"^ehr\.lab".to_string()];
+        let by = |name| subscribed(&topics, name).unwrap();
+        assert_eq!(by("ehr.conditions"), Some("ehr.conditions"));
+        assert_eq!(by("ehr.lab.results"), Some(r"^ehr\.lab"));
+        assert_eq!((by("ehr.conditions.dead"), by("old.ehr.lab")), (None, None));
+        assert!(subscribed(&["^(".to_string()], "x").unwrap_err().to_string().contains("topics: ^("));
+    }
 }

@@ -1,12 +1,14 @@
-//! The index in use, and the look-out for a new one: when what it was made from changes in the lake, a new one is loaded
-//! beside it and takes its place between two batches.
+//! The index in use, and the look-out for a new one: when what it was made from changes, in the lake or in the model's
+//! folder, a new one is loaded beside it and takes its place between two batches.
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use generel_schemas::tables::{CONCEPT_NAMES, CONCEPTS, KG_EDGES, MAPPINGS};
 use tokio::task::JoinHandle;
 
+use super::Reopen;
 use super::flow::Shared;
 use crate::harmonize::{ConceptIndex, IndexOptions};
 use crate::{Error, Result, Session};
@@ -16,6 +18,7 @@ use crate::{Error, Result, Session};
 struct State {
     tables: Vec<Option<u64>>,
     files: Vec<Option<SystemTime>>,
+    model: Vec<(OsString, Option<SystemTime>)>,
 }
 
 impl State {
@@ -25,8 +28,17 @@ impl State {
             tables.push(session.lake.table(table).await?.and_then(|delta| delta.version()));
         }
         let changed = |path: &String| std::fs::metadata(path).and_then(|m| m.modified()).ok();
-        Ok(Self { tables, files: options.curated.iter().map(changed).collect() })
+        Ok(Self { tables, files: options.curated.iter().map(changed).collect(), model: model_files(session)? })
     }
+}
+
+/// The files of the model's folder, and when they were changed.
+fn model_files(session: &Session) -> Result<Vec<(OsString, Option<SystemTime>)>> {
+    let folder = &session.embedder()?.info().folder;
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<_> = entries.map(|e| (e.file_name(), e.metadata().and_then(|m| m.modified()).ok())).collect();
+    files.sort();
+    Ok(files)
 }
 
 /// Loads the index, if the consumer needs one, and watches for the next.
@@ -36,6 +48,7 @@ impl State {
 pub(super) async fn start(
     shared: &Arc<Shared>,
     session: Option<Session>,
+    reopen: Option<Reopen>,
     run_id: &str,
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<Option<JoinHandle<()>>> {
@@ -49,10 +62,10 @@ pub(super) async fn start(
     put(shared, ConceptIndex::load(&session, &options, run_id, progress).await?);
     let (shared, run_id) = (Arc::clone(shared), run_id.to_string());
     Ok(Some(tokio::spawn(async move {
-        let mut state = state;
+        let (mut state, mut session) = (state, session);
         loop {
             tokio::time::sleep(shared.options.refresh).await;
-            match next(&session, &options, &run_id, &state).await {
+            match next(&mut session, reopen.as_ref(), &options, &run_id, &state).await {
                 Ok(Some((new, index))) => {
                     state = new;
                     if shared.index.load().as_ref().is_none_or(|held| held.version != index.version) {
@@ -67,7 +80,8 @@ pub(super) async fn start(
 }
 
 async fn next(
-    session: &Session,
+    session: &mut Session,
+    reopen: Option<&Reopen>,
     options: &IndexOptions,
     run_id: &str,
     state: &State,
@@ -75,6 +89,9 @@ async fn next(
     let new = State::of(session, options).await?;
     if new == *state {
         return Ok(None);
+    }
+    if let Some(reopen) = reopen.filter(|_| new.model != state.model) {
+        *session = reopen().await?;
     }
     let index = ConceptIndex::load(session, options, run_id, &|_, _| {}).await?;
     Ok(Some((new, index)))

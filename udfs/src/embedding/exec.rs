@@ -22,6 +22,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::projection::ProjectionMapping;
 use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_plan::execution_plan::{CardinalityEffect, ChildrenPropertiesMode};
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, Count, ExecutionPlanMetricsSet, Gauge, MetricBuilder, MetricsSet, RecordOutput,
@@ -193,7 +194,7 @@ impl DisplayAs for EmbedExec {
 
 /// Whether a text is the same for every row.
 fn is_constant(text: &Arc<dyn PhysicalExpr>) -> bool {
-    collect_columns(text).is_empty()
+    collect_columns(text).is_empty() && !is_volatile(text)
 }
 
 impl ExecutionPlan for EmbedExec {
@@ -311,7 +312,8 @@ impl Run {
         let totals = self.shared.totals.get_or_init(|| async { Totals::new(&self.metrics, &self.embedder) }).await;
         let mut columns = batch.columns().to_vec();
         for (i, call) in self.calls.iter().enumerate() {
-            let equal = self.calls[..i].iter().position(|earlier| earlier.text.eq(&call.text));
+            let equal =
+                self.calls[..i].iter().position(|earlier| earlier.text.eq(&call.text) && !is_volatile(&call.text));
             let vectors = match equal {
                 Some(at) => Arc::clone(&columns[batch.num_columns() + at]),
                 None if is_constant(&call.text) => self.constant(i, &batch, totals).await?,

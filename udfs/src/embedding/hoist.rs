@@ -7,7 +7,9 @@
 //! - moves calls out of join conditions below the side whose columns they need, and, from above a join without equal
 //!   keys, which has more rows than either side, below it too. Above a join with keys they stay: a row that the join
 //!   drops should not be embedded;
-//! - lets `SELECT DISTINCT name, embed(name)` find the distinct names first.
+//! - lets `SELECT DISTINCT name, embed(name)` find the distinct names first;
+//! - lets `SELECT embed(name) … ORDER BY code LIMIT 10` sort first: what the limit drops is not embedded, and vectors are not
+//!   sorted.
 
 use std::sync::Arc;
 
@@ -16,7 +18,7 @@ use datafusion::common::{Column, DFSchema, DFSchemaRef, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Aggregate, Expr, Join, LogicalPlan, Projection, ScalarUDF};
+use datafusion::logical_expr::{Aggregate, Expr, Join, LogicalPlan, Projection, ScalarUDF, Sort, SortExpr};
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use generel_model::Embedder;
@@ -163,6 +165,33 @@ impl HoistEmbed {
         Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(exprs.collect(), distinct)?)))
     }
 
+    /// A sort of rows with vectors that its keys do not need: the vectors come after it.
+    fn above_sort(&self, sort: &Sort) -> Result<Option<LogicalPlan>> {
+        let LogicalPlan::Projection(projection) = sort.input.as_ref() else { return Ok(None) };
+        if !projection.expr.iter().any(|e| self.embeds(e)) || projection.expr.iter().any(Expr::is_volatile) {
+            return Ok(None);
+        }
+        let made = |column: &Column| {
+            let at = projection.schema.maybe_index_of_column(column)?;
+            projection.expr.get(at).map(|expr| expr.clone().unalias())
+        };
+        let below = |key: SortExpr| -> Result<SortExpr> {
+            let expr = key.expr.transform_up(|e| match e.try_as_col().and_then(made) {
+                Some(made) => Ok(Transformed::yes(made)),
+                None => Ok(Transformed::no(e)),
+            })?;
+            Ok(SortExpr { expr: expr.data, ..key })
+        };
+        let keys = sort.expr.iter().cloned().map(below).collect::<Result<Vec<_>>>()?;
+        if keys.iter().any(|key| self.embeds(&key.expr)) {
+            return Ok(None);
+        }
+        let sorted = LogicalPlan::Sort(Sort { expr: keys, input: Arc::clone(&projection.input), fetch: sort.fetch });
+        let schema = Arc::clone(&projection.schema);
+        let above = Projection::try_new_with_schema(projection.expr.clone(), Arc::new(sorted), schema)?;
+        Ok(Some(LogicalPlan::Projection(above)))
+    }
+
     /// An expression with each outermost call replaced by what `column` makes of it, if anything.
     fn replaced(&self, expr: Expr, column: &mut dyn FnMut(Expr) -> Result<Option<Expr>>) -> Result<Expr> {
         let replaced = expr.transform_down(|e| {
@@ -194,7 +223,11 @@ impl OptimizerRule for HoistEmbed {
             LogicalPlan::Aggregate(aggregate) => {
                 self.above_distinct(aggregate)?.transform_data(|plan| self.aggregate_below(plan, config))
             }
-            LogicalPlan::Sort(_) | LogicalPlan::Window(_) => self.below_one(plan, config),
+            LogicalPlan::Sort(sort) => match self.above_sort(&sort)? {
+                Some(plan) => Ok(Transformed::yes(plan)),
+                None => self.below_one(LogicalPlan::Sort(sort), config),
+            },
+            LogicalPlan::Window(_) => self.below_one(plan, config),
             other => Ok(Transformed::no(other)),
         })
     }
@@ -217,9 +250,10 @@ impl<'a> Added<'a> {
         Self { config, calls: Vec::new() }
     }
 
-    /// The column of a call; equal calls share one.
+    /// The column of a call; equal calls share one, unless they give something else each time.
     fn column(&mut self, call: Expr) -> Expr {
-        let known = self.calls.iter().find(|(known, _)| *known == call).map(|(_, name)| name.clone());
+        let known = self.calls.iter().find(|(known, _)| *known == call && !call.is_volatile());
+        let known = known.map(|(_, name)| name.clone());
         let name = known.unwrap_or_else(|| {
             let name = self.config.alias_generator().next(ADDED);
             self.calls.push((call, name.clone()));

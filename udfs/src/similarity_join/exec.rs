@@ -232,12 +232,14 @@ impl SimilarityJoinExec {
     ) -> BoxStream<'static, Result<Found>> {
         let (cell, right) = (Arc::clone(&self.build), Arc::clone(&self.right));
         let build_rows = MetricBuilder::new(&self.metrics).counter("build_rows", partition);
+        let on_device = MetricBuilder::new(&self.metrics).counter("build_rows_on_device", partition);
         let metrics = SpillMetrics::new(&self.metrics, partition);
         let model_id = self.vector_type.model_id.clone();
         let found = self.options.recall.map(|_| MetricBuilder::new(&self.metrics).ratio_metrics(RECALL, partition));
         let founds = stream::once(async move {
             let build = cell.get_or_try_init(|| async {
-                let build = gather(&right, &probe.options, &probe.context, metrics, (&model_id, found)).await?;
+                let build =
+                    gather(&right, &probe.options, &probe.context, metrics, (&model_id, found), on_device).await?;
                 if let Build::Whole(side) = &build {
                     build_rows.add(side.rows.num_rows());
                 }

@@ -8,7 +8,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SpillFile;
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
-use datafusion::physical_plan::metrics::{RatioMetrics, SpillMetrics};
+use datafusion::physical_plan::metrics::{Count, RatioMetrics, SpillMetrics};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, SendableRecordBatchStream, SpillManager};
 use futures::StreamExt;
@@ -56,6 +56,7 @@ pub(super) async fn gather(
     context: &Arc<TaskContext>,
     metrics: SpillMetrics,
     (model_id, found): (&str, Option<RatioMetrics>),
+    on_device: Count,
 ) -> Result<Build> {
     let partitions = plan.output_partitioning().partition_count();
     let manager = SpillManager::new(context.runtime_env(), metrics, plan.schema());
@@ -84,6 +85,8 @@ pub(super) async fn gather(
             if let Some((recall, found)) = options.recall.zip(found) {
                 side = side.indexed(model_id, recall, found, context).await?;
             }
+            let (side, rows) = side.on_device(context).await?;
+            on_device.add(rows);
             return Ok(Build::Whole(Arc::new(side)));
         }
     }

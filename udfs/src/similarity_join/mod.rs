@@ -1,6 +1,7 @@
 //! The similarity join: one operator, reached by table functions and by the SQL that people would guess.
 
 mod codec;
+mod device;
 mod exec;
 mod functions;
 mod gather;
@@ -14,6 +15,7 @@ mod sides;
 mod table;
 
 pub(crate) use codec::SimilarityJoinNode;
+pub use device::SimilarityDevice;
 pub use exec::{SimilarityJoinExec, recall_of_sample};
 pub(crate) use functions::{NearestFunction, SimilarityJoinFunction, nearest_rows};
 pub use index::{GenerelOptions, SimilarityIndexStore, SimilarityIndexes};

@@ -12,6 +12,7 @@ use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::metrics::RatioMetrics;
 use generel_model::search::{Corpus, Neighbor, SearchOptions, UNLABELED, labels_differ};
 
+use super::device::{copied, worthwhile};
 use super::index::Index;
 use super::options::SimilarityJoinOptions;
 use crate::error::execution;
@@ -98,6 +99,31 @@ impl BuildSide {
         });
         let parts = parts.collect::<Result<_>>()?;
         Ok(Self { rows, parts, keys: Some(keys), apart, dimension, index: None, reservation })
+    }
+
+    /// Copies the parts that are worth it to the session's device, unless the rows are in cells; how many rows are there.
+    ///
+    /// # Errors
+    /// When the device was named and cannot be used.
+    pub(super) async fn on_device(mut self, context: &TaskContext) -> Result<(Self, usize)> {
+        let mut rows = 0;
+        if self.index.is_some() {
+            return Ok((self, rows));
+        }
+        for part in &mut self.parts {
+            // On their way the rows are there once more. Without room for that the CPU searches.
+            let scratch = 4 * self.dimension * part.corpus.rows();
+            if let Some(device) = worthwhile(context, part.corpus.rows())
+                && self.reservation.try_grow(scratch).is_ok()
+            {
+                let empty = Corpus::new(Vec::new(), self.dimension, None, None).map_err(execution)?;
+                let corpus = std::mem::replace(&mut part.corpus, Arc::new(empty));
+                part.corpus = copied(corpus, device).await?;
+                rows += if part.corpus.is_on_device() { part.corpus.rows() } else { 0 };
+                self.reservation.shrink(scratch);
+            }
+        }
+        Ok((self, rows))
     }
 
     /// Puts the rows of the one part into cells, where that gains; see [`Index::of`].

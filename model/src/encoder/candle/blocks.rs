@@ -7,9 +7,12 @@ use candle_core::{DType, Device, Tensor};
 use super::BATCH_TOKENS;
 use crate::pack::PackedBatch;
 
+/// Rows of activations on a CPU are a multiple of so many: few rows are multiplied in another order than many.
+const CPU_ROWS: usize = 64;
+
 /// The way from packed tokens to blocks of sequences of one length, for attention, and back.
 pub(super) struct Blocks {
-    /// Rows of activations: the tokens, and on a GPU rows of padding behind them.
+    /// Rows of activations: the tokens, and rows of padding behind them.
     pub(super) rows: usize,
     pub(super) all: Vec<Block>,
     /// For each place of the blocks, the token: the sequence's first where it has no more.
@@ -65,7 +68,8 @@ impl Blocks {
             let shares = Tensor::from_vec(shares, (sequences, 1, longest), device)?;
             all.push(Block { first, sequences, longest, mask, shares });
         }
-        let rows = if device.is_cpu() { batch.tokens() } else { batch.tokens().next_multiple_of(BATCH_TOKENS) };
+        let shape = if device.is_cpu() { CPU_ROWS } else { BATCH_TOKENS };
+        let rows = batch.tokens().next_multiple_of(shape);
         gather.resize(rows, 0);
         let firsts: Vec<u32> = batch.ranges().map(|r| r.start as u32).collect();
         let places = spread.len();

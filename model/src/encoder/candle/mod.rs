@@ -18,6 +18,7 @@ use self::blocks::{Block, Blocks, block_length};
 use super::weights::{self, LayerWeights, Weights};
 use super::{Encoder, Place, Worker};
 use crate::config::Config;
+use crate::device::open;
 use crate::info::Pooling;
 use crate::kernels::{Activation, Norm, Precision, RelativeBias};
 use crate::pack::PackedBatch;
@@ -35,16 +36,30 @@ pub(crate) struct CandleEncoder {
     device: String,
     /// What workers that begin at the same time copy to the device.
     weights: Mutex<Weak<Weights>>,
+    /// The worker that showed that the device takes the model.
+    first: Mutex<Option<Box<dyn Worker>>>,
 }
 
 impl CandleEncoder {
     /// For `cpu`, `metal`, or (in a build with the feature `cuda`) `cuda:N`.
     ///
     /// # Errors
-    /// When the device cannot be opened.
+    /// When the device cannot be opened, has no room, or does not calculate in the model's precision.
     pub(crate) fn load(info: &ModelInfo, device: &str) -> Result<Self> {
-        open(device)?;
-        Ok(Self { info: info.clone(), device: device.to_string(), weights: Mutex::default() })
+        let own =
+            Self { info: info.clone(), device: device.to_string(), weights: Mutex::default(), first: Mutex::default() };
+        let first = own.new_worker()?;
+        *own.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
+        Ok(own)
+    }
+
+    fn new_worker(&self) -> Result<Box<dyn Worker>> {
+        let device = open(&self.device)?;
+        // Before the weights are read.
+        dtype(self.info.precision, &device)?;
+        let config = Config::read(&self.info.folder)?;
+        let weights = self.weights(&config)?;
+        Ok(Box::new(Model::new(&weights, config, &self.info, &device)?))
     }
 }
 
@@ -59,24 +74,6 @@ impl CandleEncoder {
         *kept = Arc::downgrade(&weights);
         Ok(weights)
     }
-}
-
-/// A device by its name. `cuda_is_available` is true in any build with CUDA, so the device itself is asked.
-fn open(device: &str) -> Result<Device> {
-    let opened = match device {
-        "cpu" => Ok(Device::Cpu),
-        "metal" => Device::new_metal(0),
-        other => match other.strip_prefix("cuda:").map(str::parse) {
-            Some(Ok(ordinal)) => Device::new_cuda_with_stream(ordinal),
-            _ => return Err(Error::Encoder(format!("no device '{other}'"))),
-        },
-    };
-    let opened = opened.map_err(|e| Error::Encoder(format!("device {device} cannot be opened: {e}")))?;
-    #[cfg(feature = "cuda")]
-    if let Device::Cuda(device) = &opened {
-        cuda::set_up(device);
-    }
-    Ok(opened)
 }
 
 impl Encoder for CandleEncoder {
@@ -94,10 +91,8 @@ impl Encoder for CandleEncoder {
     }
 
     fn worker(&self) -> Result<Box<dyn Worker>> {
-        let device = open(&self.device)?;
-        let config = Config::read(&self.info.folder)?;
-        let weights = self.weights(&config)?;
-        Ok(Box::new(Model::new(&weights, config, &self.info, &device)?))
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        first.map_or_else(|| self.new_worker(), Ok)
     }
 
     /// By a large product of random numbers, since zeros cost a GPU less.
@@ -162,10 +157,12 @@ struct DeviceNorm {
 /// The type of numbers that stands for a precision.
 fn dtype(precision: Precision, device: &Device) -> Result<DType> {
     match (precision, device) {
+        (Precision::Int8, _) => {
+            Err(Error::Encoder("precision int8 is for our own kernels on the CPU; candle takes f32 or bf16".into()))
+        }
         // candle's CPU arithmetic in bfloat16 is slower and no closer to what a GPU computes.
         (_, Device::Cpu) | (Precision::F32, _) => Ok(DType::F32),
         (Precision::Bf16, _) => Ok(DType::BF16),
-        (Precision::Int8, _) => Err(Error::Encoder("precision int8 is for the CPU; a GPU takes f32 or bf16".into())),
     }
 }
 

@@ -97,7 +97,8 @@ impl TextEncoder {
         let lengths: Vec<usize> = order.iter().map(|i| sequences[*i].len()).collect();
         let matrices: Vec<LayerMatrices> =
             self.layers.par_iter().map(|l| l.pack(p, self.isa, self.precision)).collect();
-        let pieces: Vec<Piece> = cut(&lengths, MICRO_BATCH_TOKENS)
+        let pieces: Vec<Piece> = cut(lengths.iter().copied(), MICRO_BATCH_TOKENS)
+            .collect::<Vec<_>>()
             .into_par_iter()
             .map(|run| {
                 let batch = PackedBatch::new(order[run.clone()].iter().map(|i| sequences[*i]));

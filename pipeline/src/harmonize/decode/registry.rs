@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use apache_avro::schema::ResolvedSchema;
 use generel_schemas::Sensitive;
 use schema_registry_converter::async_impl::schema_registry::{SrSettings, get_referenced_schema, get_schema_by_id};
 use schema_registry_converter::error::SRCError;
+use schema_registry_converter::schema_registry_common::RawError;
 
 use super::super::reject::{Reason, Rejected};
 use crate::{Error, Result};
@@ -21,6 +22,8 @@ pub struct Registry {
     pub login: Option<(String, Sensitive<String>)>,
 }
 
+/// How long it is believed that the registry has no schema of an id.
+const BELIEVED: Duration = Duration::from_secs(60);
 /// How often and how long a registry that does not answer is asked again.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(500);
@@ -38,8 +41,11 @@ pub(super) struct Fetched {
 pub(in crate::harmonize) struct Schemas<S> {
     settings: SrSettings,
     url: String,
-    known: Mutex<HashMap<u32, std::result::Result<S, Rejected>>>,
+    known: Mutex<HashMap<u32, Known<S>>>,
 }
+
+/// A schema or why there is none, and when that was found out.
+type Known<S> = (std::result::Result<S, Rejected>, Instant);
 
 impl<S> std::fmt::Debug for Schemas<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -61,13 +67,15 @@ impl<S: Clone> Schemas<S> {
     /// The schema of this id, or why messages that have it cannot be read.
     ///
     /// # Errors
-    /// When the registry does not answer.
+    /// When the registry does not answer, or refuses to.
     pub(super) async fn get(
         &self,
         id: u32,
         parse: fn(&Fetched) -> std::result::Result<S, String>,
     ) -> Result<std::result::Result<S, Rejected>> {
-        if let Some(known) = self.known().get(&id) {
+        if let Some((known, since)) = self.known().get(&id)
+            && (known.is_ok() || since.elapsed() < BELIEVED)
+        {
             return Ok(known.clone());
         }
         let mut tries = 0;
@@ -80,11 +88,12 @@ impl<S: Clone> Schemas<S> {
                     });
                 }
                 // An answer that there is no such schema is not worth another try.
-                Err(error) if !error.retriable => {
+                Err(error) if is_missing(&error) => {
                     break Err(Rejected::new(Reason::UnknownSchema, format!("the registry has no schema {id}")));
                 }
-                Err(error) if tries == TRIES => {
-                    return Err(Error::Registry { url: self.url.clone(), message: error.to_string() });
+                Err(error) if tries == TRIES || is_refused(&error) => {
+                    let cause = error.cause.map_or_else(String::new, |cause| format!(": {cause}"));
+                    return Err(Error::Registry { url: self.url.clone(), message: format!("{}{cause}", error.error) });
                 }
                 Err(error) => {
                     tracing::warn!(url = self.url, id, tries, %error, "the schema registry does not answer");
@@ -92,7 +101,7 @@ impl<S: Clone> Schemas<S> {
                 }
             }
         };
-        self.known().insert(id, answer.clone());
+        self.known().insert(id, (answer.clone(), Instant::now()));
         Ok(answer)
     }
 
@@ -121,9 +130,22 @@ impl<S: Clone> Schemas<S> {
         Ok(Fetched { text: root.schema, references })
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<u32, std::result::Result<S, Rejected>>> {
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<u32, Known<S>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a registry answers that it has no such subject (40401), version (40402) or schema (40403). What else is not found
+/// is not a registry's answer.
+fn is_missing(error: &SRCError) -> bool {
+    let code =
+        std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<RawError>()).map(|e| e.error_code);
+    matches!(code, Some(40401..=40403))
+}
+
+/// Whether the login is wrong, or may not read: to ask again would not help.
+fn is_refused(error: &SRCError) -> bool {
+    ["status 401", "status 403"].iter().any(|status| error.error.contains(status))
 }
 
 /// The schema's id and the datum.
