@@ -79,11 +79,14 @@ fn main() {
     say("generel, the same as flat rows", flat, Some(("as it comes", plain)));
     let plain = median(plain);
     let few = records / 40;
+    let new_text = |i: usize| format!("{} type {i}", names[i * 31 % names.len()]);
     if wanted("new") {
-        fill(&broker, "new", few, |i| format!("{} type {i}", names[i * 31 % names.len()]));
+        fill(&broker, "new", few, new_text);
     }
+    let encoder = wanted("new").then(|| encoder(&place, (0..few).map(new_text)));
     let new = rate("new", "new", Does::Enrich, few);
-    say("generel, all texts new", new.as_slice(), None);
+    say("the encoder alone, on such texts", encoder.as_slice(), None);
+    say("generel, all texts new", new.as_slice(), Some(("the encoder", encoder.as_slice())));
     let tenth = records / 4;
     if wanted("tenth") {
         fill(&broker, "tenth", tenth, |i| match i % 10 {
@@ -92,8 +95,8 @@ fn main() {
         });
     }
     let mixed = rate("tenth", "tenth", Does::Enrich, tenth);
-    // What a tenth of new texts allows: the encoder's rate over their share.
-    let allowed = plain.zip(new).map(|(plain, new)| plain.min(new * 10.0));
+    // What a tenth of new texts allows: the encoder's own rate over their share.
+    let allowed = plain.zip(encoder).map(|(plain, encoder)| plain.min(encoder * 10.0));
     say("generel, a tenth of them new", mixed.as_slice(), Some(("what that allows", allowed.as_slice())));
     broker.topic("out", PARTITIONS, &[]);
     let topic = if wanted("topic") {
@@ -142,6 +145,16 @@ fn fill(broker: &Broker, topic: &str, records: usize, text: impl Fn(usize) -> St
         put(&producer, topic, id as i32 % PARTITIONS, None, record(id, &text(id)).as_bytes());
     }
     producer.flush(Duration::from_secs(60)).expect("sent");
+}
+
+/// Texts a second that the model embeds by itself, as `generel model bench` says.
+fn encoder(place: &Place, texts: impl Iterator<Item = String>) -> f64 {
+    place.write("texts.txt", texts.map(|text| text + "\n").collect::<String>());
+    let ran = place.generel(&["model", "bench", "--texts", "texts.txt", "--precision", "int8"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let line = ran.stdout.lines().find(|line| line.starts_with("strings/s")).expect("a rate");
+    let digits: String = line.chars().filter(|c| c.is_ascii_digit() || *c == '.').collect();
+    digits.parse().expect("a number")
 }
 
 /// Records a second of a consumer that does nothing with them.

@@ -1,5 +1,6 @@
 //! Aligning again after changes gives what aligning from the start gives.
 
+use crate::servers::{output, python_with};
 use crate::support::Place;
 
 const SITES: [&str; 12] =
@@ -75,4 +76,54 @@ fn only_new_names_are_searched_for_and_the_result_is_that_of_a_search_from_the_s
     }
     let searched = "select count(distinct name_key) from name_neighbors where kind = 'left'";
     assert_eq!(again.value(searched), again.value("select 3 * count(*) from concepts where source = 'a'"));
+}
+
+/// A person corrects a row of the table: it stays as it is, through whatever comes in and however often the sources are
+/// aligned, until it is taken back.
+#[test]
+fn what_a_person_accepted_is_never_overwritten() {
+    let place = Place::new();
+    let (all, none) = (|_: usize| true, |_: usize| false);
+    let before = obo("A", all, none);
+    let of = |subject: &str| {
+        let sql = "select object_id, mapping_justification, mapping_tool, coalesce(author_id, '') from mappings \
+            where rank = 1 and subject_id = '{subject}'";
+        place.rows(&sql.replace("{subject}", subject))
+    };
+    align(&place, &before, &obo("B", all, none));
+    assert!(of("A:3")[0].starts_with("B:3,semapv:LexicalMatching,generel,"), "{:?}", of("A:3"));
+    let script = "import sys, deltalake\n\
+        table = deltalake.DeltaTable(sys.argv[1])\n\
+        changed = table.update(predicate=sys.argv[2], updates=dict(u.split('=', 1) for u in sys.argv[3:]))\n\
+        assert changed['num_updated_rows'] == 1, changed\n";
+    place.write("accept.py", script);
+    let update = |what: &[&str]| {
+        let mut python = python_with("deltalake-1.6.6", &["deltalake==1.6.6"], &place);
+        python.arg("accept.py").arg(place.path("lake/mappings")).arg("subject_id = 'A:3' and rank = 1");
+        output(python.args(what));
+    };
+    update(&[
+        "object_id='B:40'",
+        "mapping_justification='semapv:ManualMappingCuration'",
+        "mapping_tool='a curator''s table'",
+        "author_id='orcid:0000-0001'",
+    ]);
+    let accepted = ["B:40,semapv:ManualMappingCuration,a curator's table,orcid:0000-0001"];
+    for renamed in [50, 51, 52] {
+        align(&place, &before, &obo("B", all, |term| term == renamed));
+        assert_eq!(of("A:3"), accepted);
+    }
+    // The other way round it is repeated, as ours.
+    let ran = place.generel(&["align", "--left", "b", "--right", "a"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(of("B:40")[0].starts_with("A:3,semapv:ManualMappingCuration,generel,"), "{:?}", of("B:40"));
+    let written = place.generel(&["align", "--left", "a", "--right", "b", "--one-to-one", "--out", "out.sssom.tsv"]);
+    assert_eq!(written.code, 0, "{}", written.stderr);
+    let sssom = std::fs::read_to_string(place.path("out.sssom.tsv")).expect("SSSOM");
+    let line = sssom.lines().find(|line| line.starts_with("A:3\t")).expect("the row");
+    assert!(line.contains("B:40") && line.contains("orcid:0000-0001"), "{line}");
+
+    update(&["mapping_justification='semapv:LexicalMatching'"]);
+    align(&place, &before, &obo("B", all, none));
+    assert!(of("A:3")[0].starts_with("B:3,semapv:LexicalMatching,generel,"), "{:?}", of("A:3"));
 }

@@ -1,5 +1,6 @@
 //! A real Apache Kafka for tests: one KRaft node from the published jars, on free ports of 127.0.0.1.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -53,7 +54,7 @@ impl Broker {
     pub fn start_with(more: impl FnOnce(&Path) -> String) -> Option<Self> {
         for tool in ["java", "mvn"] {
             if Command::new(tool).arg("-version").output().is_err() {
-                eprintln!("SKIPPED: the Kafka tests need {tool} (Java 17 and Maven)");
+                said(&format!("SKIPPED: the Kafka tests need {tool} (Java 17 and Maven)"));
                 return None;
             }
         }
@@ -140,11 +141,42 @@ impl Broker {
         output(&mut tool);
     }
 
+    /// What Kafka's own console consumer shows of a topic, of so many committed messages: one a line, as properties say.
+    pub fn shown(&self, topic: &str, messages: usize, properties: &[&str]) -> Vec<String> {
+        let mut tool = java();
+        tool.args(["org.apache.kafka.tools.consumer.ConsoleConsumer", "--bootstrap-server", &self.servers()]);
+        tool.args(["--topic", topic, "--from-beginning", "--isolation-level", "read_committed"]);
+        tool.args(["--max-messages", &messages.to_string(), "--timeout-ms", "30000"]);
+        for property in properties {
+            tool.args(["--property", property]);
+        }
+        output(&mut tool).lines().map(str::to_string).collect()
+    }
+
+    /// Deletes a partition's messages before an offset, as retention does.
+    pub fn truncate(&self, topic: &str, partition: i32, before: i64) {
+        let file = self.folder.path().join("delete.json");
+        let places = serde_json::json!({"partitions": [{"topic": topic, "partition": partition, "offset": before}], "version": 1});
+        std::fs::write(&file, places.to_string()).expect("a file");
+        let mut tool = java();
+        tool.args(["org.apache.kafka.tools.DeleteRecordsCommand", "--bootstrap-server", &self.servers()]);
+        output(tool.arg("--offset-json-file").arg(file));
+    }
+
+    /// Deletes a topic.
+    pub fn delete(&self, topic: &str) {
+        let mut tool = java();
+        tool.args(["org.apache.kafka.tools.TopicCommand", "--bootstrap-server", &self.servers(), "--delete"]);
+        output(tool.args(["--topic", topic]));
+    }
+
     /// A producer for tests.
     pub fn producer(&self) -> BaseProducer {
         let mut config = self.config();
         config
             .set("linger.ms", "20")
+            // A broker that dies must not make one message two.
+            .set("enable.idempotence", "true")
             .set("message.max.bytes", "4000000")
             .set("queue.buffering.max.messages", "1000000");
         config.create().expect("a producer")
@@ -193,6 +225,12 @@ impl Broker {
         }
         all
     }
+}
+
+/// Says something that is seen even where a test passes.
+pub fn said(line: &str) {
+    // Not a macro's output, which the test harness keeps to itself.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Puts a message into a producer's queue, waiting for room.

@@ -1,12 +1,12 @@
 //! `generel consume` and `generel replay` against a real Apache Kafka.
 
 use std::collections::HashMap;
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rdkafka::producer::Producer;
 
-use crate::broker::{Broker, put};
+use crate::broker::{Broker, put, said};
+use crate::members::Member;
 use crate::support::{OBO, Place, Ran, pull};
 
 /// A lake with a small ontology.
@@ -115,8 +115,12 @@ fn records_become_rows_messages_and_dead_letters() {
     let other = super_lake(&place);
     let lost = consume(&place, &file(&broker, ""), &["--lake", &other]);
     lost.fails_with(1, &["the lake has no mark", "--accept lost-lake"]);
+    let goes_on = |ran: Ran| assert!(ran.code == 0 && ran.stderr.contains("conditions: 0 messages"), "{}", ran.stderr);
+    goes_on(consume(&place, &file(&broker, ""), &["--lake", &other, "--accept", "lost-lake"]));
     let renamed = consume(&place, &file(&broker, "group: other\n"), &[]);
     renamed.fails_with(1, &["the group has no offset", "--accept lost-offsets"]);
+    goes_on(consume(&place, &file(&broker, "group: other\n"), &["--accept", "lost-offsets"]));
+    assert_eq!(place.rows(sql), rows);
     let elsewhere = consume(&place, &file(&broker, "").replace("[ehr]", "[nowhere]"), &[]);
     elsewhere.fails_with(1, &["no topic nowhere"]);
     let servers = broker.servers();
@@ -134,33 +138,17 @@ fn super_lake(place: &Place) -> String {
     other
 }
 
+/// The longest time between two kills.
+const MOST_BETWEEN: Duration = Duration::from_secs(6);
+
 /// A number from the environment, for longer runs of the same test: see docs/kafka.md.
 fn given(name: &str, usual: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
-struct Member(Child);
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn member(place: &Place, number: usize) -> Member {
-    let log = std::fs::File::options()
-        .create(true)
-        .append(true)
-        .open(place.path(&format!("member-{number}.log")))
-        .expect("a log");
-    let mut command = place.command(&["consume", "consumer.yaml", "-v"]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-    Member(command.spawn().expect("generel runs"))
-}
-
-/// Members of a group are killed at random moments, the broker is killed once, some records are poison: every record is
-/// in the table and in the topic once, and every poison record in the dead letters once.
+/// While records come, members of a group are killed at random moments, others are asked to leave, a third one joins and
+/// leaves, the broker is killed once, and some records are poison: every record is in the table and in the topic once, and
+/// every poison record in the dead letters once.
 #[test]
 fn every_record_is_there_once_whatever_dies() {
     let Some(mut broker) = Broker::start() else { return };
@@ -169,45 +157,63 @@ fn every_record_is_there_once_whatever_dies() {
     let partitions = 12;
     broker.topic("ehr", partitions, &[]);
     place.write("consumer.yaml", file(&broker, ""));
-    let names = ["heart attack", "type 2 diabetes mellitus", "myocardial infarction", "influenza", "a cold"];
+    let is_poison = |id: usize| id % 1000 == 999;
+    let poison = (0..records).filter(|id| is_poison(*id)).count();
+    let wanted = records - poison;
+    // As many a second as takes a little longer than the kills.
     let producer = broker.producer();
-    let mut poison = 0;
-    for id in 0..records {
-        let value = match id % 1000 {
-            999 => {
-                poison += 1;
-                format!("{{\"id\":{id},")
+    let sending = std::thread::spawn(move || {
+        let names = ["heart attack", "type 2 diabetes mellitus", "myocardial infarction", "influenza", "a cold"];
+        let (began, planned) = (Instant::now(), MOST_BETWEEN * kills as u32);
+        for id in 0..records {
+            let value = match is_poison(id) {
+                true => format!("{{\"id\":{id},"),
+                false => format!("{{\"id\":{id},\"dx\":\"{}\"}}", names[id % names.len()]),
+            };
+            put(&producer, "ehr", id as i32 % partitions, None, value.as_bytes());
+            let due = planned.mul_f64(id as f64 / records as f64);
+            if began.elapsed() < due {
+                producer.poll(Duration::ZERO);
+                std::thread::sleep(due.saturating_sub(began.elapsed()));
             }
-            _ => format!("{{\"id\":{id},\"dx\":\"{}\"}}", names[id % names.len()]),
-        };
-        put(&producer, "ehr", id as i32 % partitions, None, value.as_bytes());
-    }
-    producer.flush(Duration::from_secs(60)).expect("sent");
+        }
+        producer.flush(Duration::from_secs(120)).expect("sent");
+    });
 
+    let stored = || place.value("select count(*) from harmonized").parse::<usize>().unwrap_or(0);
+    let start = |number: usize| Member::start(&place, &format!("member-{number}.log"), &["-v"]);
     let mut rng = fastrand::Rng::with_seed(7);
-    let mut members = vec![member(&place, 0), member(&place, 1)];
+    let mut members = vec![start(0), start(1)];
+    let (mut terminated, mut third) = (0, None);
     for kill in 0..kills {
-        std::thread::sleep(Duration::from_millis(rng.u64(1500..6000)));
+        std::thread::sleep(Duration::from_millis(rng.u64(1500..MOST_BETWEEN.as_millis() as u64)));
+        members.iter_mut().for_each(Member::runs);
         let unlucky = rng.usize(..members.len());
-        members[unlucky] = member(&place, unlucky);
+        let member = std::mem::replace(&mut members[unlucky], start(unlucky));
+        // Every third one may leave by itself.
+        if kill % 3 == 1 {
+            member.terminate();
+            terminated += 1;
+        } else {
+            drop(member);
+        }
         if kill == kills / 2 {
             broker.kill();
             std::thread::sleep(Duration::from_millis(500));
             broker.resume();
+            third = Some(start(2));
         }
+        let rows = stored();
+        said(&format!("{} of {kills}: {rows} rows", kill + 1));
+        assert!(rows < wanted, "everything was done before the last kill");
     }
-    let (wanted, began) = (records - poison, Instant::now());
-    let stored = || place.value("select count(*) from harmonized").parse::<usize>().unwrap_or(0);
+    if let Some(third) = third {
+        third.terminate();
+    }
+    sending.join().expect("sent");
+    let began = Instant::now();
     while stored() < wanted {
-        for member in &mut members {
-            let ended = member.0.try_wait().expect("a process");
-            let log = || {
-                (0..2)
-                    .map(|n| std::fs::read_to_string(place.path(&format!("member-{n}.log"))).unwrap_or_default())
-                    .collect::<String>()
-            };
-            assert!(ended.is_none(), "a member ended by itself: {}", log());
-        }
+        members.iter_mut().for_each(Member::runs);
         assert!(
             began.elapsed() < Duration::from_secs(240 + records as u64 / 1000),
             "only {} of {wanted} rows",
@@ -235,10 +241,11 @@ fn every_record_is_there_once_whatever_dies() {
     dead.sort();
     dead.dedup();
     assert_eq!((letters, dead.len()), (poison, poison));
-    eprintln!(
-        "{records} records, {kills} kills, 1 broker restart: {wanted} rows and {} messages, each id once; {letters} dead letters of {poison} poison records",
-        sent.len()
-    );
+    let (killed, sent) = (kills - terminated, sent.len());
+    said(&format!(
+        "{records} records, {killed} members killed and {terminated} asked to leave while they came, a third one joined and left, 1 broker restart: \
+         {wanted} rows and {sent} messages, each id once; {letters} dead letters of {poison} poison records"
+    ));
 }
 
 /// What a process holds in memory, in MB.
@@ -261,9 +268,8 @@ fn the_index_changes_under_load_and_memory_does_not_grow() {
     let text = file(&broker, "").replace("refresh_seconds: 1", "refresh_seconds: 1, remembered: 2000");
     place.write("consumer.yaml", text);
     let mut command = place.command(&["consume", "consumer.yaml", "-v"]);
-    command.env("GENEREL_VECTOR_CACHE_MB", "4").stdin(Stdio::null()).stdout(Stdio::null());
-    command.stderr(std::fs::File::create(place.path("member.log")).expect("a log"));
-    let mut member = Member(command.spawn().expect("generel runs"));
+    command.env("GENEREL_VECTOR_CACHE_MB", "4");
+    let mut member = Member::of(&place, command, "member.log");
 
     let (producer, began) = (broker.producer(), Instant::now());
     let (mut id, mut first, mut last, mut changed) = (0, None, None, false);
@@ -279,7 +285,7 @@ fn the_index_changes_under_load_and_memory_does_not_grow() {
         }
         producer.poll(Duration::from_millis(5));
         if first.is_none() && began.elapsed() > warm {
-            first = resident(member.0.id());
+            first = resident(member.id());
         }
         if !changed && began.elapsed() > warm + warm / 2 {
             changed = true;
@@ -289,13 +295,15 @@ fn the_index_changes_under_load_and_memory_does_not_grow() {
             let ran = place.generel(&["ingest", "--format", "obo", "--source", "toy", "toy.obo"]);
             assert_eq!(ran.code, 0, "{}", ran.stderr);
         }
-        last = resident(member.0.id()).or(last);
+        last = resident(member.id()).or(last);
     }
     producer.flush(Duration::from_secs(60)).expect("sent");
-    let log = || std::fs::read_to_string(place.path("member.log")).unwrap_or_default();
-    assert!(member.0.try_wait().expect("a process").is_none(), "{}", log());
+    member.runs();
     let (first, last) = (first.unwrap_or_default(), last.unwrap_or_default());
-    eprintln!("{id} records in {seconds} s, 2 indexes: {first} MB after {} s, {last} MB at the end", warm.as_secs());
+    said(&format!(
+        "{id} records in {seconds} s, 2 indexes: {first} MB after {} s, {last} MB at the end",
+        warm.as_secs()
+    ));
     drop(member);
     assert_eq!(consume(&place, &file(&broker, ""), &[]).code, 0);
 
@@ -305,15 +313,16 @@ fn the_index_changes_under_load_and_memory_does_not_grow() {
     let expected =
         ["fracture of wrist,1,TOY:3", "fracture of wrist,1,TOY:3", "heart attack,1,TOY:1", "heart attack,1,TOY:5"];
     assert_eq!(place.rows(answers), expected);
-    let mut sent = HashMap::new();
+    let (mut sent, mut ids) = (HashMap::new(), std::collections::HashSet::new());
     for message in broker.read("out") {
         let record: serde_json::Value = serde_json::from_str(&message.text()).expect("JSON");
         let version = record["generel"]["index_version"].as_str().map(str::to_string);
+        assert!(version.is_some() && ids.insert(record["id"].as_u64()), "{record}");
         if record["dx"] == "heart attack" {
             *sent.entry((version, record["dx_concept"]["object_id"].clone())).or_insert(0) += 1;
         }
     }
-    assert_eq!(sent.len(), 2, "{sent:?}");
+    assert_eq!((ids.len(), sent.len()), (id, 2), "{sent:?}");
     // On a busy machine the start is not over after a third of a short run.
     let most = if seconds < 600 { 13 } else { 11 };
     assert!(last * 10 <= first * most, "{first} MB have become {last}");

@@ -1,7 +1,7 @@
 //! `generel consume` of what others write: Avro and JSON with a real schema registry, FHIR, CSV.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
@@ -191,6 +191,38 @@ fn avro_and_json_come_with_their_schemas() {
     let ran = consume(&place, &file(&broker, "json", &format!("format: json_schema\n{registered}"), fields), &[]);
     ran.fails_with(1, &["registry", "127.0.0.1"]);
     assert_eq!(reasons("json.dead").len(), 3);
+}
+
+/// A server that answers everything with a status.
+fn always(status: &'static str) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}");
+        }
+    });
+    port
+}
+
+/// What is the registry's fault is no reason to throw messages away.
+#[test]
+fn a_registry_that_refuses_or_fails_is_an_error() {
+    let Some(broker) = Broker::start() else { return };
+    let place = place();
+    broker.topic("faults", 1, &[]);
+    broker.send("faults", [(0, framed(1, &avro(1, None)))]);
+    for (status, words) in [
+        ("401 Unauthorized", "status 401"),
+        ("500 Internal Server Error", "status 500"),
+        ("404 Not Found", "status 404"),
+    ] {
+        let registry = format!("format: avro\nregistry: {{ url: 'http://127.0.0.1:{}' }}", always(status));
+        let ran = consume(&place, &file(&broker, "faults", &registry, "fields: [{ name: dx, text: $.dx }]"), &[]);
+        ran.fails_with(1, &["schema registry", words, "check the address and the login"]);
+        assert_eq!(broker.read("faults.dead").len(), 0, "{status}");
+    }
 }
 
 #[test]

@@ -100,6 +100,14 @@ fn who_may_not_is_told_what_to_ask_for() {
     assert_eq!((broker.read("out").len(), broker.read("dead").len()), (1, 1));
     kept_secret(&place, &ran, &[PASSWORD]);
 
+    // Who may read and not write.
+    broker.allow("stranger", &[&["--operation", "Describe", "--operation", "Read"], &topics[..]].concat());
+    broker.allow("stranger", &[&["--operation", "Read"], &group[..]].concat());
+    broker.allow("stranger", &[&["--operation", "Describe", "--operation", "Write"], &transactions[..]].concat());
+    broker.send("ehr", [(0, br#"{"id":2,"dx":"heart attack"}"#.to_vec())]);
+    as_user("stranger").fails_with(1, &["out", "ask for the ACL Write"]);
+    assert_eq!(broker.read("out").len(), 1);
+
     let wrong = consume(&broker, &place, "reader", "battery-staple", &authority);
     wrong.fails_with(1, &["sasl.password"]);
     kept_secret(&place, &wrong, &["battery-staple"]);

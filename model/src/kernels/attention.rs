@@ -3,10 +3,10 @@
 use super::simd::Simd;
 use super::{Aligned, Isa, Kernel, math};
 
-/// Queries that are taken together.
-const QUERIES: usize = 4;
-/// The score of a key that is not there: its weight is 0 beside any other.
-const NO_KEY: f32 = -1e30;
+/// Rows that are taken together, at most: enough that no sum waits for itself, few enough for the registers.
+const TOGETHER: usize = 12;
+/// Below any score.
+const LEAST: f32 = -1e30;
 
 /// Attention of one sequence of `n` tokens, whose queries are scaled already.
 pub(crate) struct Attention<'a> {
@@ -34,7 +34,7 @@ pub(crate) struct RelativeBias {
 /// Memory that is used again for every sequence.
 #[derive(Debug, Default)]
 pub(crate) struct AttentionScratch {
-    keys: Aligned,
+    queries: Aligned,
     scores: Aligned,
 }
 
@@ -53,43 +53,71 @@ impl Attention<'_> {
         if let Some(bias) = self.bias {
             assert!(self.n <= bias.longest && bias.values.len() == self.heads * (2 * bias.longest - 1), "another bias");
         }
-        let padded = self.n.next_multiple_of(isa.lanes());
-        scratch.keys.reserve(hidden / self.heads * padded);
-        scratch.scores.reserve(QUERIES * padded);
-        let AttentionScratch { keys, scores } = scratch;
-        isa.run(Run { attention: self, padded, keys: keys.floats_mut(), scores: scores.floats_mut() });
+        let lanes = isa.lanes();
+        scratch.queries.reserve(hidden / self.heads * lanes);
+        scratch.scores.reserve((self.n + TOGETHER) * lanes);
+        let AttentionScratch { queries, scores } = scratch;
+        isa.run(Run { attention: self, queries: queries.floats_mut(), scores: scores.floats_mut() });
     }
 }
 
+/// Queries stand in the lanes of vectors: what is done to their scores needs no look across lanes.
 struct Run<'a, 'b> {
     attention: Attention<'a>,
-    /// Tokens, rounded up to whole vectors.
-    padded: usize,
-    /// Keys of one head, transposed: `[size, padded]`.
-    keys: &'b mut [f32],
-    /// `[QUERIES, padded]`.
+    /// A block of queries of one head, transposed: `[size, LANES]`.
+    queries: &'b mut [f32],
+    /// `[n, LANES]`, and room for a group of rows.
     scores: &'b mut [f32],
+}
+
+/// The next rows of some, and how many are taken together: `$run` with a constant for it.
+macro_rules! in_groups {
+    ($rows:expr, $first:ident, $group:ident => $run:expr) => {
+        let mut $first = 0;
+        while $first < $rows {
+            $first += match $rows - $first {
+                9.. => {
+                    const $group: usize = TOGETHER;
+                    $run;
+                    $group
+                }
+                5..=8 => {
+                    const $group: usize = 8;
+                    $run;
+                    $group
+                }
+                _ => {
+                    const $group: usize = 4;
+                    $run;
+                    $group
+                }
+            };
+        }
+    };
 }
 
 impl Kernel for Run<'_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
+        let n = self.attention.n;
         for head in 0..self.attention.heads {
-            self.transpose_keys(head);
-            for first in (0..self.attention.n).step_by(QUERIES) {
-                // Where fewer are left, the last one is taken again and not written twice.
-                let rows: [usize; QUERIES] = std::array::from_fn(|r| (first + r).min(self.attention.n - 1));
+            for first in (0..n).step_by(S::LANES) {
+                let block = (head, first, S::LANES.min(n - first));
                 // SAFETY: the slices have the lengths that `Attention::run` has checked or made.
                 unsafe {
-                    self.score(s, head, rows);
-                    let scales = self.soften(s);
-                    self.mix(s, head, rows, scales);
+                    self.transpose_queries(s, block);
+                    in_groups!(n, key, G => self.score::<S, G>(s, block, key));
+                    let shares = self.soften(s);
+                    in_groups!(block.2, row, G => self.mix::<S, G>(s, block, row, shares));
                 }
             }
         }
     }
 }
+
+/// A head, the first query of a block, and how many it has.
+type Block = (usize, usize, usize);
 
 impl Run<'_, '_> {
     fn hidden(&self) -> usize {
@@ -100,102 +128,104 @@ impl Run<'_, '_> {
         self.hidden() / self.attention.heads
     }
 
+    /// Lanes behind the last query hold it once more: what comes of them is not used.
     #[inline(always)]
-    fn transpose_keys(&mut self, head: usize) {
-        let (hidden, size, padded) = (self.hidden(), self.size(), self.padded);
-        for (j, row) in self.attention.qkv.chunks_exact(3 * hidden).enumerate() {
-            for (d, key) in row[hidden + head * size..][..size].iter().enumerate() {
-                self.keys[d * padded + j] = *key;
+    unsafe fn transpose_queries<S: Simd>(&mut self, s: S, (head, first, rows): Block) {
+        let (hidden, size) = (self.hidden(), self.size());
+        let whole = size / S::LANES * S::LANES;
+        let queries = &self.attention.qkv[first * 3 * hidden + head * size..];
+        for d in (0..whole).step_by(S::LANES) {
+            // SAFETY: each row has `size` floats of this head from there on, and there is room for `size` vectors.
+            unsafe {
+                let to = self.queries.as_mut_ptr().add(d * S::LANES);
+                s.transpose(queries.as_ptr().add(d), 3 * hidden, rows, to, S::LANES);
             }
         }
-        for d in 0..size {
-            self.keys[d * padded + self.attention.n..(d + 1) * padded].fill(0.0);
+        for d in whole..size {
+            for (lane, query) in self.queries[d * S::LANES..][..S::LANES].iter_mut().enumerate() {
+                *query = queries[lane.min(rows - 1) * 3 * hidden + d];
+            }
         }
     }
 
-    /// Scores of some queries against all keys.
+    /// Scores of a block's queries against some keys. Where fewer are left, the last one is taken again, and its scores stand
+    /// behind those of all keys.
     #[inline(always)]
-    unsafe fn score<S: Simd>(&mut self, s: S, head: usize, rows: [usize; QUERIES]) {
-        let (hidden, size, padded, n) = (self.hidden(), self.size(), self.padded, self.attention.n);
-        let query = |row: usize| self.attention.qkv[row * 3 * hidden + head * size..].as_ptr();
-        let queries = [query(rows[0]), query(rows[1]), query(rows[2]), query(rows[3])];
-        for at in (0..padded).step_by(S::LANES) {
-            let mut sums = [s.splat(0.0); QUERIES];
-            for d in 0..size {
-                // SAFETY: `at + LANES ≤ padded`, and each query has `size` floats.
-                unsafe {
-                    let keys = s.load(self.keys.as_ptr().add(d * padded + at));
-                    for (sum, query) in sums.iter_mut().zip(queries) {
-                        *sum = s.fma(s.splat(*query.add(d)), keys, *sum);
-                    }
+    unsafe fn score<S: Simd, const G: usize>(&mut self, s: S, (head, first, rows): Block, key: usize) {
+        let (hidden, size, n) = (self.hidden(), self.size(), self.attention.n);
+        let row = |g: usize| (key + g).min(n - 1) * 3 * hidden + hidden + head * size;
+        let keys: [*const f32; G] = std::array::from_fn(|g| self.attention.qkv[row(g)..].as_ptr());
+        let mut sums = [s.splat(0.0); G];
+        for d in 0..size {
+            // SAFETY: each key has `size` floats, and there are `size` vectors of queries.
+            unsafe {
+                let queries = s.load(self.queries.as_ptr().add(d * S::LANES));
+                for (sum, key) in sums.iter_mut().zip(keys) {
+                    *sum = s.fma(s.splat(*key.add(d)), queries, *sum);
                 }
             }
+        }
+        for (g, sum) in sums.into_iter().enumerate() {
+            let mut sum = sum;
             if let Some(bias) = self.attention.bias {
-                let keys = S::LANES.min(n - at);
-                for (sum, row) in sums.iter_mut().zip(rows) {
-                    let values = &bias.values[head * (2 * bias.longest - 1) + bias.longest - 1 - row + at..][..keys];
-                    // SAFETY: the slice has `keys` floats.
-                    let values = unsafe {
-                        if keys == S::LANES { s.load(values.as_ptr()) } else { s.load_part(values.as_ptr(), keys) }
-                    };
-                    *sum = s.add(*sum, values);
+                let none = head * (2 * bias.longest - 1) + bias.longest - 1 + (key + g).min(n - 1);
+                let mut values = [0f32; 16];
+                for (lane, value) in values[..S::LANES].iter_mut().enumerate() {
+                    *value = bias.values[none - (first + lane.min(rows - 1))];
                 }
+                // SAFETY: no vector has more lanes.
+                sum = s.add(sum, unsafe { s.load(values.as_ptr()) });
             }
-            for (r, sum) in sums.into_iter().enumerate() {
-                // SAFETY: a row of scores has `padded` floats.
-                unsafe { s.store(self.scores.as_mut_ptr().add(r * padded + at), sum) };
-            }
+            // SAFETY: there is room for a group of rows behind the last key.
+            unsafe { s.store(self.scores.as_mut_ptr().add((key + g) * S::LANES), sum) };
         }
     }
 
     /// Exponentials of the scores below their largest; 1 / their sum.
     #[inline(always)]
-    unsafe fn soften<S: Simd>(&mut self, s: S) -> [f32; QUERIES] {
-        let (padded, n) = (self.padded, self.attention.n);
-        std::array::from_fn(|r| {
-            let row = &mut self.scores[r * padded..(r + 1) * padded];
-            row[n..].fill(NO_KEY);
-            let row = row.as_mut_ptr();
-            let mut most = s.splat(NO_KEY);
-            let mut sum = s.splat(0.0);
-            // SAFETY: a row has `padded` floats, a multiple of LANES.
-            unsafe {
-                for at in (0..padded).step_by(S::LANES) {
-                    most = s.max(most, s.load(row.add(at)));
-                }
-                let most = s.splat(s.largest(most));
-                for at in (0..padded).step_by(S::LANES) {
-                    let e = math::exp(s, s.sub(s.load(row.add(at)), most));
-                    s.store(row.add(at), e);
-                    sum = s.add(sum, e);
-                }
+    unsafe fn soften<S: Simd>(&mut self, s: S) -> [f32; 16] {
+        let scores = self.scores.as_mut_ptr();
+        let (mut most, mut sum, mut shares) = (s.splat(LEAST), s.splat(0.0), [0f32; 16]);
+        // SAFETY: there is a vector for each key, and no vector has more lanes than 16.
+        unsafe {
+            for key in 0..self.attention.n {
+                most = s.max(most, s.load(scores.add(key * S::LANES)));
             }
-            1.0 / s.sum(sum)
-        })
+            for key in 0..self.attention.n {
+                let p = scores.add(key * S::LANES);
+                let e = math::exp(s, s.sub(s.load(p), most));
+                s.store(p, e);
+                sum = s.add(sum, e);
+            }
+            s.store(shares.as_mut_ptr(), s.div(s.splat(1.0), sum));
+        }
+        shares
     }
 
-    /// The values, weighted.
+    /// The values, weighted, for some queries of a block. Where fewer are left, the last one is taken again.
     #[inline(always)]
-    unsafe fn mix<S: Simd>(&mut self, s: S, head: usize, rows: [usize; QUERIES], scales: [f32; QUERIES]) {
-        let (hidden, size, padded, n) = (self.hidden(), self.size(), self.padded, self.attention.n);
+    unsafe fn mix<S: Simd, const G: usize>(&mut self, s: S, (head, first, rows): Block, row: usize, shares: [f32; 16]) {
+        let (hidden, size, n) = (self.hidden(), self.size(), self.attention.n);
+        let lanes: [usize; G] = std::array::from_fn(|g| (row + g).min(rows - 1));
         for at in (0..size).step_by(S::LANES) {
             let width = S::LANES.min(size - at);
-            let mut sums = [s.splat(0.0); QUERIES];
-            for j in 0..n {
-                // SAFETY: row `j` has `3 · hidden` floats, the value's part from there on.
+            let mut sums = [s.splat(0.0); G];
+            for key in 0..n {
+                // SAFETY: row `key` has `3 · hidden` floats, the value's part from there on.
                 unsafe {
-                    let p = self.attention.qkv.as_ptr().add(j * 3 * hidden + 2 * hidden + head * size + at);
+                    let p = self.attention.qkv.as_ptr().add(key * 3 * hidden + 2 * hidden + head * size + at);
                     let value = if width == S::LANES { s.load(p) } else { s.load_part(p, width) };
-                    for (r, sum) in sums.iter_mut().enumerate() {
-                        *sum = s.fma(s.splat(*self.scores.as_ptr().add(r * padded + j)), value, *sum);
+                    let weights = self.scores.as_ptr().add(key * S::LANES);
+                    for (sum, lane) in sums.iter_mut().zip(lanes) {
+                        *sum = s.fma(s.splat(*weights.add(lane)), value, *sum);
                     }
                 }
             }
-            for (r, sum) in sums.into_iter().enumerate() {
-                // SAFETY: row `rows[r]` of `out` has `hidden` floats.
+            for (sum, lane) in sums.into_iter().zip(lanes) {
+                // SAFETY: each row of `out` has `hidden` floats.
                 unsafe {
-                    let p = self.attention.out.as_mut_ptr().add(rows[r] * hidden + head * size + at);
-                    let y = s.mul(sum, s.splat(scales[r]));
+                    let p = self.attention.out.as_mut_ptr().add((first + lane) * hidden + head * size + at);
+                    let y = s.mul(sum, s.splat(shares[lane]));
                     if width == S::LANES { s.store(p, y) } else { s.store_part(p, width, y) }
                 }
             }

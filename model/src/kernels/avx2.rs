@@ -104,6 +104,27 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         }
     }
     #[inline(always)]
+    unsafe fn transpose(self, from: *const f32, stride: usize, rows: usize, to: *mut f32, to_stride: usize) {
+        // Within halves of 128 bits, pairs of rows, then pairs of these; at last the halves themselves.
+        unsafe {
+            let r: [__m256; 8] = std::array::from_fn(|i| _mm256_loadu_ps(from.add(i.min(rows - 1) * stride)));
+            let t: [__m256; 8] = std::array::from_fn(|i| match i % 2 {
+                0 => _mm256_unpacklo_ps(r[i], r[i + 1]),
+                _ => _mm256_unpackhi_ps(r[i - 1], r[i]),
+            });
+            let pairs = |i: usize| (_mm256_castps_pd(t[i]), _mm256_castps_pd(t[i + 2]));
+            let r: [__m256; 8] = std::array::from_fn(|i| {
+                let (a, b) = pairs(i / 4 * 4 + i % 4 / 2);
+                _mm256_castpd_ps(if i % 2 == 0 { _mm256_unpacklo_pd(a, b) } else { _mm256_unpackhi_pd(a, b) })
+            });
+            for c in 0..4 {
+                let (a, b) = (r[c], r[4 + c]);
+                _mm256_storeu_ps(to.add(c * to_stride), _mm256_permute2f128_ps::<0x20>(a, b));
+                _mm256_storeu_ps(to.add((4 + c) * to_stride), _mm256_permute2f128_ps::<0x31>(a, b));
+            }
+        }
+    }
+    #[inline(always)]
     fn above(self, a: __m256, b: __m256) -> u32 {
         unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a, b)) as u32 }
     }

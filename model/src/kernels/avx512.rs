@@ -141,6 +141,31 @@ impl<E: Copy> Simd for Avx512<E> {
         unsafe { widened(_mm256_loadu_si256(p.cast())) }
     }
     #[inline(always)]
+    unsafe fn transpose(self, from: *const f32, stride: usize, rows: usize, to: *mut f32, to_stride: usize) {
+        // Within quarters of 128 bits, pairs of rows, then pairs of these; at last the quarters themselves.
+        unsafe {
+            let r: [__m512; 16] = std::array::from_fn(|i| _mm512_loadu_ps(from.add(i.min(rows - 1) * stride)));
+            let t: [__m512; 16] = std::array::from_fn(|i| match i % 2 {
+                0 => _mm512_unpacklo_ps(r[i], r[i + 1]),
+                _ => _mm512_unpackhi_ps(r[i - 1], r[i]),
+            });
+            let pairs = |i: usize| (_mm512_castps_pd(t[i]), _mm512_castps_pd(t[i + 2]));
+            let r: [__m512; 16] = std::array::from_fn(|i| {
+                let (a, b) = pairs(i / 4 * 4 + i % 4 / 2);
+                _mm512_castpd_ps(if i % 2 == 0 { _mm512_unpacklo_pd(a, b) } else { _mm512_unpackhi_pd(a, b) })
+            });
+            for c in 0..4 {
+                let even = |i: usize| _mm512_shuffle_f32x4::<0x88>(r[i + c], r[i + 4 + c]);
+                let odd = |i: usize| _mm512_shuffle_f32x4::<0xdd>(r[i + c], r[i + 4 + c]);
+                let (a, b, d, e) = (even(0), odd(0), even(8), odd(8));
+                _mm512_storeu_ps(to.add(c * to_stride), _mm512_shuffle_f32x4::<0x88>(a, d));
+                _mm512_storeu_ps(to.add((4 + c) * to_stride), _mm512_shuffle_f32x4::<0x88>(b, e));
+                _mm512_storeu_ps(to.add((8 + c) * to_stride), _mm512_shuffle_f32x4::<0xdd>(a, d));
+                _mm512_storeu_ps(to.add((12 + c) * to_stride), _mm512_shuffle_f32x4::<0xdd>(b, e));
+            }
+        }
+    }
+    #[inline(always)]
     fn above(self, a: __m512, b: __m512) -> u32 {
         unsafe { u32::from(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b)) }
     }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::format::{Float, Format};
 use super::matrix::{Activation, PackedMatrix};
 use super::operand::Operand;
-use super::rows::{OUTLIERS, load, store};
+use super::rows::{OUTLIERS, WIDE, load, store};
 use super::simd::Simd;
 use super::{Kernel, math};
 
@@ -331,10 +331,19 @@ impl Kernel for ActivateTile<'_> {
                 }
                 for outlier in operand.outliers[row * OUTLIERS..][..OUTLIERS].iter().take_while(|o| o.value != 0.0) {
                     let value = s.splat(outlier.value);
-                    for (v, y) in y.iter_mut().enumerate() {
-                        let at = outlier.input as usize * m.outputs + column + v * S::LANES;
-                        // SAFETY: after the last column there is room for a tile's row.
-                        *y = s.fma(value, unsafe { s.load_bf16(m.columns.as_ptr().add(at)) }, *y);
+                    let place = outlier.input & !WIDE;
+                    if place == outlier.input {
+                        for (v, y) in y.iter_mut().enumerate() {
+                            let at = place as usize * m.outputs + column + v * S::LANES;
+                            // SAFETY: after the last column there is room for a tile's row.
+                            *y = s.fma(value, unsafe { s.load_bf16(m.columns.as_ptr().add(at)) }, *y);
+                        }
+                    } else {
+                        let exact = operand.exact(m, place).wrapping_add(column);
+                        for (v, y) in y.iter_mut().enumerate() {
+                            // SAFETY: as above.
+                            *y = s.fma(value, unsafe { s.load(exact.add(v * S::LANES)) }, *y);
+                        }
                     }
                 }
             } else {

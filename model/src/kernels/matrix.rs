@@ -239,6 +239,11 @@ impl PackedMatrix {
         }
     }
 
+    /// Floats of a column, with room for a tile's row behind.
+    pub(super) fn column_length(&self) -> usize {
+        (self.outputs + VECTORS * LARGEST_VECTOR).next_multiple_of(16)
+    }
+
     /// Panels of outputs.
     pub(super) fn panels(&self) -> usize {
         self.outputs.div_ceil(self.width)

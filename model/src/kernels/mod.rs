@@ -212,6 +212,12 @@ impl Aligned {
     }
 
     /// As floats.
+    pub(crate) fn floats(&self) -> &[f32] {
+        // SAFETY: as above; every bit pattern is a float.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+
+    /// As floats.
     pub(crate) fn floats_mut(&mut self) -> &mut [f32] {
         // SAFETY: as above; every bit pattern is a float.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }

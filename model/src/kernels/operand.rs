@@ -5,6 +5,9 @@ use super::matrix::{Kind, PackedMatrix, TILE_ROWS};
 use super::split;
 use super::{Aligned, rows};
 
+/// Columns that are made floats, at most.
+const WIDENED: usize = 48;
+
 /// Activations of one block in the form that a matrix wants; memory that is used again for every block.
 #[derive(Debug, Default)]
 pub(crate) struct Operand {
@@ -15,6 +18,11 @@ pub(crate) struct Operand {
     /// 8-bit integers only: what stands out of each row, [`rows::OUTLIERS`] places a row; none for a matrix without
     /// columns.
     pub(super) outliers: Vec<rows::Outlier>,
+    /// The columns of the inputs at which something stands out, as floats; see [`Operand::exact`].
+    exact: Aligned,
+    /// For each input its place there and 1, or 0; and the input of each place.
+    places: Vec<u16>,
+    inputs: Vec<u32>,
     /// A row without what stands out of it.
     rest: Vec<f32>,
     /// AMX only: sums of products, a block of rows and a panel after another.
@@ -89,7 +97,39 @@ impl Operand {
                     outliers: &mut self.outliers,
                     rest: &mut self.rest,
                 });
+                if outliers > 0 {
+                    self.widen(matrix);
+                }
             }
         }
+    }
+
+    /// Much the same inputs stand out of all rows: their columns are made floats once. An outlier of these has its place
+    /// for an input, with the highest bit set.
+    fn widen(&mut self, matrix: &PackedMatrix) {
+        self.places.clear();
+        self.places.resize(matrix.inputs, 0);
+        self.inputs.clear();
+        for outlier in self.outliers.iter_mut().filter(|o| o.value != 0.0) {
+            let place = &mut self.places[outlier.input as usize];
+            if *place == 0 && self.inputs.len() < WIDENED {
+                self.inputs.push(outlier.input);
+                *place = self.inputs.len() as u16;
+            }
+            if *place > 0 {
+                outlier.input = u32::from(*place - 1) | rows::WIDE;
+            }
+        }
+        let length = matrix.column_length();
+        self.exact.reserve(WIDENED * length);
+        for (input, floats) in self.inputs.iter().zip(self.exact.floats_mut().chunks_exact_mut(length)) {
+            let column = &matrix.columns[*input as usize * matrix.outputs..][..matrix.outputs];
+            matrix.isa.run(rows::Widen { column, floats });
+        }
+    }
+
+    /// The column of a place, as floats, with room for a tile's row behind.
+    pub(super) fn exact(&self, matrix: &PackedMatrix, place: u32) -> *const f32 {
+        self.exact.floats()[place as usize * matrix.column_length()..].as_ptr()
     }
 }

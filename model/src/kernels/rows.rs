@@ -56,6 +56,32 @@ impl Kernel for RoundBf16<'_> {
     }
 }
 
+/// Set in an outlier's input where that is a place among the columns that were made floats.
+pub(super) const WIDE: u32 = 1 << 31;
+
+/// bfloat16 as floats.
+pub(super) struct Widen<'a> {
+    pub(super) column: &'a [u16],
+    /// At least as long.
+    pub(super) floats: &'a mut [f32],
+}
+
+impl Kernel for Widen<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let whole = self.column.len() / S::LANES * S::LANES;
+        assert!(self.floats.len() >= self.column.len(), "no room for a column");
+        for at in (0..whole).step_by(S::LANES) {
+            // SAFETY: `at + LANES` is at most the column's length.
+            unsafe { s.store(self.floats.as_mut_ptr().add(at), s.load_bf16(self.column.as_ptr().add(at))) };
+        }
+        for (float, half) in self.floats[whole..].iter_mut().zip(&self.column[whole..]) {
+            *float = half::bf16::from_bits(*half).to_f32();
+        }
+    }
+}
+
 /// An activation that stands out of its row; a value of 0 ends a row's list.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Outlier {
@@ -114,12 +140,24 @@ impl Kernel for Quantize<'_> {
 /// The least and the largest value, 0 among them, and the sum of squares.
 #[inline(always)]
 fn measure<S: Simd>(s: S, x: &[f32]) -> ((f32, f32), f32) {
-    let (mut least, mut most, mut squares) = (s.splat(0.0), s.splat(0.0), s.splat(0.0));
-    vectors::<S>(x.len(), |at, n| {
-        // SAFETY: `at + n` is at most the row's length. Lanes beyond are 0, which changes nothing.
-        let v = unsafe { load(s, x.as_ptr().add(at), n) };
-        (least, most, squares) = (s.min(least, v), s.max(most, v), s.fma(v, v, squares));
+    let zero = s.splat(0.0);
+    // Four of each: a sum is ready for the next vector only after a while.
+    let mut all = [(zero, zero, zero); 4];
+    let with = |(least, most, squares), v: S::F| (s.min(least, v), s.max(most, v), s.fma(v, v, squares));
+    let mut fours = x.chunks_exact(4 * S::LANES);
+    for four in &mut fours {
+        for (i, own) in all.iter_mut().enumerate() {
+            // SAFETY: there are four vectors.
+            *own = with(*own, unsafe { s.load(four.as_ptr().add(i * S::LANES)) });
+        }
+    }
+    let rest = fours.remainder();
+    vectors::<S>(rest.len(), |at, n| {
+        // SAFETY: `at + n` is at most the rest's length. Lanes beyond are 0, which changes nothing.
+        all[0] = with(all[0], unsafe { load(s, rest.as_ptr().add(at), n) });
     });
+    let joined = |a: (S::F, S::F, S::F), b: (S::F, S::F, S::F)| (s.min(a.0, b.0), s.max(a.1, b.1), s.add(a.2, b.2));
+    let (least, most, squares) = joined(joined(all[0], all[1]), joined(all[2], all[3]));
     ((s.smallest(least), s.largest(most)), s.sum(squares))
 }
 

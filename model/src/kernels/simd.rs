@@ -45,6 +45,19 @@ pub(crate) trait Simd: Copy {
     /// # Safety
     /// `LANES` halves can be read from `p`.
     unsafe fn load_bf16(self, p: *const u16) -> Self::F;
+    /// A block of `LANES × LANES` floats, rows and columns exchanged; of `rows` the last stands for those behind it.
+    /// # Safety
+    /// `LANES` floats can be read from `rows` rows at `from`, `stride` apart, and written to `LANES` rows at `to`, `to_stride`
+    /// apart; there is at least one row.
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const f32, stride: usize, rows: usize, to: *mut f32, to_stride: usize) {
+        for row in 0..Self::LANES {
+            for column in 0..Self::LANES {
+                // SAFETY: the caller's.
+                unsafe { *to.add(column * to_stride + row) = *from.add(row.min(rows - 1) * stride + column) };
+            }
+        }
+    }
     /// Which lanes of `a` are greater than those of `b`, the first in the lowest bit.
     fn above(self, a: Self::F, b: Self::F) -> u32;
 

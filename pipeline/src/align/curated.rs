@@ -10,7 +10,7 @@ use generel_schemas::sssom;
 use generel_schemas::tables::{KG_EDGES, MAPPINGS, NEGATED};
 
 use super::AlignOptions;
-use super::mapping_file::{KnownMapping, Origin, read_mappings};
+use super::mapping_file::{Accepted, KnownMapping, Origin, read_mappings};
 use super::names::Names;
 use crate::sources::Fingerprint;
 use crate::text_columns::text_columns;
@@ -136,16 +136,21 @@ async fn accepted(session: &Session) -> Result<Vec<KnownMapping>> {
         optional("comment"),
         col("subject_label"),
         col("object_label"),
+        col("alignment_id"),
+        col("mapping_tool"),
+        col("mapping_tool_version"),
     ];
     let rows = texts(frame.clone().filter(made)?.select(columns)?).await?;
     let slot = |text: String| Some(text).filter(|t| !t.is_empty());
     Ok(rows
         .into_iter()
-        .map(|[subject, predicate, object, date, author, reviewer, source, comment, subject_label, object_label]| {
+        .map(|row: [String; 13]| {
+            let [subject, predicate, object, date, author, reviewer, source, comment, own, other, id, tool, version] =
+                row;
             KnownMapping {
                 subject,
                 object,
-                labels: [slot(subject_label), slot(object_label)],
+                labels: [slot(own), slot(other)],
                 predicate,
                 negative: false,
                 confidence: None,
@@ -155,6 +160,11 @@ async fn accepted(session: &Session) -> Result<Vec<KnownMapping>> {
                     mapping_source: slot(source),
                     mapping_date: date.parse().ok(),
                     comment: slot(comment),
+                    accepted: Some(Accepted {
+                        alignment_id: id,
+                        mapping_tool: tool,
+                        mapping_tool_version: slot(version),
+                    }),
                 },
             }
         })

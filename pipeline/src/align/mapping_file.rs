@@ -42,6 +42,19 @@ pub struct Origin {
     pub mapping_date: Option<NaiveDate>,
     /// What stands beside it.
     pub comment: Option<String>,
+    /// Of a row of `mappings` that a person accepted: where it stands, and with which tool.
+    pub accepted: Option<Accepted>,
+}
+
+/// A row of `mappings` that a person accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// The alignment whose row it is.
+    pub alignment_id: String,
+    /// The tool that it was accepted with.
+    pub mapping_tool: String,
+    /// The tool's version.
+    pub mapping_tool_version: Option<String>,
 }
 
 impl KnownMapping {
@@ -122,6 +135,7 @@ fn parse(text: &str) -> std::result::Result<Vec<KnownMapping>, String> {
                     mapping_source: source.or_else(|| mapping_set.clone()),
                     mapping_date: date.transpose()?,
                     comment,
+                    accepted: None,
                 }
             },
         };
@@ -171,6 +185,7 @@ mod tests {
             mapping_source: Some("https://example.org/set".into()),
             mapping_date: NaiveDate::from_ymd_opt(2025, 2, 28),
             comment: Some("see a".into()),
+            accepted: None,
         };
         assert_eq!(read[0].origin, origin);
         assert_eq!(read[1].origin.mapping_source.as_deref(), Some("x:set"));

@@ -117,6 +117,14 @@ impl AlignOptions {
         Ok(session.ctx().table(MAPPINGS.name).await?.filter(best)?)
     }
 
+    /// The same, and all that people mapped.
+    async fn exported_mappings(&self, session: &Session) -> Result<DataFrame> {
+        let own = col("alignment_id").eq(lit(self.id()));
+        let wanted =
+            col("rank").eq(lit(1i32)).or(col("mapping_justification").eq(lit(generel_schemas::sssom::MANUAL_CURATION)));
+        Ok(session.ctx().table(MAPPINGS.name).await?.filter(own.and(wanted))?)
+    }
+
     /// Changes with anything that can change the result.
     fn fingerprint(&self, sides: &Sides, model_id: &str) -> Result<Fingerprint> {
         let Self { top_k, min_score, one_to_one, same_category, recall, .. } = self;

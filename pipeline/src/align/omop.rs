@@ -70,11 +70,11 @@ pub async fn write_source_to_concept_map(
     concepts: &Path,
     out: &mut (dyn Write + Send),
 ) -> Result<ConceptMapReport> {
-    let frame = options.best_mappings(session).await?;
+    let frame = options.exported_mappings(session).await?;
     let frame = frame
         .filter(col("confidence").gt_eq(lit(min_confidence)))?
         .select_columns(&["subject_id", "subject_label", "object_id"])?
-        .sort_by(vec![col("subject_id")])?;
+        .sort_by(vec![col("subject_id"), col("object_id")])?;
     let columns: Vec<[StringArray; 3]> = frame.collect().await?.iter().map(text_columns).collect::<Result<_>>()?;
     let rows = || {
         columns.iter().flat_map(|[subjects, labels, objects]| {

@@ -32,6 +32,8 @@ pub(super) fn batch(mappings: &[Mapping], left: &Names, right: &Names, common: &
     let subject_name = |m: &Mapping| m.names.map(|(name, _, _)| left.name(name));
     let object_name = |m: &Mapping| m.names.map(|(_, name, _)| right.name(name));
     let score = |m: &Mapping| m.names.map(|(_, _, cosine)| f64::from(cosine).clamp(0.0, 1.0));
+    // A person's row of this alignment stays one; elsewhere it is only repeated.
+    let accepted = |m: &Mapping| m.origin.accepted.clone().filter(|own| own.alignment_id == common.alignment_id);
     let days = |made: Option<NaiveDate>| {
         made.unwrap_or(common.date).signed_duration_since(NaiveDate::default()).num_days() as i32
     };
@@ -51,8 +53,8 @@ pub(super) fn batch(mappings: &[Mapping], left: &Names, right: &Names, common: &
         Arc::new(Float64Array::from_iter_values(mappings.iter().map(|m| m.confidence))),
         Arc::new(mappings.iter().map(score).collect::<Float64Array>()),
         optional(&|m| m.names.map(|_| sssom::COSINE.to_string())),
-        constant("generel"),
-        constant(VERSION),
+        text(&|m| accepted(m).map_or_else(|| "generel".to_string(), |own| own.mapping_tool)),
+        optional(&|m| accepted(m).map_or_else(|| Some(VERSION.to_string()), |own| own.mapping_tool_version)),
         Arc::new(Date32Array::from_iter_values(mappings.iter().map(|m| days(m.origin.mapping_date)))),
         Arc::new(Int32Array::from_iter_values(mappings.iter().map(|m| m.rank))),
         Arc::new(mappings.iter().map(|m| m.margin).collect::<Float64Array>()),

@@ -35,6 +35,12 @@ pub struct Mapping {
     pub(super) origin: Origin,
 }
 
+impl Mapping {
+    fn is_curated(&self) -> bool {
+        self.justification == sssom::MANUAL_CURATION
+    }
+}
+
 /// The mappings of each subject: its curated objects, then the best others up to `k`.
 pub(super) fn select(pairs: &[Pair], curated: &Curated, k: usize, one_to_one: bool) -> Vec<Mapping> {
     let mut of_subject: HashMap<usize, Vec<Mapping>> = HashMap::new();
@@ -66,10 +72,12 @@ pub(super) fn select(pairs: &[Pair], curated: &Curated, k: usize, one_to_one: bo
     }
     let mut kept = Vec::with_capacity(all.len());
     for mappings in all.chunk_by(|a, b| a.subject == b.subject) {
-        for (i, mapping) in mappings.iter().take(k).enumerate() {
+        // What people say stays, however much it is.
+        let kept_anyway = mappings.iter().filter(|m| m.is_curated()).count();
+        for (i, mapping) in mappings.iter().take(k.max(kept_anyway)).enumerate() {
             let margin = mappings.get(i + 1).map(|next| mapping.confidence - next.confidence);
             let mut mapping = Mapping { rank: i as i32 + 1, margin, ..mapping.clone() };
-            if i > 0 && mapping.predicate == sssom::EXACT_MATCH && mapping.justification != sssom::MANUAL_CURATION {
+            if i > 0 && mapping.predicate == sssom::EXACT_MATCH && !mapping.is_curated() {
                 mapping.predicate = sssom::CLOSE_MATCH.to_string();
             }
             kept.push(mapping);
@@ -80,20 +88,19 @@ pub(super) fn select(pairs: &[Pair], curated: &Curated, k: usize, one_to_one: bo
 
 /// Curated before computed, then by confidence, then by the order of names.
 fn better(a: &Mapping, b: &Mapping) -> std::cmp::Ordering {
-    let is_curated = |m: &Mapping| m.justification == sssom::MANUAL_CURATION;
-    is_curated(b)
-        .cmp(&is_curated(a))
+    b.is_curated()
+        .cmp(&a.is_curated())
         .then(b.confidence.total_cmp(&a.confidence))
         .then_with(|| a.names.map(|(s, o, _)| (s, o)).cmp(&b.names.map(|(s, o, _)| (s, o))))
         .then((a.subject, a.object).cmp(&(b.subject, b.object)))
 }
 
-/// Each subject and each object once: the best mapping first, then the best of what is left.
+/// Each subject and each object once: the best mapping first, then the best of what is left. What people say stays.
 fn assigned(mut all: Vec<Mapping>) -> Vec<Mapping> {
     all.sort_by(better);
     let (mut subjects, mut objects) = (HashSet::new(), HashSet::new());
     all.retain(|m| {
-        let free = !subjects.contains(&m.subject) && !objects.contains(&m.object);
+        let free = m.is_curated() || !subjects.contains(&m.subject) && !objects.contains(&m.object);
         if free {
             subjects.insert(m.subject);
             objects.insert(m.object);
@@ -204,6 +211,20 @@ mod tests {
         let pairs = [pair(0, 1, 0.8), pair(0, 2, 0.7), pair(1, 1, 0.9), pair(1, 2, 0.2)];
         let mappings = select(&pairs, &Curated::default(), 5, true);
         assert_eq!(mappings.iter().map(|m| (m.subject, m.object, m.rank)).collect::<Vec<_>>(), [(0, 2, 1), (1, 1, 1)]);
+    }
+
+    #[test]
+    fn all_that_people_say_stays() {
+        let mut curated = Curated::default();
+        curated.of_subject.insert(0, [7, 8, 9].map(|object| (object, known("skos:exactMatch"))).to_vec());
+        curated.of_subject.insert(1, vec![(9, known("skos:exactMatch"))]);
+        let pairs = [pair(0, 1, 0.9), pair(1, 1, 0.8), pair(2, 9, 0.9), pair(2, 1, 0.7)];
+        let of = |mappings: Vec<Mapping>| mappings.iter().map(|m| (m.subject, m.object, m.rank)).collect::<Vec<_>>();
+        let curated_rows = [(0, 7, 1), (0, 8, 2), (0, 9, 3), (1, 9, 1)];
+        let few = of(select(&pairs, &curated, 2, false));
+        assert_eq!(few, [&curated_rows[..], &[(1, 1, 2), (2, 9, 1), (2, 1, 2)]].concat());
+        let one_to_one = of(select(&pairs, &curated, 2, true));
+        assert_eq!(one_to_one, [&curated_rows[..], &[(2, 1, 1)]].concat());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! SSSOM TSV: the best mapping of each subject, with the standard's metadata block.
+//! SSSOM TSV: the best mapping of each subject and all that people made, with the standard's metadata block.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -52,10 +52,10 @@ type Row = BTreeMap<&'static str, String>;
 
 async fn rows(session: &Session, options: &AlignOptions, min_confidence: f64) -> Result<Vec<Row>> {
     let frame = options
-        .best_mappings(session)
+        .exported_mappings(session)
         .await?
         .filter(col("confidence").gt_eq(lit(min_confidence)))?
-        .sort_by(vec![col("subject_id")])?;
+        .sort_by(vec![col("subject_id"), col("rank")])?;
     let mut rows = Vec::new();
     for batch in frame.collect().await? {
         for row in 0..batch.num_rows() {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use arrow::array::{Array, ArrayRef, AsArray, Float32Array, ListArray, RecordBatch, StringArray};
 use arrow::buffer::OffsetBuffer;
@@ -30,6 +31,8 @@ use crate::{Error, Result};
 const MOST_PENDING: usize = 64 * 1024;
 /// Vectors that are committed while a query runs: the query that finds them waiting does it.
 const MANY_PENDING: usize = MOST_PENDING / 4;
+/// How long the table is taken to be what it was: other processes add to it and rewrite its files.
+const LOOKED_LATELY: Duration = Duration::from_secs(10);
 /// The run that vectors of queries are of.
 const QUERIES: &str = "queries";
 
@@ -56,8 +59,9 @@ pub struct LakeVectors {
 /// Where vectors stand.
 #[derive(Debug, Default)]
 struct Index {
-    /// Whether the table has not changed by us since it was read.
-    is_current: bool,
+    /// The table's version that it is of, and when that was looked at.
+    version: Option<u64>,
+    looked: Option<Instant>,
     store: Option<Arc<dyn ObjectStore>>,
     files: Vec<Path>,
     /// File and row of each text.
@@ -82,7 +86,7 @@ impl LakeVectors {
     /// # Errors
     /// When the table cannot be read.
     pub async fn missing<'a>(&self, texts: &'a [String]) -> Result<Vec<&'a str>> {
-        self.refresh().await?;
+        self.refresh(Duration::ZERO).await?;
         let index = self.index.read().await;
         Ok(texts.iter().map(String::as_str).filter(|text| !index.places.contains_key(&hash(text))).collect())
     }
@@ -107,17 +111,20 @@ impl LakeVectors {
     }
 
     /// Commits what waits, if it is at least so many; how many were written. Fewer are cheaper to make again than a file
-    /// of their own is to keep: they are forgotten.
+    /// of their own is to keep: they wait for more.
     ///
     /// # Errors
     /// When the lake cannot be written.
     pub async fn flush(&self, run_id: &str, least: usize) -> Result<u64> {
         let _one = self.writing.lock().await;
-        let waiting = std::mem::take(&mut *self.pending());
-        if waiting.is_empty() || waiting.len() < least {
-            return Ok(0);
-        }
-        self.refresh().await?;
+        let waiting = {
+            let mut pending = self.pending();
+            if pending.is_empty() || pending.len() < least {
+                return Ok(0);
+            }
+            std::mem::take(&mut *pending)
+        };
+        self.refresh(Duration::ZERO).await?;
         let mut new: Vec<(Arc<str>, Vector)> = {
             let index = self.index.read().await;
             waiting.into_iter().filter(|(text, _)| !index.places.contains_key(&hash(text))).collect()
@@ -130,7 +137,7 @@ impl LakeVectors {
         let mut writer = self.lake.writer(&EMBEDDINGS, Some(&self.model_id)).await?;
         writer.write(self.batch(&new)?).await?;
         writer.commit(Commit { run_id: run_id.to_string(), ..Default::default() }).await?;
-        self.index.write().await.is_current = false;
+        self.index.write().await.looked = None;
         Ok(rows)
     }
 
@@ -155,19 +162,26 @@ impl LakeVectors {
         Ok(RecordBatch::try_new(EMBEDDINGS.schema(), columns)?)
     }
 
-    /// Brings the index up to date with the table, reading the texts of files it has not seen.
-    async fn refresh(&self) -> Result<()> {
-        if self.index.read().await.is_current {
+    /// Brings the index up to date with the table, reading the texts of files it has not seen, unless it was looked at
+    /// lately.
+    async fn refresh(&self, lately: Duration) -> Result<()> {
+        let is_fresh = |index: &Index| index.looked.is_some_and(|looked| looked.elapsed() < lately);
+        if is_fresh(&*self.index.read().await) {
             return Ok(());
         }
         let mut index = self.index.write().await;
-        if index.is_current {
+        if is_fresh(&index) {
             return Ok(());
         }
+        let looked = Some(Instant::now());
         let Some(table) = self.lake.table(&EMBEDDINGS).await? else {
-            index.is_current = true;
+            *index = Index { looked, ..Index::default() };
             return Ok(());
         };
+        if table.version().is_some() && table.version() == index.version {
+            index.looked = looked;
+            return Ok(());
+        }
         let failed = |e| Error::delta(EMBEDDINGS.name, e);
         let log_store = table.log_store();
         let state = table.snapshot().map_err(failed)?;
@@ -188,7 +202,7 @@ impl LakeVectors {
                 index.add(file).await?;
             }
         }
-        index.is_current = true;
+        (index.version, index.looked) = (table.version(), looked);
         Ok(())
     }
 }
@@ -277,7 +291,7 @@ fn selection(rows: &[u32]) -> RowSelection {
 impl VectorStore for LakeVectors {
     async fn get_many(&self, texts: &[Arc<str>]) -> std::result::Result<Vec<Option<Vector>>, StoreError> {
         self.relieve().await;
-        self.refresh().await?;
+        self.refresh(LOOKED_LATELY).await?;
         let mut found: Vec<Option<Vector>> = {
             let pending = self.pending();
             texts.iter().map(|text| pending.get(text).cloned()).collect()
@@ -341,6 +355,13 @@ mod tests {
         assert_eq!(store.flush("run", 1).await.unwrap(), 40, "each text once");
         store.put_many(&vectors[..1]);
         assert_eq!(store.flush("run", 5).await.unwrap(), 0, "too few for a file");
+        assert_eq!(store.pending().len(), 1, "it waits for more");
+        // What another process adds is seen, and not written again.
+        let beside = LakeVectors::new(lake.clone(), &info);
+        beside.put_many(&[(text(150), vectors[5].1.clone())]);
+        assert_eq!(beside.flush("run", 1).await.unwrap(), 1);
+        store.put_many(&[(text(150), vectors[5].1.clone())]);
+        assert_eq!(store.flush("run", 1).await.unwrap(), 0, "it is there");
         let other = LakeVectors::new(lake, &info);
         let asked: Vec<Arc<str>> = [99, 7, 200, 41, 8].into_iter().map(text).collect();
         let found = other.get_many(&asked).await.unwrap();

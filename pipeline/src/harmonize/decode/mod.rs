@@ -1,5 +1,7 @@
 //! From the bytes of a message to records as JSON texts.
 
+mod avro;
+mod json_schema;
 mod registry;
 
 use std::borrow::Cow;
@@ -7,7 +9,7 @@ use std::sync::Arc;
 
 use super::reject::{Reason, Rejected};
 pub use registry::Registry;
-use registry::{AvroSchema, Schemas};
+use registry::Schemas;
 
 /// How messages are written.
 #[derive(Debug, Clone)]
@@ -38,7 +40,7 @@ pub(crate) enum Decoder {
     Ndjson,
     Csv { columns: Vec<String>, delimiter: u8 },
     Raw,
-    Avro(Schemas<Arc<AvroSchema>>),
+    Avro(Schemas<Arc<avro::AvroSchema>>),
     JsonSchema(Schemas<Arc<jsonschema::Validator>>),
 }
 
@@ -90,15 +92,15 @@ impl Decoder {
                 }
             }
             Self::Avro(schemas) => one(match registry::framed(bytes) {
-                Ok((id, datum)) => match schemas.get(id, registry::avro_schema).await? {
-                    Ok(schema) => registry::avro(&schema, datum).map(Cow::Owned),
+                Ok((id, datum)) => match schemas.get(id, avro::schema).await? {
+                    Ok(schema) => avro::json(&schema, datum).map(Cow::Owned),
                     Err(rejected) => Err(rejected),
                 },
                 Err(rejected) => Err(rejected),
             }),
             Self::JsonSchema(schemas) => one(match registry::framed(bytes) {
-                Ok((id, json)) => match schemas.get(id, registry::json_schema).await? {
-                    Ok(schema) => registry::checked(&schema, json).map(Cow::Borrowed),
+                Ok((id, json)) => match schemas.get(id, json_schema::validator).await? {
+                    Ok(schema) => json_schema::checked(&schema, json).map(Cow::Borrowed),
                     Err(rejected) => Err(rejected),
                 },
                 Err(rejected) => Err(rejected),

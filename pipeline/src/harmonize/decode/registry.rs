@@ -1,10 +1,9 @@
 //! Messages in the framing of a schema registry (a zero byte, four bytes of the schema's id, the datum), and the schemas.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use apache_avro::schema::ResolvedSchema;
 use generel_schemas::Sensitive;
 use schema_registry_converter::async_impl::schema_registry::{SrSettings, get_referenced_schema, get_schema_by_id};
 use schema_registry_converter::error::SRCError;
@@ -31,10 +30,10 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A schema as the registry has it.
 pub(super) struct Fetched {
-    text: String,
+    pub(super) text: String,
     /// The schemas that it refers to, and those that they do, by the names they are referred to by; one comes behind those
     /// that it refers to itself.
-    references: Vec<(String, String)>,
+    pub(super) references: Vec<(String, String)>,
 }
 
 /// The schemas of a registry, each fetched once.
@@ -153,82 +152,5 @@ pub(super) fn framed(bytes: &[u8]) -> std::result::Result<(u32, &[u8]), Rejected
     match bytes {
         [0, a, b, c, d, datum @ ..] => Ok((u32::from_be_bytes([*a, *b, *c, *d]), datum)),
         _ => Err(Rejected::new(Reason::NotFramed, "expected a zero byte and a schema id of four bytes")),
-    }
-}
-
-/// An Avro schema and those that it refers to.
-pub(in crate::harmonize) struct AvroSchema {
-    schema: apache_avro::Schema,
-    others: Vec<apache_avro::Schema>,
-}
-
-pub(super) fn avro_schema(fetched: &Fetched) -> std::result::Result<Arc<AvroSchema>, String> {
-    let others = fetched.references.iter().map(|(_, text)| text);
-    let parsed = apache_avro::Schema::parse_str_with_list(&fetched.text, others);
-    parsed.map(|(schema, others)| Arc::new(AvroSchema { schema, others })).map_err(|e| e.to_string())
-}
-
-/// An Avro datum as JSON.
-pub(super) fn avro(
-    AvroSchema { schema, others }: &AvroSchema,
-    mut datum: &[u8],
-) -> std::result::Result<String, Rejected> {
-    // The library's messages can hold values of the record.
-    let mismatch = |what: &str| Rejected::new(Reason::SchemaMismatch, format!("{what} its Avro schema"));
-    let unreadable = |_| mismatch("the datum cannot be read by");
-    let all = ResolvedSchema::new_with_schemata(others.iter().chain([schema]).collect()).map_err(unreadable)?;
-    let reader = apache_avro::reader::datum::GenericDatumReader::builder(schema);
-    let reader = reader.resolved_writer_schemata(all.clone()).build();
-    let value = reader.and_then(|r| r.read_value(&mut datum)).map_err(unreadable)?;
-    if !datum.is_empty() {
-        return Err(mismatch("bytes are left after what was read by"));
-    }
-    // To the library a text that is cut off is null, whatever the schema says.
-    if !value.validate_with_names(schema, all.get_names()) {
-        return Err(mismatch("the datum does not agree with"));
-    }
-    let json = serde_json::Value::try_from(value).map_err(|_| mismatch("no JSON for a value of"))?;
-    Ok(json.to_string())
-}
-
-pub(super) fn json_schema(fetched: &Fetched) -> std::result::Result<Arc<jsonschema::Validator>, String> {
-    let schema: serde_json::Value = serde_json::from_str(&fetched.text).map_err(|e| e.to_string())?;
-    let references = References(fetched.references.clone());
-    jsonschema::options().with_retriever(references).build(&schema).map(Arc::new).map_err(|e| e.to_string())
-}
-
-/// What a JSON schema refers to. Nothing is fetched from where else a URI may point to.
-struct References(Vec<(String, String)>);
-
-impl jsonschema::Retrieve for References {
-    fn retrieve(
-        &self,
-        uri: &jsonschema::Uri<String>,
-    ) -> std::result::Result<serde_json::Value, Box<dyn std::error::Error + Send + Sync>> {
-        // A relative reference was put behind the schema's own address.
-        let is_named = |name: &str| {
-            uri.as_str().strip_suffix(name).is_some_and(|before| before.is_empty() || before.ends_with('/'))
-        };
-        match self.0.iter().find(|(name, _)| is_named(name)) {
-            Some((_, text)) => Ok(serde_json::from_str(text)?),
-            None => Err(format!("{uri} is none of the schema's references").into()),
-        }
-    }
-}
-
-/// JSON that agrees with its schema.
-pub(super) fn checked<'a>(schema: &jsonschema::Validator, json: &'a [u8]) -> std::result::Result<&'a str, Rejected> {
-    let text = super::text(json)?;
-    let value: serde_json::Value = serde_json::from_str(text).map_err(|e| {
-        let reason = if e.to_string().contains("recursion limit") { Reason::TooDeep } else { Reason::InvalidJson };
-        Rejected::new(reason, format!("no JSON at line {}, column {}", e.line(), e.column()))
-    })?;
-    match schema.iter_errors(&value).next() {
-        None => Ok(text),
-        // The place, not the message: that repeats the value.
-        Some(error) => {
-            let place = error.instance_path().to_string();
-            Err(Rejected::new(Reason::SchemaMismatch, format!("'{place}' does not agree with the JSON Schema")))
-        }
     }
 }

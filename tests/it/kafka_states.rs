@@ -1,0 +1,115 @@
+//! Choices of a consumer's file and states of topics: thresholds, expressions, what was deleted.
+
+use std::time::{Duration, Instant};
+
+use crate::broker::Broker;
+use crate::kafka::{consume, place};
+use crate::members::Member;
+
+fn file(broker: &Broker, name: &str, topics: &str, more: &str) -> String {
+    format!(
+        "name: {name}\nkafka: {{ bootstrap.servers: '{}', topic.metadata.refresh.interval.ms: 500 }}\n\
+         topics: [{topics}]\nformat: ndjson\nfields:\n  - {{ name: dx, text: $.dx }}\ncarry: {{ id: $.id }}\n\
+         rows: {{ shape: flat, max_seconds: 0.5 }}\ndead_letters: {name}.dead\ncreate_topics: true\n{more}\n",
+        broker.servers()
+    )
+}
+
+const TARGET: &str = "target: { source: toy }";
+
+#[test]
+fn what_is_not_sure_enough_passes_is_left_out_or_is_a_dead_letter() {
+    let Some(broker) = Broker::start() else { return };
+    let place = place();
+    broker.topic("ehr", 1, &[]);
+    // Several records a message: of one that is not enough the others go on.
+    let lines = "{\"id\":1,\"dx\":\"heart attack\"}\n{\"id\":2,\"dx\":\"acute attack of the heart\"}\n{\"id\":3}\n";
+    broker.send("ehr", [(0, lines.as_bytes().to_vec())]);
+    let rows = |below: &str| {
+        let target = format!("target: {{ source: toy, min_confidence: 0.9999, below: {below} }}");
+        let flat = format!("output: {{ topic: {below}.out, shape: flat }}");
+        let ran = consume(&place, &file(&broker, below, "ehr", &format!("{target}\n{flat}")), &[]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let sql = "select id, outcome, coalesce(object_id, '') from harmonized where consumer = '{below}' order by id";
+        place.rows(&sql.replace("{below}", below))
+    };
+    assert_eq!(rows("pass"), ["1,mapped,TOY:1", "2,below,TOY:1", "3,absent,"]);
+    assert_eq!(rows("null"), ["1,mapped,TOY:1", "2,below,", "3,absent,"]);
+    assert_eq!(rows("dead_letter"), ["1,mapped,TOY:1", "3,absent,"]);
+    let [dead] = &broker.read("dead_letter.dead")[..] else { panic!("one dead letter") };
+    assert_eq!(dead.header("generel-reason"), "low_confidence");
+    assert_eq!(
+        (dead.header("generel-line"), dead.text().trim()),
+        ("2", "{\"id\":2,\"dx\":\"acute attack of the heart\"}")
+    );
+    let flat: serde_json::Value = serde_json::from_str(&broker.read("pass.out")[0].text()).expect("JSON");
+    assert!(flat["id"] == "1" && flat["object_id"] == "TOY:1" && flat["outcome"] == "mapped", "{flat}");
+    // What is sure enough is part of what an index is.
+    let versions = place.value("select count(distinct index_version) from harmonized");
+    assert_eq!(versions, "2");
+}
+
+#[test]
+fn an_expression_takes_topics_in_as_they_come() {
+    let Some(broker) = Broker::start() else { return };
+    let place = place();
+    broker.topic("ehr.a", 2, &[]);
+    broker.topic("ehr.b", 1, &[]);
+    let record = |id: usize| format!("{{\"id\":{id},\"dx\":\"heart attack\"}}").into_bytes();
+    broker.send("ehr.a", [(0, record(1)), (1, record(2))]);
+    broker.send("ehr.b", [(0, record(3))]);
+    let own = file(&broker, "regex", "'^ehr\\.'", TARGET);
+    let ran = consume(&place, &own, &[]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let sql = "select kafka_topic, id from harmonized order by id";
+    assert_eq!(place.rows(sql), ["ehr.a,1", "ehr.a,2", "ehr.b,3"]);
+
+    let mut member = Member::start(&place, "member.log", &["-v"]);
+    broker.topic("ehr.c", 1, &[]);
+    broker.send("ehr.c", [(0, record(4))]);
+    let began = Instant::now();
+    while place.rows(sql).len() < 4 {
+        member.runs();
+        assert!(began.elapsed() < Duration::from_secs(60), "{}", member.log());
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    member.terminate();
+    assert_eq!(place.rows(sql)[3], "ehr.c,4");
+
+    // What it writes would come in again.
+    let loops = own.replace("regex.dead", "ehr.dead");
+    consume(&place, &loops, &[]).fails_with(1, &["ehr.dead", "^ehr", "without end"]);
+    let loops = file(&broker, "loops", "ehr.a", &format!("{TARGET}\noutput: {{ topic: ehr.a, shape: enriched }}"));
+    consume(&place, &loops, &[]).fails_with(1, &["ehr.a", "without end"]);
+}
+
+#[test]
+fn what_was_deleted_unread_is_told_and_accepted() {
+    let Some(broker) = Broker::start() else { return };
+    let place = place();
+    let records = |ids: std::ops::Range<usize>| {
+        ids.map(|id| (0, format!("{{\"id\":{id},\"dx\":\"heart attack\"}}").into_bytes())).collect::<Vec<_>>()
+    };
+    broker.topic("ehr", 1, &[]);
+    broker.send("ehr", records(0..10));
+    let file = file(&broker, "states", "ehr", TARGET);
+    assert_eq!(consume(&place, &file, &[]).code, 0);
+    broker.send("ehr", records(10..20));
+    broker.truncate("ehr", 0, 15);
+    consume(&place, &file, &[]).fails_with(1, &["ehr [0]", "messages 10 to 14 are gone", "--accept truncated"]);
+    let ran = consume(&place, &file, &["--accept", "truncated"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let count = "select count(*), count(distinct id), min(kafka_offset), max(kafka_offset) from harmonized";
+    assert_eq!(place.rows(count), ["15,15,0,19"]);
+
+    // The lake's marks are gone with the lake.
+    let lost = consume(&place, &file, &["--lake", "other", "--accept", "truncated"]);
+    lost.fails_with(2, &["toy"]);
+
+    broker.delete("ehr");
+    std::thread::sleep(Duration::from_secs(2));
+    broker.topic("ehr", 1, &[]);
+    broker.send("ehr", records(0..3));
+    consume(&place, &file, &[]).fails_with(1, &["ehr [0]", "the topic ends at 3", "made anew"]);
+    assert_eq!(place.rows(count), ["15,15,0,19"]);
+}
