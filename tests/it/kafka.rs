@@ -1,6 +1,8 @@
 //! `generel consume` and `generel replay` against a real Apache Kafka.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::producer::Producer;
@@ -160,11 +162,12 @@ fn every_record_is_there_once_whatever_dies() {
     let is_poison = |id: usize| id % 1000 == 999;
     let poison = (0..records).filter(|id| is_poison(*id)).count();
     let wanted = records - poison;
-    // As many a second as takes a little longer than the kills.
-    let producer = broker.producer();
+    // So few a second that there are some left when the kills are over.
+    let (producer, calm) = (broker.producer(), Arc::new(AtomicBool::new(false)));
+    let is_calm = Arc::clone(&calm);
     let sending = std::thread::spawn(move || {
         let names = ["heart attack", "type 2 diabetes mellitus", "myocardial infarction", "influenza", "a cold"];
-        let (began, planned) = (Instant::now(), MOST_BETWEEN * kills as u32);
+        let (began, planned) = (Instant::now(), 3 * MOST_BETWEEN * kills as u32);
         for id in 0..records {
             let value = match is_poison(id) {
                 true => format!("{{\"id\":{id},"),
@@ -172,7 +175,7 @@ fn every_record_is_there_once_whatever_dies() {
             };
             put(&producer, "ehr", id as i32 % partitions, None, value.as_bytes());
             let due = planned.mul_f64(id as f64 / records as f64);
-            if began.elapsed() < due {
+            if !is_calm.load(Ordering::Relaxed) && began.elapsed() < due {
                 producer.poll(Duration::ZERO);
                 std::thread::sleep(due.saturating_sub(began.elapsed()));
             }
@@ -207,6 +210,7 @@ fn every_record_is_there_once_whatever_dies() {
         said(&format!("{} of {kills}: {rows} rows", kill + 1));
         assert!(rows < wanted, "everything was done before the last kill");
     }
+    calm.store(true, Ordering::Relaxed);
     if let Some(third) = third {
         third.terminate();
     }

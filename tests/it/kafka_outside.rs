@@ -130,9 +130,11 @@ fn a_consumer_is_watched_and_ends_when_it_is_asked_to() {
     let log = member.terminate();
     let lines = log.lines().filter(|line| line.starts_with('{'));
     let lines: Vec<serde_json::Value> = lines.map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let committed = |line: &&serde_json::Value| line.to_string().contains("transaction committed");
-    let fields = &lines.iter().find(committed).expect("a commit")["fields"];
-    assert!(fields["partition"].is_number() && fields["next"].is_number() && fields["topic"] == "ehr.conditions");
+    let committed = |line: &&serde_json::Value| line["fields"]["message"] == "transaction committed";
+    let commit = lines.iter().find(committed).expect("a commit");
+    let fields = &commit["fields"];
+    assert!(fields["partition"].is_number() && fields["next"].is_number(), "{commit}");
+    assert_eq!(fields["topic"], "ehr.conditions", "{commit}");
     assert!(!log.contains("zebra"), "what a record says is in the log");
     assert_eq!(place.value("select count(*) from harmonized where consumer = 'conditions'"), "50");
     let again = consume(&place, &file, &[]);

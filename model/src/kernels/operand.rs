@@ -1,9 +1,10 @@
 //! Activations in the form that a packed matrix multiplies.
 
 use super::matrix::{Kind, PackedMatrix, TILE_ROWS};
+use super::simd::Simd;
 #[cfg(target_arch = "x86_64")]
 use super::split;
-use super::{Aligned, rows};
+use super::{Aligned, Kernel, rows};
 
 /// Columns that are made floats, at most.
 const WIDENED: usize = 48;
@@ -124,12 +125,35 @@ impl Operand {
         self.exact.reserve(WIDENED * length);
         for (input, floats) in self.inputs.iter().zip(self.exact.floats_mut().chunks_exact_mut(length)) {
             let column = &matrix.columns[*input as usize * matrix.outputs..][..matrix.outputs];
-            matrix.isa.run(rows::Widen { column, floats });
+            matrix.isa.run(Widen { column, floats });
         }
     }
 
     /// The column of a place, as floats, with room for a tile's row behind.
     pub(super) fn exact(&self, matrix: &PackedMatrix, place: u32) -> *const f32 {
         self.exact.floats()[place as usize * matrix.column_length()..].as_ptr()
+    }
+}
+
+/// bfloat16 as floats.
+struct Widen<'a> {
+    column: &'a [u16],
+    /// At least as long.
+    floats: &'a mut [f32],
+}
+
+impl Kernel for Widen<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let whole = self.column.len() / S::LANES * S::LANES;
+        assert!(self.floats.len() >= self.column.len(), "no room for a column");
+        for at in (0..whole).step_by(S::LANES) {
+            // SAFETY: `at + LANES` is at most the column's length.
+            unsafe { s.store(self.floats.as_mut_ptr().add(at), s.load_bf16(self.column.as_ptr().add(at))) };
+        }
+        for (float, half) in self.floats[whole..].iter_mut().zip(&self.column[whole..]) {
+            *float = half::bf16::from_bits(*half).to_f32();
+        }
     }
 }

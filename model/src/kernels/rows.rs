@@ -59,29 +59,6 @@ impl Kernel for RoundBf16<'_> {
 /// Set in an outlier's input where that is a place among the columns that were made floats.
 pub(super) const WIDE: u32 = 1 << 31;
 
-/// bfloat16 as floats.
-pub(super) struct Widen<'a> {
-    pub(super) column: &'a [u16],
-    /// At least as long.
-    pub(super) floats: &'a mut [f32],
-}
-
-impl Kernel for Widen<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let whole = self.column.len() / S::LANES * S::LANES;
-        assert!(self.floats.len() >= self.column.len(), "no room for a column");
-        for at in (0..whole).step_by(S::LANES) {
-            // SAFETY: `at + LANES` is at most the column's length.
-            unsafe { s.store(self.floats.as_mut_ptr().add(at), s.load_bf16(self.column.as_ptr().add(at))) };
-        }
-        for (float, half) in self.floats[whole..].iter_mut().zip(&self.column[whole..]) {
-            *float = half::bf16::from_bits(*half).to_f32();
-        }
-    }
-}
-
 /// An activation that stands out of its row; a value of 0 ends a row's list.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Outlier {

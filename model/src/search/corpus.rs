@@ -147,11 +147,8 @@ impl Corpus {
         Ok(Self { labels: Some(labels), ..self })
     }
 
-    /// The same with the first pass on a device, where one can be used; the result does not depend on it. On their way
-    /// there the rows are in memory once more.
-    ///
-    /// # Errors
-    /// When a device that is no GPU cannot be opened.
+    /// The same with the first pass on a device, where one can be used; it makes no difference to results. On their way
+    /// there the rows are in memory once more. Errors when a device that is no GPU cannot be opened.
     pub fn on_device(self, device: &Device) -> Result<Self> {
         let directions = || directions(&self.vectors, &self.squares, self.dimension);
         let on_device = device::open(device, &directions, self.dimension)?;
@@ -266,17 +263,18 @@ impl Corpus {
         let none = || (0..n).map(|_| TopK::new(options.k, options.ties, options.min_score)).collect();
         let squares = queries.chunks_exact(self.dimension).map(|row| dot(row, row)).collect();
         let mut search = Search { corpus: self, queries, labels, grouped, squares, best: none() };
-        if n < LEAST_QUERIES {
-            search.row_by_row();
-        } else if let Some(rows) = self.on_device.as_ref().filter(|_| !self.device_failed.load(Relaxed)) {
-            if let Err(error) = search.by_device(rows.as_ref(), options.k) {
+        let is_usable = n >= LEAST_QUERIES && !self.device_failed.load(Relaxed);
+        let on_device = self.on_device.as_ref().filter(|_| is_usable);
+        match on_device.map(|rows| search.by_device(rows.as_ref(), options.k)) {
+            _ if n < LEAST_QUERIES => search.row_by_row(),
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
                 self.device_failed.store(true, Relaxed);
                 tracing::warn!(%error, "the device failed; searching on the CPU from now on");
                 search.best = none();
                 search.by_blocks();
             }
-        } else {
-            search.by_blocks();
+            None => search.by_blocks(),
         }
         Ok(search.best.into_iter().map(TopK::into_sorted).collect())
     }

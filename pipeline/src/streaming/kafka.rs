@@ -116,18 +116,6 @@ pub(super) fn reading(topics: &[String], error: &KafkaError) -> Error {
     Error::Kafka { message: format!("{}: {error}{}", topics.join(", "), hint(error)) }
 }
 
-/// An error of writing to a topic, with what to do about it.
-pub(super) fn writing(error: &KafkaError) -> Error {
-    let hint = match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => WRITE,
-        _ => hint(error),
-    };
-    Error::Kafka { message: format!("{error}{hint}") }
-}
-
-/// What to do where a message is refused.
-pub(super) const WRITE: &str = "; this login may not write to it: ask for the ACL Write";
-
 /// What to do about an error.
 pub(super) fn hint(error: &KafkaError) -> &'static str {
     use RDKafkaErrorCode as Code;

@@ -29,6 +29,8 @@ const MOST_FAILURES: u32 = 10;
 const MOST_MESSAGES: u64 = 50_000;
 /// Times the usual wait, for a transaction into which one batch comes after another.
 const BUSY: u32 = 4;
+/// What to do where messages are refused.
+const WRITE: &str = "; this login may not write to all of them: ask for the ACL Write";
 /// Name of the sink in metrics.
 const SINK: &str = "topic";
 
@@ -118,7 +120,7 @@ impl TopicSink {
 
     fn take(&mut self, finished: &Finished) -> std::result::Result<(), Trouble> {
         if self.open.is_none() {
-            self.producer.begin_transaction().map_err(|e| trouble(&e))?;
+            self.producer.begin_transaction().map_err(|e| self.trouble(&e))?;
             let since = Instant::now();
             self.open =
                 Some(Open { since, next: HashMap::new(), messages: 0, bytes: 0, oldest_ms: None, dead: Vec::new() });
@@ -191,7 +193,7 @@ impl TopicSink {
                     record = back;
                     self.producer.poll(Duration::from_millis(5));
                 }
-                Err((error, _)) => return Err(trouble(&error)),
+                Err((error, _)) => return Err(self.trouble(&error)),
             }
         }
     }
@@ -223,7 +225,7 @@ impl TopicSink {
     fn try_commit(&self, open: &Open) -> std::result::Result<(), Trouble> {
         let mut offsets = TopicPartitionList::new();
         for ((topic, partition), next) in &open.next {
-            offsets.add_partition_offset(topic, *partition, Offset::Offset(*next)).map_err(|e| trouble(&e))?;
+            offsets.add_partition_offset(topic, *partition, Offset::Offset(*next)).map_err(|e| self.trouble(&e))?;
         }
         let group = self.consumer.group_metadata();
         let group = group.ok_or_else(|| Trouble::Fatal(Error::Internal("a consumer without a group".into())))?;
@@ -259,7 +261,7 @@ impl TopicSink {
                     let failed = self.producer.context().take_failed();
                     return Err(match failed {
                         Some(code) if is_final(code) => Trouble::Fatal(self.refused(code)),
-                        _ => trouble(&error),
+                        _ => self.trouble(&error),
                     });
                 }
             }
@@ -267,11 +269,21 @@ impl TopicSink {
         Err(Trouble::Again("the broker does not answer".into()))
     }
 
+    fn trouble(&self, error: &KafkaError) -> Trouble {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                Trouble::Fatal(self.refused(RDKafkaErrorCode::TopicAuthorizationFailed))
+            }
+            Some(code) if is_final(code) => Trouble::Fatal(kafka::error(error)),
+            _ => Trouble::Again(error.to_string()),
+        }
+    }
+
     fn refused(&self, code: RDKafkaErrorCode) -> Error {
         let options = &self.shared.options;
         let topics = options.output.iter().map(|o| o.topic.as_str()).chain([options.dead_letters.as_str()]);
         let topics = topics.collect::<Vec<_>>().join(", ");
-        let hint = if code == RDKafkaErrorCode::TopicAuthorizationFailed { kafka::WRITE } else { "" };
+        let hint = if code == RDKafkaErrorCode::TopicAuthorizationFailed { WRITE } else { "" };
         Error::Kafka { message: format!("the broker refused a message to {topics}: {code}{hint}") }
     }
 
@@ -321,13 +333,6 @@ impl TopicSink {
             Ok(new) => self.producer = new,
             Err(error) => self.shared.fail(error),
         }
-    }
-}
-
-fn trouble(error: &KafkaError) -> Trouble {
-    match error.rdkafka_error_code() {
-        Some(code) if is_final(code) => Trouble::Fatal(kafka::writing(error)),
-        _ => Trouble::Again(error.to_string()),
     }
 }
 
