@@ -311,8 +311,8 @@ impl Kernel for ActivateTile<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { block, tile } = self;
-        let (m, operand, column) = (block.matrix, block.operand, tile.column);
+        let (block, tile) = (self.block, &self.tile);
+        let (m, column) = (block.matrix, tile.column);
         let columns = Columns::of(s, m, column);
         let lanes = columns.lanes;
         let mut bias = [s.splat(0.0); VECTORS];
@@ -320,50 +320,72 @@ impl Kernel for ActivateTile<'_> {
             // SAFETY: there is a value an output, so `lanes` from there on.
             *bias = unsafe { load(s, m.bias.as_ptr().wrapping_add(column + v * S::LANES), lanes[v]) };
         }
-        for r in 0..tile.rows {
-            let row = tile.row + r;
-            // SAFETY: the tile holds the row.
-            let mut y = unsafe { tile.load(s, r) };
-            if m.is_integer() {
-                let exact = columns.exact(s, y, operand, row);
-                for v in 0..VECTORS {
-                    y[v] = s.fma(exact[v], columns.units[v], bias[v]);
-                }
-                for outlier in operand.outliers[row * OUTLIERS..][..OUTLIERS].iter().take_while(|o| o.value != 0.0) {
-                    let value = s.splat(outlier.value);
-                    let place = outlier.input & !WIDE;
-                    if place == outlier.input {
-                        for (v, y) in y.iter_mut().enumerate() {
-                            let at = place as usize * m.outputs + column + v * S::LANES;
-                            // SAFETY: after the last column there is room for a tile's row.
-                            *y = s.fma(value, unsafe { s.load_bf16(m.columns.as_ptr().add(at)) }, *y);
-                        }
-                    } else {
-                        let exact = operand.exact(m, place).wrapping_add(column);
-                        for (v, y) in y.iter_mut().enumerate() {
-                            // SAFETY: as above.
-                            *y = s.fma(value, unsafe { s.load(exact.add(v * S::LANES)) }, *y);
-                        }
+        // Two rows at once, which do not wait for each other; of a last one alone both are the same.
+        for r in (0..tile.rows).step_by(2) {
+            let other = (r + 1).min(tile.rows - 1);
+            let ([a, b], [c, d]) = (self.sums(s, &columns, &bias, r), self.sums(s, &columns, &bias, other));
+            let mut y = [a, b, c, d];
+            match block.activation {
+                Activation::None => {}
+                Activation::Gelu if m.is_bf16() => y = math::gelu_coarse(s, y),
+                Activation::Gelu => y = math::gelu(s, y),
+                Activation::GeluTanh => {
+                    for y in &mut y {
+                        *y = math::gelu_tanh(s, *y);
                     }
                 }
-            } else {
-                for v in 0..VECTORS {
-                    y[v] = s.add(y[v], bias[v]);
+                Activation::Relu => {
+                    for y in &mut y {
+                        *y = s.max(*y, s.splat(0.0));
+                    }
                 }
             }
-            if matches!(block.activation, Activation::Gelu) {
-                y = math::gelu(s, y);
-            }
-            for (v, y) in y.into_iter().enumerate() {
-                let y = match block.activation {
-                    Activation::None | Activation::Gelu => y,
-                    Activation::GeluTanh => math::gelu_tanh(s, y),
-                    Activation::Relu => s.max(y, s.splat(0.0)),
-                };
+            for (i, y) in y.into_iter().enumerate() {
+                let (row, v) = (tile.row + if i < VECTORS { r } else { other }, i % VECTORS);
                 let p = block.out.wrapping_add(row * m.outputs + column + v * S::LANES);
                 // SAFETY: the block has the row, which has `lanes` outputs from there on.
                 unsafe { store(s, p, lanes[v], y) };
             }
         }
+    }
+}
+
+impl ActivateTile<'_> {
+    /// A row's sums as what they stand for, with the bias.
+    #[inline(always)]
+    fn sums<S: Simd>(&self, s: S, columns: &Columns<S>, bias: &[S::F; VECTORS], r: usize) -> [S::F; VECTORS] {
+        let (m, operand, column) = (self.block.matrix, self.block.operand, self.tile.column);
+        let tile = &self.tile;
+        let row = tile.row + r;
+        // SAFETY: the tile holds the row.
+        let mut y = unsafe { tile.load(s, r) };
+        if m.is_integer() {
+            let exact = columns.exact(s, y, operand, row);
+            for v in 0..VECTORS {
+                y[v] = s.fma(exact[v], columns.units[v], bias[v]);
+            }
+            for outlier in operand.outliers[row * OUTLIERS..][..OUTLIERS].iter().take_while(|o| o.value != 0.0) {
+                let value = s.splat(outlier.value);
+                let place = outlier.input & !WIDE;
+                if place == outlier.input {
+                    for (v, y) in y.iter_mut().enumerate() {
+                        let at = place as usize * m.outputs + column + v * S::LANES;
+                        // SAFETY: after the last column there is room for a tile's row.
+                        *y = s.fma(value, unsafe { s.load_bf16(m.columns.as_ptr().add(at)) }, *y);
+                    }
+                } else {
+                    let exact = operand.exact(m, place).wrapping_add(column);
+                    for (v, y) in y.iter_mut().enumerate() {
+                        // SAFETY: as above.
+                        *y = s.fma(value, unsafe { s.load(exact.add(v * S::LANES)) }, *y);
+                    }
+                }
+            }
+        } else {
+            for v in 0..VECTORS {
+                y[v] = s.add(y[v], bias[v]);
+            }
+        }
+        y
     }
 }

@@ -80,6 +80,17 @@ impl PackedMatrix {
         self.kind == Kind::Int8
     }
 
+    /// Whether activations are bfloat16, which keep 8 bits. Integers keep no more, but the least change makes others of some,
+    /// and the worst of many vectors is where it matters.
+    pub(super) fn is_bf16(&self) -> bool {
+        match self.kind {
+            Kind::RoundedFloat => true,
+            #[cfg(target_arch = "x86_64")]
+            Kind::Bf16 => true,
+            _ => false,
+        }
+    }
+
     /// Packs the weights `[outputs, inputs]`, row-major, and `outputs` biases.
     ///
     /// # Panics

@@ -1,10 +1,12 @@
 //! The producer of a consumer's transactions.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use rdkafka::ClientContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, DeliveryResult, Producer, ProducerContext};
 
 use super::flow::Shared;
@@ -13,6 +15,8 @@ use crate::{Error, Result};
 
 /// What a transaction's steps may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long reports are waited for at a time.
+const REPORTS: Duration = Duration::from_millis(10);
 
 /// Keeps what the broker said of a message that it did not take.
 #[derive(Default)]
@@ -48,6 +52,25 @@ impl ProducerContext for Deliveries {
             self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(code);
         }
     }
+}
+
+/// Aborts the open transaction. Messages that wait are thrown away, which the library reports as failures, and it waits until
+/// somebody has taken its reports: another thread does.
+///
+/// # Errors
+/// What the library says.
+pub(super) fn abort(producer: &BaseProducer<Deliveries>, patience: Duration) -> KafkaResult<()> {
+    let aborted = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !aborted.load(Ordering::Relaxed) {
+                producer.poll(REPORTS);
+            }
+        });
+        let done = producer.abort_transaction(patience);
+        aborted.store(true, Ordering::Relaxed);
+        done
+    })
 }
 
 /// Starts a producer of transactions; one that a killed member with this instance's name left is aborted.

@@ -15,7 +15,7 @@ use super::dead_letters;
 use super::flow::{Finished, Shared, Told};
 use super::group::GroupConsumer;
 use super::kafka::{self, own_headers};
-use super::producer::{Deliveries, PATIENCE, producer};
+use super::producer::{Deliveries, PATIENCE, abort, producer};
 use crate::harmonize::{Header, Reason};
 use crate::{Error, Result};
 
@@ -317,7 +317,7 @@ impl TopicSink {
         let failed = self.shared.has_failed();
         let (tries, patience) = if failed { (1, BRIEFLY) } else { (3, PATIENCE) };
         for _ in 0..tries {
-            match self.producer.abort_transaction(patience) {
+            match abort(&self.producer, patience) {
                 Ok(()) => return,
                 Err(KafkaError::Transaction(error)) if error.is_retriable() => {}
                 Err(error) => {
