@@ -1,11 +1,13 @@
 //! Plans travel: every kind of plan goes through protobuf and gives the same rows.
 
+use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::physical_plan::collect;
+use datafusion::prelude::SessionContext;
 use datafusion_proto::bytes::{
     physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec,
 };
 use generel_pipeline::SessionOptions;
-use generel_udfs::GenerelPhysicalCodec;
+use generel_udfs::{GenerelPhysicalCodec, register_all};
 
 use crate::lake::session;
 use crate::support::Place;
@@ -29,4 +31,23 @@ async fn the_join_and_the_functions_survive_protobuf() {
         let back = physical_plan_from_bytes_with_extension_codec(&bytes, &ctx.task_ctx(), &codec).expect(query);
         assert_eq!(rows, collect(back, ctx.task_ctx()).await.expect(query), "{query}");
     }
+}
+
+/// A context that knows nothing of a lake.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_context_takes_the_functions_and_the_rules() {
+    let place = Place::new();
+    let embedder = session(&place, SessionOptions::default()).await.embedder().expect("a model").clone();
+    let ctx = SessionContext::new();
+    register_all(&ctx, embedder).expect("registered");
+    let said = async |sql: &str| {
+        let batches = ctx.sql(sql).await.expect(sql).collect().await.expect(sql);
+        pretty_format_batches(&batches).expect(sql).to_string()
+    };
+    let names = "(VALUES ('heart attack', 1), ('flu', 2), ('wrist fracture', 3)) t(name, code)";
+    let nearest =
+        format!("SELECT name FROM {names} ORDER BY cosine_similarity(embed(name), embed('influenza')) DESC LIMIT 1");
+    assert!(said(&nearest).await.contains("| flu  |"), "{}", said(&nearest).await);
+    let plan = said(&format!("EXPLAIN SELECT embed(name), embed('x') FROM {names} ORDER BY code LIMIT 2")).await;
+    assert!(plan.contains("EmbedExec") && plan.contains("x once"), "{plan}");
 }
