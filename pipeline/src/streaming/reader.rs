@@ -130,9 +130,12 @@ impl Reader {
                 self.hand_on(0)?;
             }
             if !self.flow.flush(FLUSH) && !self.shared.has_failed() {
-                return Err(Error::Kafka {
-                    message: "not everything that was read could be committed; it is read again next time".into(),
-                });
+                let message = "not everything that was read could be committed; it is read again next time";
+                if self.shared.options.until_end {
+                    return Err(Error::Kafka { message: message.into() });
+                }
+                // The group was being shared anew just then: others read it.
+                tracing::warn!("{message}");
             }
         }
         if let Some(first) = self.first_message {
