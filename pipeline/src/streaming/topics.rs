@@ -70,8 +70,9 @@ pub(super) async fn check(options: &ConsumerOptions) -> Result<Takes> {
     let names: Vec<String> =
         options.output.iter().map(|o| o.topic.clone()).chain([options.dead_letters.clone()]).collect();
     let wanted = names.clone();
+    let subscription = Subscription::new(&options.topics)?;
     for name in &names {
-        if let Some(read) = subscribed(&options.topics, name)? {
+        if let Some(read) = subscription.entry(name) {
             let problem = format!("topic {name} is written to, and {read} in topics reads it again without end");
             return Err(Error::Invalid(format!("{problem}; choose another name, or another expression")));
         }
@@ -99,20 +100,26 @@ pub(super) async fn check(options: &ConsumerOptions) -> Result<Takes> {
     Ok(Takes { output: takes.pop().unwrap_or(usize::MAX), dead_letters })
 }
 
-/// The entry of a subscription that takes a topic in: its name, or a regular expression, which begins with `^`.
-fn subscribed<'a>(topics: &'a [String], name: &str) -> Result<Option<&'a str>> {
-    for topic in topics {
-        let matches = if topic.starts_with('^') {
-            let expression = Regex::new(topic).map_err(|e| Error::Invalid(format!("topics: {topic}: {e}")))?;
-            expression.is_match(name)
-        } else {
-            topic == name
+/// The topics that are read: names, and regular expressions, which begin with `^`.
+struct Subscription<'a>(Vec<(&'a str, Option<Regex>)>);
+
+impl<'a> Subscription<'a> {
+    fn new(topics: &'a [String]) -> Result<Self> {
+        let entry = |topic: &'a String| {
+            let expression = topic.starts_with('^').then(|| Regex::new(topic)).transpose();
+            let expression = expression.map_err(|e| Error::Invalid(format!("topics: {topic}: {e}")))?;
+            Ok((topic.as_str(), expression))
         };
-        if matches {
-            return Ok(Some(topic));
-        }
+        topics.iter().map(entry).collect::<Result<_>>().map(Self)
     }
-    Ok(None)
+
+    /// The entry that takes a topic in.
+    fn entry(&self, name: &str) -> Option<&'a str> {
+        let takes = |expression: &Option<Regex>, topic: &str| {
+            expression.as_ref().map_or(topic == name, |expression| expression.is_match(name))
+        };
+        self.0.iter().find(|(topic, expression)| takes(expression, topic)).map(|(topic, _)| *topic)
+    }
 }
 
 /// The topics that are missing, and the most partitions of an input topic.
@@ -152,12 +159,9 @@ fn missing(config: &rdkafka::ClientConfig, options: &ConsumerOptions, names: &[S
             });
         }
     }
-    let mut most = None;
-    for topic in known.topics() {
-        if subscribed(&options.topics, topic.name())?.is_some() {
-            most = most.max(partitions(topic.name()));
-        }
-    }
+    let subscription = Subscription::new(&options.topics)?;
+    let read = known.topics().iter().map(|topic| topic.name()).filter(|name| subscription.entry(name).is_some());
+    let most = read.filter_map(partitions).max();
     if most.is_none() {
         tracing::warn!(topics = options.topics.join(", "), "no topic is called like this yet; waiting for one");
     }
@@ -186,10 +190,13 @@ mod tests {
     #[test]
     fn a_subscription_takes_names_and_expressions() {
         let topics = ["ehr.conditions".to_string(), r"^ehr\.lab".to_string()];
-        let by = |name| subscribed(&topics, name).unwrap();
+        let subscription = Subscription::new(&topics).unwrap();
+        let by = |name| subscription.entry(name);
         assert_eq!(by("ehr.conditions"), Some("ehr.conditions"));
         assert_eq!(by("ehr.lab.results"), Some(r"^ehr\.lab"));
         assert_eq!((by("ehr.conditions.dead"), by("old.ehr.lab")), (None, None));
-        assert!(subscribed(&["^(".to_string()], "x").unwrap_err().to_string().contains("topics: ^("));
+        let broken = ["^(".to_string()];
+        let error = Subscription::new(&broken).err().unwrap().to_string();
+        assert!(error.contains("topics: ^("), "{error}");
     }
 }
