@@ -8,7 +8,7 @@ use anyhow::Result;
 use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use generel_pipeline::Session;
 use generel_pipeline::align::{
-    AlignOptions, Coverage, MAPPED, SssomHeader, coverage, write_source_to_concept_map, write_sssom,
+    AlignOptions, Coverage, DOUBTFUL, MAPPED, SssomHeader, coverage, write_source_to_concept_map, write_sssom,
 };
 
 use crate::cli::output::{self, Form};
@@ -23,7 +23,8 @@ const MAPPING_LICENCE: &str = "https://creativecommons.org/publicdomain/zero/1.0
 pub(crate) struct AlignmentFiles {
     /// SSSOM TSV.
     pub(crate) sssom: Option<PathBuf>,
-    /// Least confidence in the files; without it all in the SSSOM file, and what counts as mapped in OMOP's.
+    /// Least confidence in the files; without it what is at least doubtful in the SSSOM file, and what counts as mapped
+    /// in OMOP's.
     pub(crate) min_confidence: Option<f64>,
     /// OMOP's table, as CSV.
     pub(crate) source_to_concept_map: Option<PathBuf>,
@@ -61,7 +62,7 @@ impl AlignmentFiles {
     pub(crate) async fn write(&self, session: &Session, options: &AlignOptions) -> Result<()> {
         if let Some(path) = &self.sssom {
             let mut buffer = Vec::new();
-            let header = sssom_header(options, self.min_confidence.unwrap_or(0.0));
+            let header = sssom_header(options, self.min_confidence.unwrap_or(DOUBTFUL));
             let rows = write_sssom(session, options, &header, &mut buffer).await?;
             put(path, &buffer, format_args!("{rows} mappings"))?;
         }

@@ -3,9 +3,9 @@
 use crate::servers::{output, python_with};
 use crate::support::Place;
 
-const SITES: [&str; 12] =
+pub const SITES: [&str; 12] =
     ["lung", "breast", "colon", "skin", "kidney", "liver", "brain", "bone", "stomach", "ovary", "prostate", "thyroid"];
-const DISEASES: [(&str, &str); 8] = [
+pub const DISEASES: [(&str, &str); 8] = [
     ("cancer", "malignant neoplasm"),
     ("inflammation", "infection"),
     ("benign neoplasm", "adenoma"),
@@ -17,7 +17,7 @@ const DISEASES: [(&str, &str); 8] = [
 ];
 
 /// An ontology of these terms. Some share a synonym, so that scores tie.
-fn obo(prefix: &str, has: impl Fn(usize) -> bool, renamed: impl Fn(usize) -> bool) -> String {
+pub fn obo(prefix: &str, has: impl Fn(usize) -> bool, renamed: impl Fn(usize) -> bool) -> String {
     let mut text = format!("format-version: 1.2\ndefault-namespace: {prefix}\n");
     for term in (0..SITES.len() * DISEASES.len()).filter(|t| has(*t)) {
         let (site, (disease, other)) = (SITES[term % SITES.len()], DISEASES[term / SITES.len()]);
@@ -30,7 +30,7 @@ fn obo(prefix: &str, has: impl Fn(usize) -> bool, renamed: impl Fn(usize) -> boo
     text
 }
 
-fn align(place: &Place, left: &str, right: &str) -> (Vec<String>, String) {
+pub fn align(place: &Place, left: &str, right: &str) -> (Vec<String>, String) {
     place.write("a.obo", left);
     place.write("b.obo", right);
     for source in ["a", "b"] {
@@ -122,6 +122,9 @@ fn what_a_person_accepted_is_never_overwritten() {
     let sssom = std::fs::read_to_string(place.path("out.sssom.tsv")).expect("SSSOM");
     let line = sssom.lines().find(|line| line.starts_with("A:3\t")).expect("the row");
     assert!(line.contains("B:40") && line.contains("orcid:0000-0001"), "{line}");
+    // The reference implementation of SSSOM takes the file, and finds nothing wrong.
+    let mut sssom_py = python_with("sssom-0.4.21", &["sssom==0.4.21"], &place);
+    output(sssom_py.args(["-c", "from sssom.cli import main; main()", "validate", "out.sssom.tsv"]));
 
     update(&["mapping_justification='semapv:LexicalMatching'"]);
     align(&place, &before, &obo("B", all, none));

@@ -9,6 +9,7 @@ mod crash;
 mod demo;
 mod disk;
 mod embed;
+mod evaluate;
 mod fuzz;
 mod ingest;
 mod kafka;

@@ -50,8 +50,8 @@ pub(super) struct AlignArgs {
     /// Search names of large sources approximately, so that about this share of the nearest is found; 1 for all
     #[arg(long, default_value_t = 1.0, value_name = "SHARE")]
     recall: f64,
-    /// Least confidence in the files; without it all in the SSSOM file, 0.7 in OMOP's. In the SSSOM file, a subject without
-    /// a mapping has sssom:NoTermFound
+    /// Least confidence in the files; without it 0.3 in the SSSOM file, where a subject without a mapping has
+    /// sssom:NoTermFound, and 0.7 in OMOP's
     #[arg(long, value_name = "P")]
     min_confidence: Option<f64>,
     /// SSSOM TSV to write; - for stdout

@@ -18,6 +18,9 @@ pub(crate) const QUERIES: usize = 192;
 /// What sums and products in 32-bit floats can be off by, for each component: twice 2⁻²³.
 const ROUNDING: f32 = 2.4e-7;
 
+/// Lanes of a vector, at most.
+const MOST_LANES: usize = 16;
+
 /// Rows to be searched, packed.
 #[derive(Debug)]
 pub(crate) struct Rows {
@@ -86,10 +89,12 @@ impl Queries {
 }
 
 /// A query and a row that may be similar.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Hit {
     pub(crate) query: u32,
     pub(crate) row: u32,
+    /// Their product in the first pass.
+    pub(crate) product: f32,
 }
 
 /// Adds all pairs of [`QUERIES`] queries at most, from `first` on, and the rows of some panels whose product is above the
@@ -149,10 +154,18 @@ impl Kernel for SelectTile<'_, '_> {
             }
             let floor = s.splat(block.floors[row]);
             let mut above = (s.above(y[0], floor) | s.above(y[1], floor) << S::LANES) & valid;
+            if above == 0 {
+                continue;
+            }
+            let mut products = [0f32; VECTORS * MOST_LANES];
+            for (lane, y) in y.into_iter().enumerate() {
+                // SAFETY: there is room for the lanes of every instruction set.
+                unsafe { s.store(products.as_mut_ptr().add(lane * S::LANES), y) };
+            }
             while above != 0 {
-                let row_found = column + above.trailing_zeros() as usize;
+                let lane = above.trailing_zeros() as usize;
                 above &= above - 1;
-                block.hits.push(Hit { query: row as u32, row: row_found as u32 });
+                block.hits.push(Hit { query: row as u32, row: (column + lane) as u32, product: products[lane] });
             }
         }
     }

@@ -1,19 +1,20 @@
 //! Exact search: a fast first pass over all pairs, whose rounding is bounded, and the exact score of the few pairs that
 //! it cannot rule out.
 //!
-//! The first pass multiplies blocks of queries with blocks of rows in 32-bit floats, bfloat16 or 8-bit integers, and
-//! names the pairs above each query's floor (`kernels::scan`): no matrix of scores is held. Their cosines are computed
-//! exactly and raise the floor. Whatever the first pass, the result is the same, to the bit.
+//! The first pass multiplies blocks of queries with blocks of rows in 32-bit floats, bfloat16 or 8-bit integers: see
+//! [`super::scan`]. Whatever the first pass, the result is the same, to the bit.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::cosine::{directions, of_squares};
-use super::device::{self, Best, DeviceRows};
-use super::topk::TopK;
+use super::device::{self, DeviceRows};
+use super::scan::Scan;
+use super::topk::{Neighbor, SearchOptions, TieOrder, TopK};
 use crate::device::Device;
-use crate::kernels::scan::{Hit, QUERIES, Queries, Rows, scan};
+use crate::kernels::scan::Rows;
 use crate::kernels::{Isa, Precision, dot};
 use crate::{Error, Result};
 
@@ -23,12 +24,8 @@ const BLOCK_ROWS: usize = 4096;
 const KEPT_BYTES: usize = 160 << 20;
 /// Fewer queries than this are compared row by row: packing the rows would cost more.
 const LEAST_QUERIES: usize = 8;
-/// Pairs that are waiting for their exact score when it is time to raise the floors.
-const WAITING: usize = 4 * QUERIES;
 /// Numbers that are hashed together.
 const HASHED: usize = 1 << 16;
-/// Panels that are multiplied between two looks at the pairs waiting.
-const PANELS: usize = 8;
 
 /// The label of what is different from nothing.
 pub const UNLABELED: u32 = u32::MAX;
@@ -38,34 +35,7 @@ pub fn labels_differ(a: u32, b: u32) -> bool {
     a != b && a != UNLABELED && b != UNLABELED
 }
 
-/// A neighbor of a query.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Neighbor {
-    /// Row of the corpus.
-    pub index: u32,
-    /// Cosine similarity, in [-1, 1]; see [`super::cosine`].
-    pub score: f32,
-}
-
-/// What to search for.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SearchOptions {
-    /// Neighbors a query; `None` for all that reach the score.
-    pub k: Option<usize>,
-    /// Whether all that tie with the k-th are neighbors too.
-    pub ties: bool,
-    /// Neighbors below this cosine are not neighbors.
-    pub min_score: f32,
-}
-
-impl SearchOptions {
-    pub(super) fn check(&self) -> Result<()> {
-        if self.k == Some(0) { Err(Error::Search("k must be at least 1".into())) } else { Ok(()) }
-    }
-}
-
 /// Rows to be searched. Threads can share one.
-#[derive(Debug)]
 pub struct Corpus {
     vectors: Vec<f32>,
     dimension: usize,
@@ -75,12 +45,20 @@ pub struct Corpus {
     groups: Option<Vec<u32>>,
     /// Labels that keep queries and rows apart.
     labels: Option<Vec<u32>>,
+    /// `None` for their own order.
+    tie_order: Option<Box<TieOrder>>,
     precision: Precision,
     /// The first blocks, once packed.
     kept: Vec<OnceLock<Rows>>,
     /// The rows where a device makes the first pass.
     on_device: Option<Box<dyn DeviceRows>>,
     device_failed: AtomicBool,
+}
+
+impl fmt::Debug for Corpus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Corpus({} rows of {} dimensions)", self.rows(), self.dimension)
+    }
 }
 
 impl Corpus {
@@ -129,6 +107,7 @@ impl Corpus {
             squares,
             groups,
             labels: None,
+            tie_order: None,
             precision,
             kept,
             on_device: None,
@@ -145,6 +124,16 @@ impl Corpus {
             return Err(Error::Search("there must be one label a row".into()));
         }
         Ok(Self { labels: Some(labels), ..self })
+    }
+
+    /// The same where of rows with the same score the first by an order comes first, and not the smaller row.
+    pub fn with_tie_order(self, order: Box<TieOrder>) -> Self {
+        Self { tie_order: Some(order), ..self }
+    }
+
+    /// Nothing found yet.
+    pub(super) fn none(&self, options: SearchOptions) -> TopK<'_> {
+        TopK::new(options, self.tie_order.as_deref())
     }
 
     /// The same with the first pass on a device, where one can be used; it makes no difference to results. On their way
@@ -191,10 +180,9 @@ impl Corpus {
     }
 
     /// Offers a row to a query's best, with its exact score. `square` is `|query|²`.
-    pub(super) fn offer(&self, best: &mut TopK, query: &[f32], square: f64, index: usize, grouped: bool) {
+    pub(super) fn offer(&self, best: &mut TopK<'_>, query: &[f32], square: f64, index: usize, grouped: bool) {
         if let Some(score) = of_squares(dot(query, self.row(index)), square, self.squares[index]) {
-            let groups = self.groups.as_ref().filter(|_| grouped);
-            best.offer(index as u32, score, groups.map(|g| g[index]));
+            best.offer(index as u32, score, self.group(index).filter(|_| grouped));
         }
     }
 
@@ -223,7 +211,7 @@ impl Corpus {
         self.precision
     }
 
-    /// The nearest rows of each query, best first; ties go to the smaller row. `queries` is row-major, of any length; a
+    /// The nearest rows of each query, best first; ties go to the smaller row, or as was said. `queries` is row-major, of any length; a
     /// query without a direction has no neighbors. Runs on the calling thread.
     ///
     /// # Errors
@@ -260,9 +248,7 @@ impl Corpus {
             return Err(Error::Search("the queries have not the stated dimension".into()));
         }
         let n = queries.len() / self.dimension;
-        let none = || (0..n).map(|_| TopK::new(options.k, options.ties, options.min_score)).collect();
-        let squares = queries.chunks_exact(self.dimension).map(|row| dot(row, row)).collect();
-        let mut search = Search { corpus: self, queries, labels, grouped, squares, best: none() };
+        let mut search = Scan::new(self, (queries, labels), grouped, options);
         let is_usable = n >= LEAST_QUERIES && !self.device_failed.load(Relaxed);
         let on_device = self.on_device.as_ref().filter(|_| is_usable);
         match on_device.map(|rows| search.by_device(rows.as_ref(), options.k)) {
@@ -271,131 +257,45 @@ impl Corpus {
             Some(Err(error)) => {
                 self.device_failed.store(true, Relaxed);
                 tracing::warn!(%error, "the device failed; searching on the CPU from now on");
-                search.best = none();
+                search = Scan::new(self, (queries, labels), grouped, options);
                 search.by_blocks();
             }
             None => search.by_blocks(),
         }
-        Ok(search.best.into_iter().map(TopK::into_sorted).collect())
+        Ok(search.finish())
     }
 
-    fn block(&self, block: usize) -> Range<usize> {
+    /// Blocks of rows that are packed together.
+    pub(super) fn blocks(&self) -> usize {
+        self.rows().div_ceil(BLOCK_ROWS)
+    }
+
+    /// The rows of a block.
+    pub(super) fn block(&self, block: usize) -> Range<usize> {
         block * BLOCK_ROWS..((block + 1) * BLOCK_ROWS).min(self.rows())
     }
 
-    fn pack(&self, block: usize) -> Rows {
+    /// A block packed, where it is kept so.
+    pub(super) fn kept(&self, block: usize) -> Option<&Rows> {
+        self.kept.get(block).map(|kept| kept.get_or_init(|| self.pack(block)))
+    }
+
+    /// Packs a block.
+    pub(super) fn pack(&self, block: usize) -> Rows {
         let rows = self.block(block);
         let vectors = &self.vectors[rows.start * self.dimension..rows.end * self.dimension];
         let scaled = directions(vectors, &self.squares[rows], self.dimension);
         Rows::pack(Isa::detect(), self.precision, &scaled, self.dimension)
     }
-}
 
-/// A search under way.
-struct Search<'a> {
-    corpus: &'a Corpus,
-    queries: &'a [f32],
-    labels: Option<&'a [u32]>,
-    grouped: bool,
-    squares: Vec<f64>,
-    best: Vec<TopK>,
-}
-
-impl Search<'_> {
-    fn row_by_row(&mut self) {
-        for index in 0..self.corpus.rows() {
-            for query in 0..self.best.len() {
-                self.offer(query, index);
-            }
-        }
+    /// The label of a row, where rows have some.
+    pub(super) fn label(&self, index: usize) -> Option<u32> {
+        self.labels.as_ref().map(|labels| labels[index])
     }
 
-    fn by_blocks(&mut self) {
-        let mut prepared = None;
-        let mut floors = vec![0f32; self.best.len()];
-        let mut hits = Vec::with_capacity(2 * WAITING);
-        for block in 0..self.corpus.rows().div_ceil(BLOCK_ROWS) {
-            let packed;
-            let rows = match self.corpus.kept.get(block) {
-                Some(kept) => kept.get_or_init(|| self.corpus.pack(block)),
-                None => {
-                    packed = self.corpus.pack(block);
-                    &packed
-                }
-            };
-            let queries = prepared.get_or_insert_with(|| {
-                Queries::prepare(directions(self.queries, &self.squares, self.corpus.dimension), rows)
-            });
-            let pass = Pass { queries, rows, first_row: self.corpus.block(block).start };
-            for first in (0..self.best.len()).step_by(QUERIES) {
-                let some = first..self.best.len().min(first + QUERIES);
-                let floors = &mut floors[some.clone()];
-                for (query, floor) in some.clone().zip(floors.iter_mut()) {
-                    *floor = pass.floor(query, &self.best[query]);
-                }
-                let mut panel = 0;
-                while panel < rows.panels() {
-                    // While nothing is known of the queries, every pair is above their floors.
-                    let end = rows.panels().min(if block == 0 && panel < PANELS { panel + 1 } else { panel + PANELS });
-                    scan(queries, first, floors, rows, panel..end, &mut hits);
-                    if hits.len() >= WAITING {
-                        self.settle(&pass, first, floors, &mut hits);
-                    }
-                    panel = end;
-                }
-                self.settle(&pass, first, floors, &mut hits);
-            }
-        }
-    }
-
-    fn by_device(&mut self, rows: &dyn DeviceRows, k: Option<usize>) -> Result<()> {
-        let dimension = self.corpus.dimension;
-        let queries = directions(self.queries, &self.squares, dimension);
-        device::scan(rows, (self.corpus.rows(), dimension), &queries, k, self)
-    }
-
-    /// Computes the exact scores of the pairs that wait, and raises the floors.
-    fn settle(&mut self, pass: &Pass, first: usize, floors: &mut [f32], hits: &mut Vec<Hit>) {
-        for hit in hits.drain(..) {
-            let query = first + hit.query as usize;
-            self.offer(query, pass.first_row + hit.row as usize);
-            floors[hit.query as usize] = pass.floor(query, &self.best[query]);
-        }
-    }
-
-    fn offer(&mut self, query: usize, index: usize) {
-        if let (Some(own), Some(labels)) = (self.labels, &self.corpus.labels)
-            && !labels_differ(own[query], labels[index])
-        {
-            return;
-        }
-        let dimension = self.corpus.dimension;
-        let vector = &self.queries[query * dimension..(query + 1) * dimension];
-        self.corpus.offer(&mut self.best[query], vector, self.squares[query], index, self.grouped);
-    }
-}
-
-impl Best for Search<'_> {
-    fn floor(&self, query: usize) -> f32 {
-        self.best[query].floor()
-    }
-
-    fn offer(&mut self, query: usize, row: usize) {
-        self.offer(query, row);
-    }
-}
-
-/// The queries against one block of rows.
-struct Pass<'a> {
-    queries: &'a Queries,
-    rows: &'a Rows,
-    first_row: usize,
-}
-
-impl Pass<'_> {
-    /// What a product of the first pass must be above for the pair to matter.
-    fn floor(&self, query: usize, best: &TopK) -> f32 {
-        best.floor() - self.queries.slack(query, self.rows)
+    /// What k counts a row for.
+    pub(super) fn group(&self, index: usize) -> Option<u32> {
+        self.groups.as_ref().map(|groups| groups[index])
     }
 }
 

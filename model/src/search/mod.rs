@@ -4,8 +4,10 @@ mod cells;
 mod corpus;
 mod cosine;
 pub(crate) mod device;
+mod scan;
 mod topk;
 
 pub use cells::Cells;
-pub use corpus::{Corpus, Neighbor, SearchOptions, UNLABELED, labels_differ};
+pub use corpus::{Corpus, UNLABELED, labels_differ};
 pub use cosine::cosine;
+pub use topk::{Neighbor, SearchOptions, TieOrder};

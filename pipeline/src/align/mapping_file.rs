@@ -4,10 +4,9 @@ use std::io::Read;
 use std::path::Path;
 
 use chrono::NaiveDate;
-use generel_schemas::ids::Curie;
 use generel_schemas::sssom;
 
-use crate::sources::Place;
+use crate::sources::{Place, SssomMetadata};
 use crate::{Error, Result};
 
 /// A mapping of a file.
@@ -100,21 +99,24 @@ fn parse(text: &str) -> std::result::Result<Vec<KnownMapping>, String> {
         (column("predicate_id"), column("predicate_modifier"), column("confidence"));
     let labels = ["subject_label", "object_label"].map(column);
     let slots = ["author_id", "reviewer_id", "mapping_source", "mapping_date", "comment"].map(column);
-    let mapping_set = metadata(text, "mapping_set_id");
+    let metadata = metadata(text);
     let mut all = Vec::new();
     for record in reader.records() {
         let record = record.map_err(|e| e.to_string())?;
         let line = record.position().map_or(0, csv::Position::line);
         let cell = |index: usize| record.get(index).map(str::trim).filter(|c| !c.is_empty());
         let id = |index: usize, name: &str| match cell(index) {
-            Some(text) => Ok(text.parse::<Curie>().map_or_else(|_| text.to_string(), |c| c.to_string())),
+            Some(text) => Ok(metadata.entity(text).unwrap_or_else(|| text.to_string())),
             None => Err(format!("line {line}: {name} is empty")),
         };
         let mapping = KnownMapping {
             subject: id(subject, "subject_id")?,
             object: id(object, "object_id")?,
             labels: labels.map(|label| label.and_then(cell).map(str::to_string)),
-            predicate: predicate.and_then(cell).unwrap_or(sssom::EXACT_MATCH).to_string(),
+            predicate: match predicate.and_then(cell) {
+                Some(text) => metadata.entity(text).unwrap_or_else(|| text.to_string()),
+                None => sssom::EXACT_MATCH.to_string(),
+            },
             negative: modifier.and_then(cell).is_some_and(|m| m.eq_ignore_ascii_case("not")),
             confidence: match confidence.and_then(cell) {
                 None => None,
@@ -132,7 +134,7 @@ fn parse(text: &str) -> std::result::Result<Vec<KnownMapping>, String> {
                 Origin {
                     author_id,
                     reviewer_id,
-                    mapping_source: source.or_else(|| mapping_set.clone()),
+                    mapping_source: source.or_else(|| metadata.mapping_set_id.clone()),
                     mapping_date: date.transpose()?,
                     comment,
                     accepted: None,
@@ -146,12 +148,10 @@ fn parse(text: &str) -> std::result::Result<Vec<KnownMapping>, String> {
     Ok(all)
 }
 
-/// A slot of the metadata block in front of the table.
-fn metadata(text: &str, slot: &str) -> Option<String> {
-    let lines = text.lines().map_while(|line| line.strip_prefix('#'));
-    let values = lines.filter_map(|line| line.trim().strip_prefix(slot)?.trim_start().strip_prefix(':'));
-    let mut unquoted = values.map(|value| value.trim().trim_matches(['"', '\'']).to_string());
-    unquoted.find(|value| !value.is_empty())
+/// The metadata block in front of the table.
+fn metadata(text: &str) -> SssomMetadata {
+    let lines = text.lines().map_while(|line| line.strip_prefix('#')).collect::<Vec<_>>().join("\n");
+    SssomMetadata::parse(&lines).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -168,6 +168,11 @@ mod tests {
         assert_eq!((read[0].confidence, read[0].negative, read[1].negative), (Some(0.5), false, true));
         assert_eq!(read[0].clone().reversed().predicate, "skos:narrowMatch");
         assert_eq!(read[0].origin, Origin::default());
+        let own_prefixes = "#curie_map:\n#  D: http://purl.obolibrary.org/obo/DOID_\n#  s: http://www.w3.org/2004/02/skos/core#\n\
+                            subject_id\tpredicate_id\tobject_id\nD:7\ts:broadMatch\thttp://id.nlm.nih.gov/mesh/D1\n";
+        let read = parse(own_prefixes).unwrap();
+        assert_eq!((read[0].subject.as_str(), read[0].predicate.as_str()), ("DOID:7", "skos:broadMatch"));
+        assert_eq!(read[0].object, "mesh:D1");
         let bare = parse("object_id,subject_id\nb:1,a:1\n").unwrap();
         assert_eq!((bare[0].subject.as_str(), bare[0].predicate.as_str()), ("a:1", "skos:exactMatch"));
     }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::StringBuilder;
@@ -61,6 +62,25 @@ struct Open<'a> {
     found: Found,
 }
 
+/// What is said in some records and was not answered before.
+#[derive(Default)]
+struct Asked<'a> {
+    said: Vec<Said<'a>>,
+    numbers: HashMap<String, usize>,
+    /// The mentions, by their numbers, and what each says.
+    waiting: Vec<(usize, usize)>,
+    /// Mentions that say something, answered before or not.
+    mentions: u64,
+}
+
+/// Whether the rest of a batch was looked at for what to ask, and the mentions that were asked for then: the model is
+/// faster with many texts at once.
+#[derive(Default)]
+struct Ahead {
+    looked: bool,
+    asked: u64,
+}
+
 impl Open<'_> {
     fn with<'a>(&'a self, answers: &'a [Arc<Answer>]) -> Answered<'a> {
         Answered { record: &self.record, found: &self.found, answers }
@@ -107,19 +127,15 @@ impl Harmonizer {
     pub(crate) async fn harmonize(&self, index: Option<&ConceptIndex>, messages: &Messages) -> Result<Harmonized> {
         let mut done = Harmonized::default();
         let made = index.map(ConceptIndex::made);
-        let (mut open, mut decoded, mut rows) = (Vec::new(), Vec::new(), None);
+        let (mut open, mut ahead, mut rows) = (Vec::new(), Ahead::default(), None);
         for start in (0..messages.len()).step_by(TOGETHER) {
-            let (end, mut tombstones) = (messages.len().min(start + TOGETHER), Vec::new());
+            let end = messages.len().min(start + TOGETHER);
             open.clear();
-            for number in start..end {
-                let Some(value) = messages.get(number).value else {
-                    tombstones.push(number);
-                    continue;
-                };
-                self.decoder.decode(value, &mut decoded).await?;
-                decoded.drain(..).for_each(|d| self.open(number, value.len(), d, &mut open, &mut done.dead));
-            }
-            let answers = self.answers(index, &open, &mut done).await?;
+            let tombstones = self.open(messages, start..end, &mut open, &mut done.dead).await?;
+            let answers = match index {
+                Some(index) => self.answers(index, &open, (messages, end), &mut ahead, &mut done).await?,
+                None => Vec::new(),
+            };
             let rows = rows.get_or_insert_with(|| {
                 // As the first records are, so are the others.
                 let records = open.iter().map(|record| record.record.len()).sum();
@@ -128,6 +144,7 @@ impl Harmonizer {
             });
             self.write(messages, (&open, &tombstones), &answers, made, rows, &mut done);
         }
+        done.counts.mentions[1] = done.counts.mentions[1].saturating_sub(ahead.asked);
         // In the order of the messages, whatever became of them.
         done.dead.sort_by_key(|dead| (dead.message, dead.line));
         if let (Some(rows), Some(table)) = (rows, self.table) {
@@ -136,67 +153,61 @@ impl Harmonizer {
         Ok(done)
     }
 
-    fn open<'a>(
+    /// The records of some messages, and which of the messages are tombstones.
+    async fn open<'a>(
         &self,
-        message: usize,
-        length: usize,
-        decoded: Decoded<'a>,
+        messages: &'a Messages,
+        some: Range<usize>,
         open: &mut Vec<Open<'a>>,
         dead: &mut Vec<Dead>,
-    ) {
-        let Decoded { line, record, bytes } = decoded;
-        let rejected = match record {
-            Ok(record) => match self.plan.extractor.extract(&record) {
-                Ok(found) => return open.push(Open { message, line, bytes, record, found }),
-                Err(rejected) => rejected,
-            },
-            Err(rejected) => rejected,
-        };
-        dead.push(Dead { message, line, rejected, bytes: part(bytes, length) });
+    ) -> Result<Vec<usize>> {
+        let (mut decoded, mut tombstones) = (Vec::new(), Vec::new());
+        for message in some {
+            let Some(value) = messages.get(message).value else {
+                tombstones.push(message);
+                continue;
+            };
+            self.decoder.decode(value, &mut decoded).await?;
+            for Decoded { line, record, bytes } in decoded.drain(..) {
+                let rejected = match record {
+                    Ok(record) => match self.plan.extractor.extract(&record) {
+                        Ok(found) => {
+                            open.push(Open { message, line, bytes, record, found });
+                            continue;
+                        }
+                        Err(rejected) => rejected,
+                    },
+                    Err(rejected) => rejected,
+                };
+                dead.push(Dead { message, line, rejected, bytes: part(bytes, value.len()) });
+            }
+        }
+        Ok(tombstones)
     }
 
     /// The answer of each mention, one record after another.
     async fn answers(
         &self,
-        index: Option<&ConceptIndex>,
+        index: &ConceptIndex,
         open: &[Open<'_>],
+        (messages, end): (&Messages, usize),
+        ahead: &mut Ahead,
         done: &mut Harmonized,
     ) -> Result<Vec<Arc<Answer>>> {
-        let Some(index) = index else { return Ok(Vec::new()) };
-        let mut key = String::new();
-        let mut missing: HashMap<String, usize> = HashMap::new();
-        let mut asked: Vec<Said<'_>> = Vec::new();
-        let mut waiting: Vec<(usize, usize)> = Vec::new();
         let mut answers: Vec<Arc<Answer>> = Vec::with_capacity(open.len());
-        for record in open {
-            for mention in &record.found.mentions {
-                let vocabulary = self.plan.fields[mention.field].vocabulary.as_deref();
-                let said = Said::of(mention, &record.found, &record.record, vocabulary);
-                if said.is_empty() {
-                    answers.push(Arc::clone(Answer::absent()));
-                    continue;
-                }
-                done.counts.mentions[0] += 1;
-                write_key(&said, &mut key);
-                match index.remembered(&key) {
-                    Some(answer) => {
-                        done.counts.mentions[1] += 1;
-                        answers.push(answer);
-                    }
-                    None => {
-                        let known = missing.get(&key).copied().unwrap_or_else(|| {
-                            missing.insert(key.clone(), asked.len());
-                            asked.push(said);
-                            asked.len() - 1
-                        });
-                        waiting.push((answers.len(), known));
-                        answers.push(Arc::clone(Answer::absent()));
-                    }
-                }
+        let (mut later, mut asked) = (Vec::new(), Asked::default());
+        self.ask(index, open, &mut asked, |answer| answers.push(answer));
+        done.counts.mentions[0] += asked.mentions;
+        done.counts.mentions[1] += asked.mentions - asked.waiting.len() as u64;
+        if !asked.said.is_empty() {
+            let waiting = std::mem::take(&mut asked.waiting);
+            if !std::mem::replace(&mut ahead.looked, true) {
+                // What is rejected there is so again when it is its turn.
+                self.open(messages, end..messages.len(), &mut later, &mut Vec::new()).await?;
+                self.ask(index, &later, &mut asked, drop);
+                ahead.asked = asked.waiting.len() as u64;
             }
-        }
-        if !asked.is_empty() {
-            let found = index.answer(&asked).await?;
+            let found = index.answer(&asked.said).await?;
             for (place, known) in waiting {
                 answers[place] = Arc::clone(&found[known]);
             }
@@ -205,6 +216,41 @@ impl Harmonizer {
             done.counts.outcomes[answer.outcome as usize] += 1;
         }
         Ok(answers)
+    }
+
+    /// Hands on the answer of each mention; one that says nothing where it has to be asked for.
+    fn ask<'a>(
+        &'a self,
+        index: &ConceptIndex,
+        open: &'a [Open<'_>],
+        asked: &mut Asked<'a>,
+        mut answer: impl FnMut(Arc<Answer>),
+    ) {
+        let mut key = String::new();
+        let mut place = 0;
+        for record in open {
+            for mention in &record.found.mentions {
+                let vocabulary = self.plan.fields[mention.field].vocabulary.as_deref();
+                let said = Said::of(mention, &record.found, &record.record, vocabulary);
+                let absent = || Arc::clone(Answer::absent());
+                if said.is_empty() {
+                    answer(absent());
+                } else {
+                    asked.mentions += 1;
+                    write_key(&said, &mut key);
+                    answer(index.remembered(&key).unwrap_or_else(|| {
+                        let known = asked.numbers.get(&key).copied().unwrap_or_else(|| {
+                            asked.numbers.insert(key.clone(), asked.said.len());
+                            asked.said.push(said);
+                            asked.said.len() - 1
+                        });
+                        asked.waiting.push((place, known));
+                        absent()
+                    }));
+                }
+                place += 1;
+            }
+        }
     }
 
     fn write(

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use generel_schemas::{RejectedRow, Table};
 
+pub(crate) use ontologies::SssomMetadata;
 pub(crate) use patients::vocabulary_of_system;
 
 pub use input::{Encoding, Fingerprint, Found, InputFile, Place};

@@ -46,6 +46,10 @@ pub(crate) struct SimilarityJoinNode {
     /// Nothing, or a left and a right column.
     #[prost(uint32, repeated, tag = "15")]
     apart: Vec<u32>,
+    #[prost(bool, tag = "16")]
+    ties: bool,
+    #[prost(bool, tag = "17")]
+    unscored_first: bool,
 }
 
 /// Columns by their indices.
@@ -71,6 +75,8 @@ impl SimilarityJoinNode {
             join_type: options.join_type.to_string(),
             on_left: options.on.iter().map(|(l, _)| *l as u32).collect(),
             on_right: options.on.iter().map(|(_, r)| *r as u32).collect(),
+            ties: options.ties,
+            unscored_first: options.unscored_first,
             candidates: options.candidates.map(|c| c as u64),
             hold_left: options.hold_left,
             recall: options.recall,
@@ -94,6 +100,8 @@ impl SimilarityJoinNode {
             right_group: self.right_group.map(|g| g as usize),
             join_type: self.join_type.parse()?,
             on: self.on_left.iter().zip(&self.on_right).map(|(l, r)| (*l as usize, *r as usize)).collect(),
+            ties: self.ties,
+            unscored_first: self.unscored_first,
             candidates: self.candidates.map(|c| c as usize),
             hold_left: self.hold_left,
             recall: self.recall,

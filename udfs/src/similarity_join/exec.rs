@@ -2,7 +2,8 @@
 //!
 //! The right (build) side is gathered once; the left (probe) side streams through, partition by partition.
 //! `generel_model::search` finds the matches by blocked matrix products with the selection fused in, so no score matrix is
-//! ever held. Rows whose vector is NULL or has no direction match nothing. Ties go to the earlier row of the right side.
+//! ever held. Rows whose vector is NULL or has no direction match nothing. Ties go to the right
+//! row whose other columns come first (`row_order`).
 //! A right side that the memory pool has no room for goes to files, past which the left side goes in pieces; few left
 //! rows can be held instead, and the right side streams past them.
 

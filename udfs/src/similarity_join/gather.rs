@@ -46,7 +46,7 @@ impl Spilled {
     }
 }
 
-/// Reads all partitions concurrently and keeps them in partition order, so that ties fall the same way every time.
+/// Reads all partitions concurrently and keeps them in partition order.
 ///
 /// # Errors
 /// When an input fails, or there is neither memory nor disk for what it gives.

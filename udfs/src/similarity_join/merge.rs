@@ -16,6 +16,7 @@ use futures::StreamExt;
 
 use super::options::SimilarityJoinOptions;
 use super::pairs::{Found, Pairs};
+use super::row_order::RowOrder;
 use super::sides::{BuildSide, numbers};
 
 /// Left rows and what was found for them in the parts of the right side that went by.
@@ -58,7 +59,7 @@ impl Held {
         other.best.map_or(Ok(()), |best| self.merge(best))
     }
 
-    /// Keeps the best; of equal ones those that came first.
+    /// Keeps the best; of equal ones the first by their [`RowOrder`].
     fn merge(&mut self, (pairs, rows): (Pairs, RecordBatch)) -> Result<()> {
         let (before, named) = match self.best.take() {
             Some(best) => best,
@@ -70,22 +71,24 @@ impl Held {
         let scores: Vec<Option<f32>> = before.scores.into_iter().chain(pairs.scores).collect();
         let mut of_left: Vec<Vec<usize>> = vec![Vec::new(); self.left.num_rows()];
         left.iter().enumerate().for_each(|(i, left)| of_left[*left as usize].push(i));
-        let (k, most) = (self.options.k.unwrap_or(usize::MAX), self.options.candidates);
+        let k = self.options.k.unwrap_or(usize::MAX);
+        let by_rows = RowOrder::of(&rows, self.options.right_vector);
         let (mut best, mut kept) = (Pairs::default(), Vec::new());
         for (row, mut own) in of_left.into_iter().enumerate() {
-            // Stable; pairs without a score come last.
-            let order = |i: usize| scores[i].unwrap_or(f32::NEG_INFINITY);
-            own.sort_by(|a, b| order(*b).total_cmp(&order(*a)));
+            // Pairs without a score come last.
+            let score = |i: &usize| scores[*i].unwrap_or(f32::NEG_INFINITY);
+            own.sort_unstable_by(|a, b| score(b).total_cmp(&score(a)).then_with(|| by_rows.compare(*a, *b)));
             if let Some(groups) = &groups {
                 let mut seen = std::collections::HashSet::new();
                 own.retain(|i| seen.insert(groups[*i]));
             }
             let scored = own.iter().take_while(|i| scores[**i].is_some()).count();
             let mut end = scored.min(k);
-            while most.is_some() && 0 < end && end < scored && scores[own[end]] == scores[own[end - 1]] {
+            while self.options.ties && 0 < end && end < scored && scores[own[end]] == scores[own[end - 1]] {
                 end += 1;
             }
-            let chosen = own[..end].iter().chain(own[scored..].iter().take(most.unwrap_or(0)));
+            let (end, without) = self.options.chosen(end, own.len() - scored);
+            let chosen = own[..end].iter().chain(&own[scored..scored + without]);
             for (rank, i) in chosen.enumerate() {
                 best.left.push(row as u32);
                 best.right.push(Some(kept.len() as u32));
@@ -139,7 +142,6 @@ pub(super) async fn stream_past(
     });
     let tasks: Vec<_> = tasks.collect();
     let mut all = Held::new(left.clone(), options.clone());
-    // Partitions one after the other: ties fall to the earlier.
     for task in tasks {
         all.merge_all(joined(task).await?)?;
     }

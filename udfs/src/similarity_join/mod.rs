@@ -10,6 +10,7 @@ mod merge;
 mod options;
 mod pairs;
 mod probe;
+mod row_order;
 mod rules;
 mod sides;
 mod table;

@@ -34,9 +34,13 @@ pub struct SimilarityJoinOptions {
     pub min_score: f32,
     /// With this column of the right side, k counts its distinct values and each shows its best row.
     pub right_group: Option<usize>,
-    /// Made for a sort above that decides: also comes what ties with the k-th match, and up to so many pairs that have no
-    /// cosine, without a score.
+    /// Whether what ties with the k-th match comes too: for a sort above that looks at more than the cosine. Otherwise ties
+    /// go to the right row whose columns come first, in ascending order.
+    pub ties: bool,
+    /// Made for a sort above, which has a place for pairs that have no cosine: up to so many come too, without a score.
     pub candidates: Option<usize>,
+    /// Whether the sort above has these first. Without ties k counts them too.
+    pub unscored_first: bool,
     /// Whether the right side streams past a left side that is held, and not the other way round: for few left rows. Needs
     /// a k.
     pub hold_left: bool,
@@ -59,7 +63,9 @@ impl SimilarityJoinOptions {
             k: Some(k),
             min_score,
             right_group: None,
+            ties: false,
             candidates: None,
+            unscored_first: false,
             hold_left: false,
             recall: None,
             projection: None,
@@ -69,6 +75,16 @@ impl SimilarityJoinOptions {
     /// Every pair of at least a cosine.
     pub fn threshold(left_vector: usize, right_vector: usize, min_score: f32, join_type: JoinType) -> Self {
         Self { k: None, join_type, ..Self::top_k(left_vector, right_vector, 1, min_score) }
+    }
+
+    /// Of so many pairs of a left row with a score, and so many without, how many come out.
+    pub(super) fn chosen(&self, scored: usize, unscored: usize) -> (usize, usize) {
+        let unscored = unscored.min(self.candidates.unwrap_or(0));
+        match self.k {
+            Some(k) if !self.ties && self.unscored_first => (scored.min(k.saturating_sub(unscored)), unscored.min(k)),
+            Some(k) if !self.ties => (scored.min(k), unscored.min(k.saturating_sub(scored))),
+            _ => (scored, unscored),
+        }
     }
 
     /// Whether left rows alone come out.

@@ -66,7 +66,7 @@ impl Pairs {
         let mut of_rows: Vec<(usize, Vec<Neighbor>)> = vec![(0, Vec::new()); probe.num_rows()];
         // Of a row that is asked whether it matches, one match is enough.
         let k = if options.is_semi() { Some(1) } else { options.k };
-        let search = SearchOptions { k, ties: options.candidates.is_some(), min_score: options.min_score };
+        let search = SearchOptions { k, ties: options.ties, min_score: options.min_score };
         let mut matched = vec![true; probe.num_rows()];
         let labels = build.labels(probe, options.apart)?;
         match build.parts_of(probe, &options.on)? {
@@ -116,24 +116,20 @@ impl Pairs {
             JoinType::Left if found.is_empty() => self.push(left, None, None, None),
             _ => {
                 let Some(part) = part else { return };
-                for (rank, neighbor) in found.iter().enumerate() {
-                    self.push(left, Some(part.row(neighbor.index)), Some(neighbor.score), Some(rank as i32 + 1));
-                }
-                let mut rank = found.len() as i32;
-                let mut unscored = |index: u32| {
-                    rank += 1;
-                    self.push(left, Some(part.row(index)), None, Some(rank));
-                };
                 let may_match = |index: &u32| may_match(part.row(*index));
-                match options.candidates {
-                    None | Some(0) => {}
+                let unscored: Vec<u32> = match options.candidates {
+                    None | Some(0) => Vec::new(),
                     Some(most) if has_direction() => {
-                        let rows = part.without_direction.iter().copied();
-                        rows.filter(may_match).take(most).for_each(&mut unscored);
+                        part.without_direction.iter().copied().filter(may_match).take(most).collect()
                     }
-                    Some(most) => {
-                        (0..part.corpus.rows() as u32).filter(may_match).take(most).for_each(&mut unscored);
-                    }
+                    // Without a direction itself it has no score with any row.
+                    Some(most) => part.in_order(most, may_match),
+                };
+                let (scored, without) = options.chosen(found.len(), unscored.len());
+                let scored = found[..scored].iter().map(|neighbor| (neighbor.index, Some(neighbor.score)));
+                let all = scored.chain(unscored[..without].iter().map(|index| (*index, None)));
+                for (rank, (index, score)) in all.enumerate() {
+                    self.push(left, Some(part.row(index)), score, Some(rank as i32 + 1));
                 }
             }
         }

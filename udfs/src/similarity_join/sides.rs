@@ -15,6 +15,7 @@ use generel_model::search::{Corpus, Neighbor, SearchOptions, UNLABELED, labels_d
 use super::device::{copied, worthwhile};
 use super::index::Index;
 use super::options::SimilarityJoinOptions;
+use super::row_order::RowOrder;
 use crate::error::execution;
 use crate::vectors::values;
 
@@ -36,9 +37,10 @@ pub(super) struct BuildSide {
 pub(super) struct Part {
     pub(super) corpus: Arc<Corpus>,
     /// Which rows they are; `None` for all.
-    rows: Option<Vec<u32>>,
-    /// Rows that have no direction, by their numbers in the corpus.
+    rows: Option<Arc<[u32]>>,
+    /// Rows that have no direction, by their numbers in the corpus, in the order of ties.
     pub(super) without_direction: Vec<u32>,
+    order: RowOrder,
 }
 
 impl Part {
@@ -48,13 +50,33 @@ impl Part {
         groups: Option<Vec<u32>>,
         labels: Option<Vec<u32>>,
         rows: Option<Vec<u32>>,
+        order: &RowOrder,
     ) -> Result<Self> {
+        let rows: Option<Arc<[u32]>> = rows.map(Arc::from);
+        let (of_corpus, of_rows) = (rows.clone(), order.clone());
+        let row = move |index: u32| of_corpus.as_ref().map_or(index, |rows| rows[index as usize]) as usize;
+        let by_order = move |a, b| of_rows.compare(row(a), row(b));
         let mut corpus = Corpus::new(vectors, dimension, groups, None).map_err(execution)?;
         if let Some(labels) = labels {
             corpus = corpus.with_labels(labels).map_err(execution)?;
         }
-        let without_direction = (0..corpus.rows()).filter(|i| !corpus.has_direction(*i)).map(|i| i as u32).collect();
-        Ok(Self { corpus: Arc::new(corpus), rows, without_direction })
+        let mut without_direction: Vec<u32> =
+            (0..corpus.rows()).filter(|i| !corpus.has_direction(*i)).map(|i| i as u32).collect();
+        without_direction.sort_unstable_by(|a, b| by_order(*a, *b));
+        let corpus = Arc::new(corpus.with_tie_order(Box::new(by_order)));
+        Ok(Self { corpus, rows, without_direction, order: order.clone() })
+    }
+
+    /// The first of its rows in the order of ties that pass a test, by their numbers in the corpus.
+    pub(super) fn in_order(&self, most: usize, test: impl Fn(&u32) -> bool) -> Vec<u32> {
+        let mut rows: Vec<u32> = (0..self.corpus.rows() as u32).filter(test).collect();
+        let by_order = |a: &u32, b: &u32| self.order.compare(self.row(*a) as usize, self.row(*b) as usize);
+        if 0 < most && most < rows.len() {
+            rows.select_nth_unstable_by(most - 1, by_order);
+        }
+        rows.truncate(most);
+        rows.sort_unstable_by(by_order);
+        rows
     }
 
     /// The row of the build side that a row of the corpus is.
@@ -84,9 +106,10 @@ impl BuildSide {
         let groups = options.right_group.map(|g| numbers(rows.column(g))).transpose()?;
         let apart = options.apart.map(|(_, right)| Apart::of(&rows, right)).transpose()?;
         let labels = |of: Option<&[u32]>| apart.as_ref().map(|apart| apart.labels_of(of));
+        let order = RowOrder::of(&rows, options.right_vector);
         let columns: Vec<usize> = options.on.iter().map(|(_, right)| *right).collect();
         if columns.is_empty() {
-            let parts = vec![Part::new(vectors.into_owned(), dimension, groups, labels(None), None)?];
+            let parts = vec![Part::new(vectors.into_owned(), dimension, groups, labels(None), None, &order)?];
             return Ok(Self { rows, parts, keys: None, apart, dimension, index: None, reservation });
         }
         let (keys, of_keys) = Keys::of(&rows, &columns)?;
@@ -95,7 +118,7 @@ impl BuildSide {
             let own: Vec<f32> = of_key.iter().flat_map(|i| &vectors[at(i)..at(i) + dimension]).copied().collect();
             let groups = groups.as_ref().map(|g| of_key.iter().map(|i| g[*i as usize]).collect());
             let labels = labels(Some(&of_key));
-            Part::new(own, dimension, groups, labels, Some(of_key))
+            Part::new(own, dimension, groups, labels, Some(of_key), &order)
         });
         let parts = parts.collect::<Result<_>>()?;
         Ok(Self { rows, parts, keys: Some(keys), apart, dimension, index: None, reservation })

@@ -6,7 +6,8 @@ use rayon::prelude::*;
 
 use super::{Cells, KS, PIECE, RECALLS, share_of};
 use crate::kernels::{Isa, PackedMatrix, Precision, dot};
-use crate::search::corpus::{Corpus, SearchOptions};
+use crate::search::corpus::Corpus;
+use crate::search::topk::SearchOptions;
 use crate::{Error, Result};
 
 /// Centers a square root of rows.

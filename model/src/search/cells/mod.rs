@@ -8,9 +8,9 @@ mod file;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use super::corpus::{Corpus, Neighbor, SearchOptions};
+use super::corpus::Corpus;
 use super::cosine::directions;
-use super::topk::TopK;
+use super::topk::{Neighbor, SearchOptions, TopK};
 use crate::kernels::scan::{Hit, QUERIES, Queries, Rows, scan};
 use crate::kernels::{Activation, Isa, Operand, PackedMatrix, dot};
 use crate::{Error, Result};
@@ -138,7 +138,7 @@ impl Cells {
             let nearness = self.nearness(&directions);
             // All cells are packed alike.
             let prepared = Queries::prepare(directions, self.packed(corpus, 0));
-            let best = squares.iter().map(|_| TopK::new(options.k, options.ties, options.min_score)).collect();
+            let best = squares.iter().map(|_| corpus.none(options)).collect();
             let mut search = Search { cells: self, corpus, queries, squares, prepared, best };
             search.run(&nearness, reach);
             all.extend(search.best.into_iter().map(TopK::into_sorted));
@@ -160,7 +160,7 @@ struct Search<'a> {
     queries: &'a [f32],
     squares: Vec<f64>,
     prepared: Queries,
-    best: Vec<TopK>,
+    best: Vec<TopK<'a>>,
 }
 
 impl Search<'_> {

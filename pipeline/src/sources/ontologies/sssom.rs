@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use generel_schemas::ids::Curie;
 use generel_schemas::sssom::NO_TERM_FOUND;
 use generel_schemas::tables::{KG_EDGES, NEGATED};
 use generel_schemas::{RejectReason, Table};
@@ -17,7 +16,7 @@ use super::super::text::delimited::{Delimited, Delimiter, Dialect, Header, Kept,
 use super::super::text::lines::Lines;
 use super::super::text::values;
 use super::super::{InputFile, ReadOptions, Reader, Source};
-use super::iri;
+use super::sssom_metadata::SssomMetadata;
 use crate::Result;
 
 /// Columns without which there is no mapping.
@@ -75,7 +74,7 @@ impl Source for Sssom {
         });
         let metadata = match metadata {
             Preamble::Read(metadata) => metadata,
-            Preamble::None | Preamble::Unreadable => Metadata::default(),
+            Preamble::None | Preamble::Unreadable => SssomMetadata::default(),
         };
         Ok(delimited.into_reader(Rows { columns, metadata }))
     }
@@ -86,20 +85,11 @@ fn separator(header: &str) -> char {
     if header.contains(',') && !header.contains('\t') { ',' } else { '\t' }
 }
 
-/// What we use of the mapping set's metadata.
-#[derive(Debug, Default, serde::Deserialize)]
-struct Metadata {
-    #[serde(default)]
-    mapping_set_id: Option<String>,
-    #[serde(default)]
-    curie_map: Option<BTreeMap<String, String>>,
-}
-
 #[derive(Debug)]
 enum Preamble {
     None,
     Unreadable,
-    Read(Metadata),
+    Read(SssomMetadata),
 }
 
 /// The metadata above the header, and the header's separator.
@@ -124,18 +114,9 @@ fn preamble(file: &InputFile, options: &ReadOptions) -> Result<(Preamble, u8)> {
     let preamble = if yaml.trim().is_empty() {
         Preamble::None
     } else {
-        serde_saphyr::from_str(&dedented(&yaml)).map_or(Preamble::Unreadable, Preamble::Read)
+        SssomMetadata::parse(&yaml).map_or(Preamble::Unreadable, Preamble::Read)
     };
     Ok((preamble, delimiter))
-}
-
-/// Some tools write a blank behind every `#`.
-fn dedented(yaml: &str) -> String {
-    if yaml.lines().all(|line| line.is_empty() || line.starts_with(' ')) {
-        yaml.lines().map(|line| line.get(1..).unwrap_or_default()).collect::<Vec<_>>().join("\n")
-    } else {
-        yaml.to_string()
-    }
 }
 
 struct Columns {
@@ -178,7 +159,7 @@ impl Columns {
 
 struct Rows {
     columns: Columns,
-    metadata: Metadata,
+    metadata: SssomMetadata,
 }
 
 impl RowParser for Rows {
@@ -229,20 +210,10 @@ impl RowParser for Rows {
 }
 
 impl Rows {
-    /// An entity in its one spelling: by what its prefix stands for in the file, where a registry knows that.
     fn entity(&self, row: &Row<'_>, column: usize) -> Kept<String> {
-        let text = row.needed(column)?;
-        if iri::is_iri(text) {
-            return Ok(iri::reference(text));
-        }
-        let expanded = text.split_once(':').and_then(|(prefix, local)| {
-            let uri = self.metadata.curie_map.as_ref()?.get(prefix)?;
-            iri::curie(&format!("{uri}{local}"))
-        });
-        match expanded.map_or_else(|| text.parse::<Curie>(), Ok) {
-            Ok(curie) => Ok(curie.to_string()),
-            Err(_) => Err(Refused::column(column, RejectReason::InvalidIdentifier, "expected a CURIE, prefix:local")),
-        }
+        self.metadata
+            .entity(row.needed(column)?)
+            .ok_or_else(|| Refused::column(column, RejectReason::InvalidIdentifier, "expected a CURIE, prefix:local"))
     }
 }
 

@@ -147,14 +147,13 @@ pub(super) fn best_of_each(
         true => (left.column(r), right.column(l)),
         false => (left.column(l), right.column(r)),
     });
+    let ties = params.order_by.len() > 1 || function.fun.name() == "rank";
     let options = SimilarityJoinOptions {
         on,
         apart,
-        candidates: Some(candidates(
-            min_score.is_some(),
-            params.order_by.len() > 1 || function.fun.name() == "rank",
-            k,
-        )),
+        ties,
+        candidates: Some(candidates(min_score.is_some(), ties, k)),
+        unscored_first: first.nulls_first,
         ..SimilarityJoinOptions::top_k(left.column(of_left), right.column(of_right), k, min_score.unwrap_or(-1.0))
     };
     let Some(joined) = joined(left, right, options, reversed, config)? else { return Ok(None) };
@@ -220,7 +219,9 @@ pub(super) fn nearest(cosine: &ScalarUDF, sort: &Sort, config: &dyn OptimizerCon
     let left = LogicalPlanBuilder::empty(true).project([query.clone().alias("query")])?.build()?;
     let mut right = Side::new(plan);
     let options = SimilarityJoinOptions {
+        ties: sort.expr.len() > 1,
         candidates: Some(candidates(false, sort.expr.len() > 1, k)),
+        unscored_first: first.nulls_first,
         hold_left: true,
         ..SimilarityJoinOptions::top_k(0, right.column(vector), k, -1.0)
     };
