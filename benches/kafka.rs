@@ -49,7 +49,8 @@ fn main() {
     let ran = place.generel(&["ingest", "--format", "obo", "--source", "doid", sample]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let names = place.rows(
-        "select name from concept_names where name not like '%\"%' and name not like '%,%' order by name limit 1000",
+        "select n.name from concept_names n join concepts c using (source, code) where not c.obsolete \
+         and n.name not like '%\"%' and n.name not like '%,%' order by n.name limit 1000",
     );
 
     println!(
@@ -126,7 +127,8 @@ fn say(what: &str, rates: &[f64], beside: Option<(&str, &[f64])>) {
         let ratios: Vec<f64> = rates.iter().zip(others).map(|(rate, other)| rate / other).collect();
         Some(format!("   {:.2} of {of}", median(&ratios)?))
     });
-    println!("{what:<34}{rate:>12.0} records/s{}", ratio.unwrap_or_default());
+    let each: Vec<String> = rates.iter().map(|rate| format!("{rate:.0}")).collect();
+    println!("{what:<34}{rate:>12.0} records/s{}   ({})", ratio.unwrap_or_default(), each.join(", "));
 }
 
 fn record(id: usize, text: &str) -> String {

@@ -42,7 +42,11 @@ def main():
 
         version = usearch.__version__
         started = time.perf_counter()
-        found = search(rows, queries, args.k, MetricKind.IP, exact=True, threads=args.threads).keys
+        # In one call it wants room for all distances.
+        pieces = [queries[at : at + 10_000] for at in range(0, len(queries), 10_000)]
+        found = np.concatenate(
+            [search(rows, piece, args.k, MetricKind.IP, exact=True, threads=args.threads).keys for piece in pieces]
+        )
     elif args.peer == "torch-bf16":
         import torch
 

@@ -147,7 +147,7 @@ pub(crate) struct AlignStep {
     /// Share of the nearest names that must be found; less than 1 searches large sources approximately.
     #[serde(default = "default_recall")]
     pub(crate) recall: f64,
-    /// Least confidence in the files; without it all in the SSSOM file, 0.7 in OMOP's.
+    /// Least confidence in the files; without it 0.3 in the SSSOM file, 0.7 in OMOP's.
     #[serde(default)]
     pub(crate) min_confidence: Option<f64>,
     /// SSSOM TSV to write, relative to the job file.

@@ -53,6 +53,7 @@ fn set() -> TrainingSet {
             ),
             pairs("snp_trait", TaskKind::SnpText, (0..20).collect(), (0..20).map(|i| 2 * (i % 10)).collect()),
         ],
+        also_right: vec![(3, 8)],
     }
 }
 

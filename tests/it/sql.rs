@@ -122,6 +122,7 @@ fn model_with_snps(place: &Place) -> String {
             right: snps.map(|(_, of)| of).to_vec(),
             weights: vec![1.0; 5],
         }],
+        ..TrainingSet::default()
     };
     let options = TrainOptions {
         seed: 1,

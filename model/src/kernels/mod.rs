@@ -29,7 +29,7 @@ mod split;
 pub(crate) mod training;
 
 pub(crate) use attention::{Attention, AttentionScratch, RelativeBias};
-pub(crate) use dot::dot;
+pub(crate) use dot::{dot, dots};
 pub use format::Precision;
 pub(crate) use matrix::{Activation, PackedMatrix};
 pub(crate) use operand::Operand;
@@ -97,6 +97,11 @@ impl Isa {
             Self::Avx512 { bf16: true, .. } => !is_intel(),
             _ => false,
         }
+    }
+
+    /// Whether products are made by AMX's tiles.
+    pub(crate) fn has_amx(self) -> bool {
+        matches!(self, Self::Avx512 { amx: true, .. })
     }
 
     /// Every instruction set that this CPU can run, the best first: what tests go through.

@@ -91,8 +91,8 @@ impl Corpus {
             return problem("there must be one group a row");
         }
         // With AMX the product is so fast that what counts is how few pairs it leaves.
-        let gains = Isa::detect().gains_from_bf16();
-        let precision = first_pass.unwrap_or(if gains { Precision::Bf16 } else { Precision::Int8 });
+        let has_amx = Isa::detect().has_amx();
+        let precision = first_pass.unwrap_or(if has_amx { Precision::Bf16 } else { Precision::Int8 });
         let bytes = match precision {
             Precision::F32 => 4,
             Precision::Bf16 => 2,
@@ -179,15 +179,15 @@ impl Corpus {
         directions(self.row(index), &self.squares[index..=index], self.dimension)
     }
 
-    /// Offers a row to a query's best, with its exact score. `square` is `|query|²`.
-    pub(super) fn offer(&self, best: &mut TopK<'_>, query: &[f32], square: f64, index: usize, grouped: bool) {
-        if let Some(score) = of_squares(dot(query, self.row(index)), square, self.squares[index]) {
+    /// Offers a row to a query's best, with its exact score, of `query · row` and `|query|²`.
+    pub(super) fn offer(&self, best: &mut TopK<'_>, (dot, square): (f64, f64), index: usize, grouped: bool) {
+        if let Some(score) = of_squares(dot, square, self.squares[index]) {
             best.offer(index as u32, score, self.group(index).filter(|_| grouped));
         }
     }
 
     /// The row, as it was given.
-    fn row(&self, index: usize) -> &[f32] {
+    pub fn row(&self, index: usize) -> &[f32] {
         &self.vectors[index * self.dimension..(index + 1) * self.dimension]
     }
 

@@ -9,13 +9,15 @@ use super::cosine::directions;
 use super::device::{self, Best, DeviceRows};
 use super::topk::{Neighbor, SearchOptions, TopK};
 use crate::Result;
-use crate::kernels::dot;
 use crate::kernels::scan::{Hit, QUERIES, Queries, Rows, scan};
+use crate::kernels::{dot, dots};
 
 /// Pairs of the first pass when it is time to raise the floors.
 const HITS: usize = 4 * QUERIES;
 /// Pairs that wait for their exact score, at most.
 const WAITING: usize = 64 * QUERIES;
+/// Pairs whose exact scores are computed together.
+const TOGETHER: usize = 4;
 /// Panels that are multiplied between two looks at the pairs.
 const PANELS: usize = 8;
 
@@ -122,21 +124,44 @@ impl<'a> Scan<'a> {
             let risen = hit.product <= floors[hit.query as usize];
             if !risen && self.corpus.has_direction(row) && self.may_match(query, row) {
                 let slack = pass.slack(query);
-                waiting.push(Waiting { query: query as u32, row: row as u32, most: hit.product + slack });
-                if bounds.offer(query, row, hit.product - slack, self.corpus.group(row).filter(|_| self.grouped)) {
+                let (least, most) = (hit.product - slack, hit.product + slack);
+                waiting.push(Waiting { query: query as u32, row: row as u32, least, most });
+                if bounds.offer(query, row, least, self.corpus.group(row).filter(|_| self.grouped)) {
                     floors[hit.query as usize] = bounds.floor(query, &self.best) - slack;
                 }
             }
         }
     }
 
-    /// Computes the exact scores of the pairs that can still be among the best.
+    /// Computes the exact scores of the pairs that can still be among the best: first of those that are likely to be, since
+    /// then the floor rules out most others.
     fn settle(&mut self, waiting: &mut Vec<Waiting>, bounds: &Bounds<'_>) {
-        for Waiting { query, row, most } in waiting.drain(..) {
-            if most >= bounds.floor(query as usize, &self.best) {
-                self.offer(query as usize, row as usize);
+        let likely = |w: &Waiting| bounds.0.get(w.query as usize).is_none_or(|bound| w.least >= bound.floor());
+        for first in [true, false] {
+            let mut some = [(0, 0); TOGETHER];
+            let mut n = 0;
+            for w in waiting.iter().filter(|w| likely(w) == first) {
+                if w.most >= bounds.floor(w.query as usize, &self.best) {
+                    some[n] = (w.query as usize, w.row as usize);
+                    n += 1;
+                    if n == TOGETHER {
+                        n = 0;
+                        let exact = dots(some.map(|(query, row)| (self.query(query), self.corpus.row(row))));
+                        for ((query, row), exact) in some.into_iter().zip(exact) {
+                            let (square, best) = (self.squares[query], &mut self.best[query]);
+                            self.corpus.offer(best, (exact, square), row, self.grouped);
+                        }
+                    }
+                }
             }
+            some[..n].iter().for_each(|(query, row)| self.offer(*query, *row));
         }
+        waiting.clear();
+    }
+
+    fn query(&self, query: usize) -> &'a [f32] {
+        let dimension = self.corpus.dimension();
+        &self.queries[query * dimension..(query + 1) * dimension]
     }
 
     /// Whether the labels let a row be a query's neighbor.
@@ -149,9 +174,8 @@ impl<'a> Scan<'a> {
         if !self.may_match(query, index) {
             return;
         }
-        let dimension = self.corpus.dimension();
-        let vector = &self.queries[query * dimension..(query + 1) * dimension];
-        self.corpus.offer(&mut self.best[query], vector, self.squares[query], index, self.grouped);
+        let exact = dot(self.query(query), self.corpus.row(index));
+        self.corpus.offer(&mut self.best[query], (exact, self.squares[query]), index, self.grouped);
     }
 }
 
@@ -179,10 +203,11 @@ impl Pass<'_> {
     }
 }
 
-/// A pair whose exact score is at most this.
+/// A pair, and what its exact score is at least and at most.
 struct Waiting {
     query: u32,
     row: u32,
+    least: f32,
     most: f32,
 }
 

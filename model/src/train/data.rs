@@ -15,6 +15,8 @@ pub struct TrainingSet {
     pub genes: Vec<String>,
     /// The tasks.
     pub tasks: Vec<Task>,
+    /// SNPs, by their places, and entities that are right for them though no task has the pair: no negatives.
+    pub also_right: Vec<(u32, u32)>,
 }
 
 /// What is known of an SNP beside its associations.
@@ -67,7 +69,7 @@ pub(super) struct Known(HashSet<u64>);
 
 impl Known {
     pub(super) fn new(set: &TrainingSet) -> Self {
-        let mut known = HashSet::new();
+        let mut known: HashSet<u64> = set.also_right.iter().map(|(snp, entity)| key(SNP | snp, *entity)).collect();
         for task in set.tasks.iter().filter(|t| t.kind != TaskKind::Synonyms) {
             for (left, right) in task.left.iter().zip(&task.right) {
                 known.insert(key(set.left_entity(task.kind, *left), set.entities[*right as usize]));
@@ -92,5 +94,19 @@ impl TrainingSet {
             TaskKind::SnpText => SNP | left,
             TaskKind::Synonyms | TaskKind::Related => self.entities[left as usize],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_right_without_being_trained_on_is_known() {
+        let set = TrainingSet { also_right: vec![(0, 7)], ..TrainingSet::default() };
+        let known = Known::new(&set);
+        let snp = |place| set.left_entity(TaskKind::SnpText, place);
+        assert!(known.has(snp(0), 7) && known.has(7, snp(0)));
+        assert!(!known.has(snp(1), 7) && !known.has(0, 7));
     }
 }

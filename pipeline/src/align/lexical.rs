@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use rust_stemmers::{Algorithm, Stemmer};
 use unicode_normalization::UnicodeNormalization;
 
+use super::edit_distance::similarity;
+
 /// Words that do not distinguish names.
 const FILLERS: [&str; 14] =
     ["the", "of", "a", "an", "and", "or", "in", "on", "to", "by", "for", "due", "nos", "unspecified"];
@@ -267,7 +269,7 @@ impl Vocabulary {
             same_words: !subject.key.is_empty() && subject.key == object.key,
             overlap: part(own + other - both),
             containment: part(own.min(other)),
-            characters: strsim::normalized_levenshtein(&subject.key, &object.key) as f32,
+            characters: similarity(&subject.key, &object.key) as f32,
             other_codes: !subject.codes.is_empty() && !object.codes.is_empty() && subject.codes != object.codes,
             missing_codes: subject.codes.is_empty() != object.codes.is_empty(),
             opposite: are_opposites(subject.opposites, object.opposites),

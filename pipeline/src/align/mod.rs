@@ -5,6 +5,7 @@ mod candidates;
 mod confidence;
 mod coverage;
 mod curated;
+mod edit_distance;
 mod evaluate;
 mod evidence;
 mod lexical;

@@ -41,6 +41,8 @@ pub(crate) struct Targets {
     words: Vec<Words>,
     /// The names of the same words.
     of_words: HashMap<String, Vec<usize>>,
+    /// A name of each text.
+    of_text: HashMap<Box<str>, u32>,
     corpus: Corpus,
     dimension: usize,
     weights: Confidence,
@@ -99,7 +101,8 @@ impl Targets {
         let fingerprint =
             Fingerprint::of(&[&names.fingerprint().as_i64().to_le_bytes(), model_id.as_bytes(), weighed.as_bytes()]);
         let corpus = Corpus::new(all, dimension, Some(groups), None)?;
-        Ok(Self { names, vocabulary, words, of_words, corpus, dimension, weights, fingerprint })
+        let of_text = names.names().enumerate().map(|(number, n)| (n.text.as_str().into(), number as u32)).collect();
+        Ok(Self { names, vocabulary, words, of_words, of_text, corpus, dimension, weights, fingerprint })
     }
 
     /// Changes with anything that can change what is nearest.
@@ -130,6 +133,17 @@ impl Targets {
     /// A name, as the source has it.
     pub(crate) fn name(&self, number: usize) -> &str {
         &self.names.name(number).name
+    }
+
+    /// Numbers of a vector.
+    pub(crate) fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    /// The vector of a text (normalized) that is one of the names.
+    pub(crate) fn vector(&self, text: &str) -> Option<&[f32]> {
+        let number = *self.of_text.get(text)? as usize;
+        self.corpus.has_direction(number).then(|| self.corpus.row(number))
     }
 
     /// The nearest concept of each text (normalized), given their vectors, row-major.

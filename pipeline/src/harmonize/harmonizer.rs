@@ -1,7 +1,6 @@
 //! A batch of messages in, rows and output messages out.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt::Write;
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,11 +10,12 @@ use generel_schemas::Table;
 use smallvec::SmallVec;
 
 use super::answer::{Answer, Outcome};
+use super::answers::{Answers, Asked};
 use super::decode::{Decoded, Decoder, Format};
 use super::extract::Found;
 use super::harmonized::{Dead, Harmonized};
 use super::index::ConceptIndex;
-use super::mentions::{Said, write_key};
+use super::mentions::Said;
 use super::messages::{Messages, USUAL_AROUND};
 use super::path::FieldPath;
 use super::plan::{FieldOptions, Plan};
@@ -54,35 +54,16 @@ pub struct Harmonizer {
 }
 
 /// A record under way.
-struct Open<'a> {
+pub(super) struct Open<'a> {
     message: usize,
     line: Option<u32>,
     bytes: &'a [u8],
-    record: Cow<'a, str>,
-    found: Found,
-}
-
-/// What is said in some records and was not answered before.
-#[derive(Default)]
-struct Asked<'a> {
-    said: Vec<Said<'a>>,
-    numbers: HashMap<String, usize>,
-    /// The mentions, by their numbers, and what each says.
-    waiting: Vec<(usize, usize)>,
-    /// Mentions that say something, answered before or not.
-    mentions: u64,
-}
-
-/// Whether the rest of a batch was looked at for what to ask, and the mentions that were asked for then: the model is
-/// faster with many texts at once.
-#[derive(Default)]
-struct Ahead {
-    looked: bool,
-    asked: u64,
+    pub(super) record: Cow<'a, str>,
+    pub(super) found: Found,
 }
 
 impl Open<'_> {
-    fn with<'a>(&'a self, answers: &'a [Arc<Answer>]) -> Answered<'a> {
+    fn with<'a>(&'a self, answers: &'a [&'a Arc<Answer>]) -> Answered<'a> {
         Answered { record: &self.record, found: &self.found, answers }
     }
 
@@ -127,15 +108,29 @@ impl Harmonizer {
     pub(crate) async fn harmonize(&self, index: Option<&ConceptIndex>, messages: &Messages) -> Result<Harmonized> {
         let mut done = Harmonized::default();
         let made = index.map(ConceptIndex::made);
-        let (mut open, mut ahead, mut rows) = (Vec::new(), Ahead::default(), None);
+        let (mut open, mut rows) = (Vec::new(), None);
+        let (mut known, mut looked_ahead) = (Answers::new(), false);
         for start in (0..messages.len()).step_by(TOGETHER) {
             let end = messages.len().min(start + TOGETHER);
             open.clear();
             let tombstones = self.open(messages, start..end, &mut open, &mut done.dead).await?;
-            let answers = match index {
-                Some(index) => self.answers(index, &open, (messages, end), &mut ahead, &mut done).await?,
-                None => Vec::new(),
-            };
+            let mut numbers = Vec::new();
+            if let Some(index) = index {
+                let (mut later, mut asked) = (Vec::new(), Asked::default());
+                numbers = known.look(&self.plan, index, &open, &mut asked);
+                if !asked.is_empty() && !std::mem::replace(&mut looked_ahead, true) {
+                    // What is rejected there is so again when it is its turn.
+                    self.open(messages, end..messages.len(), &mut later, &mut Vec::new()).await?;
+                    known.look(&self.plan, index, &later, &mut asked);
+                }
+                if !asked.is_empty() {
+                    known.ask(index, &asked).await?;
+                }
+            }
+            let answers = known.of(&numbers);
+            for answer in &answers {
+                done.counts.outcomes[answer.outcome as usize] += 1;
+            }
             let rows = rows.get_or_insert_with(|| {
                 // As the first records are, so are the others.
                 let records = open.iter().map(|record| record.record.len()).sum();
@@ -144,7 +139,7 @@ impl Harmonizer {
             });
             self.write(messages, (&open, &tombstones), &answers, made, rows, &mut done);
         }
-        done.counts.mentions[1] = done.counts.mentions[1].saturating_sub(ahead.asked);
+        done.counts.mentions = known.counts();
         // In the order of the messages, whatever became of them.
         done.dead.sort_by_key(|dead| (dead.message, dead.line));
         if let (Some(rows), Some(table)) = (rows, self.table) {
@@ -185,79 +180,11 @@ impl Harmonizer {
         Ok(tombstones)
     }
 
-    /// The answer of each mention, one record after another.
-    async fn answers(
-        &self,
-        index: &ConceptIndex,
-        open: &[Open<'_>],
-        (messages, end): (&Messages, usize),
-        ahead: &mut Ahead,
-        done: &mut Harmonized,
-    ) -> Result<Vec<Arc<Answer>>> {
-        let mut answers: Vec<Arc<Answer>> = Vec::with_capacity(open.len());
-        let (mut later, mut asked) = (Vec::new(), Asked::default());
-        self.ask(index, open, &mut asked, |answer| answers.push(answer));
-        done.counts.mentions[0] += asked.mentions;
-        done.counts.mentions[1] += asked.mentions - asked.waiting.len() as u64;
-        if !asked.said.is_empty() {
-            let waiting = std::mem::take(&mut asked.waiting);
-            if !std::mem::replace(&mut ahead.looked, true) {
-                // What is rejected there is so again when it is its turn.
-                self.open(messages, end..messages.len(), &mut later, &mut Vec::new()).await?;
-                self.ask(index, &later, &mut asked, drop);
-                ahead.asked = asked.waiting.len() as u64;
-            }
-            let found = index.answer(&asked.said).await?;
-            for (place, known) in waiting {
-                answers[place] = Arc::clone(&found[known]);
-            }
-        }
-        for answer in &answers {
-            done.counts.outcomes[answer.outcome as usize] += 1;
-        }
-        Ok(answers)
-    }
-
-    /// Hands on the answer of each mention; one that says nothing where it has to be asked for.
-    fn ask<'a>(
-        &'a self,
-        index: &ConceptIndex,
-        open: &'a [Open<'_>],
-        asked: &mut Asked<'a>,
-        mut answer: impl FnMut(Arc<Answer>),
-    ) {
-        let mut key = String::new();
-        let mut place = 0;
-        for record in open {
-            for mention in &record.found.mentions {
-                let vocabulary = self.plan.fields[mention.field].vocabulary.as_deref();
-                let said = Said::of(mention, &record.found, &record.record, vocabulary);
-                let absent = || Arc::clone(Answer::absent());
-                if said.is_empty() {
-                    answer(absent());
-                } else {
-                    asked.mentions += 1;
-                    write_key(&said, &mut key);
-                    answer(index.remembered(&key).unwrap_or_else(|| {
-                        let known = asked.numbers.get(&key).copied().unwrap_or_else(|| {
-                            asked.numbers.insert(key.clone(), asked.said.len());
-                            asked.said.push(said);
-                            asked.said.len() - 1
-                        });
-                        asked.waiting.push((place, known));
-                        absent()
-                    }));
-                }
-                place += 1;
-            }
-        }
-    }
-
     fn write(
         &self,
         messages: &Messages,
         (open, tombstones): (&[Open<'_>], &[usize]),
-        mut answers: &[Arc<Answer>],
+        mut answers: &[&Arc<Answer>],
         made: Option<Made<'_>>,
         rows: &mut Rows,
         done: &mut Harmonized,
@@ -313,7 +240,7 @@ impl Harmonizer {
     fn write_record(
         &self,
         record: &Open<'_>,
-        answers: &[Arc<Answer>],
+        answers: &[&Arc<Answer>],
         made: Option<Made<'_>>,
         (messages, at): (&Messages, &At<'_>),
         done: &mut Harmonized,
@@ -363,7 +290,7 @@ impl Harmonizer {
     fn each_row(
         &self,
         record: &Open<'_>,
-        answers: &[Arc<Answer>],
+        answers: &[&Arc<Answer>],
         mut row: impl FnMut(usize, i32, &Said<'_>, &Arc<Answer>),
     ) {
         let mentions = &record.found.mentions;

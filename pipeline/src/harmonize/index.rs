@@ -4,20 +4,17 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch, StringArray};
-use arrow::datatypes::Float64Type;
-use datafusion::prelude::{col, lit};
+use arrow::array::{AsArray, StringArray};
 use generel_model::{Embedder, normalize};
 use generel_schemas::sssom;
-use generel_schemas::tables::{CONCEPTS, MAPPINGS};
 use quick_cache::sync::Cache;
 
 use super::answer::{Answer, Outcome, rounded};
+use super::known::{Known, aligned, labels};
 use super::mentions::{Said, key};
 use super::render::{Made, made_member};
 use crate::align::{MAPPED, Nearest, SourceSpec, Targets, known_mappings};
 use crate::sources::Fingerprint;
-use crate::text_columns::text_columns;
 use crate::{Result, Session};
 
 /// What to harmonize to, and what counts.
@@ -62,16 +59,6 @@ pub(crate) struct ConceptIndex {
     /// Labels of codes of other sources, by their CURIEs.
     labels: HashMap<String, String>,
     answers: Cache<Box<str>, Arc<Answer>>,
-}
-
-/// A concept that a code or text is known to mean.
-#[derive(Debug, Clone, PartialEq)]
-struct Known {
-    concept: usize,
-    predicate: String,
-    justification: String,
-    confidence: f64,
-    score: Option<f64>,
 }
 
 impl ConceptIndex {
@@ -262,10 +249,25 @@ impl ConceptIndex {
         if texts.is_empty() {
             return Ok(Vec::new());
         }
-        let vectors = self.embedder.embed(&StringArray::from_iter_values(texts)).await?;
-        let values = vectors.values().as_primitive::<arrow::datatypes::Float32Type>();
+        let dimension = self.targets.dimension();
+        let mut vectors = vec![0f32; texts.len() * dimension];
+        let mut others = Vec::new();
+        for ((number, text), vector) in texts.iter().enumerate().zip(vectors.chunks_exact_mut(dimension)) {
+            match self.targets.vector(text) {
+                Some(known) => vector.copy_from_slice(known),
+                None => others.push(number),
+            }
+        }
+        if !others.is_empty() {
+            let to_embed = StringArray::from_iter_values(others.iter().map(|number| &texts[*number]));
+            let embedded = self.embedder.embed(&to_embed).await?;
+            let embedded = embedded.values().as_primitive::<arrow::datatypes::Float32Type>().values();
+            for (number, vector) in others.into_iter().zip(embedded.chunks_exact(dimension)) {
+                vectors[number * dimension..(number + 1) * dimension].copy_from_slice(vector);
+            }
+        }
         let refs: Vec<&str> = texts.iter().map(String::as_str).collect();
-        self.targets.nearest(&refs, values.values())
+        self.targets.nearest(&refs, &vectors)
     }
 
     fn of_known(&self, known: &Known) -> Answer {
@@ -321,57 +323,6 @@ impl std::fmt::Debug for ConceptIndex {
 
 fn folded(text: &str) -> String {
     normalize(text).to_lowercase()
-}
-
-/// What alignments say: subject, object and the rest of each subject's best mapping to the target.
-async fn aligned(session: &Session, target: &str) -> Result<Vec<(String, String, Known)>> {
-    let best = col("object_source").eq(lit(target)).and(col("rank").eq(lit(1i32)));
-    let frame = session
-        .ctx()
-        .table(MAPPINGS.name)
-        .await?
-        .filter(best)?
-        .sort_by(vec![col("subject_id"), col("alignment_id")])?;
-    let columns =
-        ["subject_id", "object_id", "predicate_id", "mapping_justification", "confidence", "similarity_score"];
-    let mut all = Vec::new();
-    for batch in frame.select_columns(&columns)?.collect().await? {
-        let [subjects, objects, predicates, justifications] = text_columns(&batch)?;
-        let number = |column: usize, row: usize| {
-            let array = batch.column(column).as_primitive::<Float64Type>();
-            array.is_valid(row).then(|| array.value(row))
-        };
-        for row in 0..batch.num_rows() {
-            let known = Known {
-                concept: 0,
-                predicate: predicates.value(row).to_string(),
-                justification: justifications.value(row).to_string(),
-                confidence: number(4, row).unwrap_or(0.0),
-                score: number(5, row),
-            };
-            all.push((subjects.value(row).to_string(), objects.value(row).to_string(), known));
-        }
-    }
-    Ok(all)
-}
-
-/// Labels of the codes of all other sources.
-async fn labels(session: &Session, target: &str) -> Result<HashMap<String, String>> {
-    let frame = session.ctx().table(CONCEPTS.name).await?.filter(col("source").not_eq(lit(target)))?;
-    let batches: Vec<RecordBatch> = frame.select_columns(&["curie", "name"])?.collect().await?;
-    let mut all: HashMap<String, String> = HashMap::new();
-    for batch in &batches {
-        let [curies, names] = text_columns(batch)?;
-        for (curie, name) in curies.iter().zip(&names) {
-            let (Some(curie), Some(name)) = (curie, name) else { continue };
-            // Of several the same one, in whatever order they are read.
-            let held = all.entry(curie.to_string()).or_insert_with(|| name.to_string());
-            if name < held.as_str() {
-                *held = name.to_string();
-            }
-        }
-    }
-    Ok(all)
 }
 
 fn version(

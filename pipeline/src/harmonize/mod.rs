@@ -5,11 +5,13 @@
 //! give the same output.
 
 mod answer;
+mod answers;
 mod decode;
 mod extract;
 mod harmonized;
 mod harmonizer;
 mod index;
+mod known;
 mod mentions;
 mod messages;
 mod path;

@@ -31,7 +31,7 @@ pub(crate) struct Answered<'a> {
     pub(crate) record: &'a str,
     pub(crate) found: &'a Found,
     /// One a mention.
-    pub(crate) answers: &'a [Arc<Answer>],
+    pub(crate) answers: &'a [&'a Arc<Answer>],
 }
 
 /// What is written into a record at one place.
@@ -44,7 +44,7 @@ enum Piece<'a> {
 
 impl Answered<'_> {
     /// The bytes of the record with its concepts, about.
-    pub(crate) fn size(record: usize, answers: &[Arc<Answer>]) -> usize {
+    pub(crate) fn size(record: usize, answers: &[&Arc<Answer>]) -> usize {
         record + answers.iter().map(|answer| answer.json.len() + MEMBER_BYTES).sum::<usize>()
     }
 

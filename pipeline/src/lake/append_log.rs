@@ -16,7 +16,7 @@ use object_store::ObjectStoreExt;
 use uuid::Uuid;
 
 use super::Lake;
-use super::commit::{info, operation};
+use super::commit::{Read, info, operation};
 use super::marks::{self, Mark};
 use crate::{Error, Result};
 
@@ -135,7 +135,8 @@ impl AppendLog {
         }
         let transactions = marks.iter().map(|mark| Action::Txn(mark.transaction()));
         let actions = files.iter().cloned().chain(transactions).collect();
-        let data = CommitData::new(actions, operation(self.table, unit), info(run_id.to_string()), Vec::new());
+        let data =
+            CommitData::new(actions, operation(self.table, unit, Read::Nothing), info(run_id.to_string()), Vec::new());
         let bytes = CommitOrBytes::LogBytes(data.get_bytes().map_err(|e| failed(e.into()))?);
         let next = self.version + 1;
         match self.log_store.write_commit_entry(next, bytes, Uuid::new_v4()).await {

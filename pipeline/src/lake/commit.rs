@@ -114,10 +114,11 @@ impl TableWriter {
         }
         actions.extend(commit.marks.iter().map(|m| Action::Txn(m.transaction())));
         let state = self.delta.snapshot().map_err(failed)?;
+        let read = if commit.replace_unit { Read::Unit } else { Read::Nothing };
         // The builder's own default writes no checkpoints, and a log without them is read from its beginning.
         let finalized = CommitBuilder::from(CommitProperties::default().with_metadata(info(commit.run_id)))
             .with_actions(actions)
-            .build(Some(state), self.delta.log_store(), operation(self.table, self.files.unit()))
+            .build(Some(state), self.delta.log_store(), operation(self.table, self.files.unit(), read))
             .await
             .map_err(failed)?;
         Ok(finalized.version())
@@ -129,10 +130,23 @@ impl TableWriter {
     }
 }
 
+/// What a commit depends on: where others have changed that meanwhile, it fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Read {
+    /// Rows are added, whatever others add or replace.
+    Nothing,
+    /// The unit's rows are those that it knows.
+    Unit,
+}
+
 /// What a commit does, in the log.
-pub(super) fn operation(table: &Table, unit: Option<&str>) -> DeltaOperation {
-    // What the commit depends on; without it a replacement anywhere in the table would be a conflict.
-    let predicate = table.unit.zip(unit).map(|(column, unit)| format!("{column} = '{}'", unit.replace('\'', "''")));
+pub(super) fn operation(table: &Table, unit: Option<&str>, read: Read) -> DeltaOperation {
+    let of_unit = || table.unit.zip(unit).map(|(column, unit)| format!("{column} = '{}'", unit.replace('\'', "''")));
+    let predicate = match read {
+        Read::Unit => of_unit(),
+        // To state none is to depend on the whole table.
+        Read::Nothing => Some("false".to_string()),
+    };
     DeltaOperation::Write {
         mode: SaveMode::Append,
         partition_by: table.unit.map(|unit| vec![unit.to_string()]),
@@ -162,4 +176,49 @@ async fn removals(table: &Table, delta: &DeltaTable, unit: Option<&str>) -> Resu
         .filter(|f| f.partition_values_map().get(column).and_then(|v| v.as_deref()) == unit)
         .map(|f| Action::Remove(f.remove_action(true)))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, StringArray, new_null_array};
+    use generel_schemas::tables::CONCEPT_NAMES;
+
+    use super::*;
+
+    fn rows(source: &str, code: &str) -> RecordBatch {
+        let schema = CONCEPT_NAMES.schema();
+        let columns = schema.fields().iter().map(|field| -> ArrayRef {
+            match (field.name().as_str(), field.is_nullable()) {
+                ("source", _) => Arc::new(StringArray::from(vec![source])),
+                (_, true) => new_null_array(field.data_type(), 1),
+                (_, false) => Arc::new(StringArray::from(vec![code])),
+            }
+        });
+        let columns = columns.collect();
+        RecordBatch::try_new(schema, columns).unwrap()
+    }
+
+    async fn begun(lake: &Lake, source: &str, code: &str) -> TableWriter {
+        let mut writer = lake.writer(&CONCEPT_NAMES, Some(source)).await.unwrap();
+        writer.write(rows(source, code)).await.unwrap();
+        writer
+    }
+
+    #[tokio::test]
+    async fn who_adds_rows_is_not_in_the_way_of_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = Lake::at_folder(folder.path()).unwrap();
+        begun(&lake, "a", "0").await.commit(Commit::default()).await.unwrap();
+        // All begin with the same version.
+        let [one, two, elsewhere] = [("a", "1"), ("a", "2"), ("b", "3")];
+        let (one, two) = (begun(&lake, one.0, one.1).await, begun(&lake, two.0, two.1).await);
+        let elsewhere = begun(&lake, elsewhere.0, elsewhere.1).await;
+        let replaces = || Commit { replace_unit: true, ..Commit::default() };
+        let late = begun(&lake, "a", "4").await;
+        one.commit(Commit::default()).await.unwrap();
+        elsewhere.commit(replaces()).await.unwrap();
+        assert_eq!(two.commit(Commit::default()).await.unwrap(), 4);
+        // It would leave the rows that came meanwhile, or remove what it has not seen.
+        late.commit(replaces()).await.unwrap_err();
+    }
 }

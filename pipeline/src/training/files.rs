@@ -183,6 +183,12 @@ pub fn training_set(pairs: &Pairs) -> TrainingSet {
         }
         set.tasks.push(task);
     }
+    // Weaker than one near it, but right.
+    for pair in pairs.pairs.iter().filter(|p| p.split == Split::Thinned) {
+        let gene = || genes.places.get(&pair.right).map(|gene| clusters + gene);
+        let entity = if pair.kind == Kind::SnpGene { gene() } else { Some(pair.right_cluster) };
+        set.also_right.extend(snps.get(pair.left.as_str()).copied().zip(entity));
+    }
     (set.genes, set.texts) = (genes.names, texts.names);
     set
 }

@@ -50,6 +50,8 @@ pub(super) struct Gathered {
     pub(super) concepts: Vec<Concept>,
     pub(super) edges: Vec<Edge>,
     pub(super) associations: Vec<Association>,
+    /// SNPs and the genes whose expression they are associated with (eQTLs): the trait's name is the gene's.
+    pub(super) expressions: Vec<Association>,
 }
 
 const NAMES: &str = "SELECT source, code, name FROM concept_names \
@@ -64,10 +66,14 @@ const EDGES: &str = "SELECT source, predicate, subject, subject_name, object, ob
     AND predicate NOT LIKE '%_match' AND {sources} ORDER BY 1, 2, 3, 5, 4, 6, 7";
 const LABELS: &str = "SELECT curie, name FROM concepts WHERE name IS NOT NULL AND NOT obsolete ORDER BY curie, name";
 const OBSOLETE: &str = "SELECT source, code FROM concepts WHERE obsolete";
-const ASSOCIATIONS: &str = "SELECT source, rsid, trait, mapped_gene, consequence, neg_log_10_p_value, \
+const ASSOCIATIONS: &str = "SELECT source, rsid, trait, mapped_gene, consequence, trait_curie, neg_log_10_p_value, \
     coalesce(abs(ln(odds_ratio)), abs(beta)) AS effect, chromosome, base_pair_location FROM gwas_associations \
     WHERE rsid IS NOT NULL AND trait IS NOT NULL AND neg_log_10_p_value >= {p} AND {sources} \
     ORDER BY source, rsid, trait, neg_log_10_p_value DESC, mapped_gene, chromosome, base_pair_location";
+
+/// What a trait that is a gene is called by, and what Ensembl's ids of human genes begin with.
+const GENE: &str = "ensembl:";
+const GENE_ID: &str = "ENSG";
 
 /// Reads the lake.
 ///
@@ -121,17 +127,28 @@ pub(super) async fn gather(session: &Session, options: &DataOptions) -> Result<G
     }
     gathered.edges.dedup_by(|a, b| a.predicate == b.predicate && a.subject == b.subject && a.object == b.object);
     let query = ASSOCIATIONS.replace("{p}", &options.min_neg_log_10_p.to_string());
-    for (numbers, [source, rsid, trait_name, genes, consequence]) in rows::<5>(session, &query, options).await? {
-        let trait_name = normalize(&trait_name).into_owned();
-        gathered.associations.push(Association {
+    for (numbers, [source, rsid, trait_name, genes, consequence, curie]) in rows::<6>(session, &query, options).await? {
+        let is_gene = curie.starts_with(GENE);
+        let name = match is_gene {
+            false => normalize(&trait_name).into_owned(),
+            // A gene's id is no text that says anything.
+            true if genes.is_empty() || genes.starts_with(GENE_ID) => match labels.get(&curie) {
+                Some(label) => label.clone(),
+                None => continue,
+            },
+            true => genes.clone(),
+        };
+        let all = if is_gene { &mut gathered.expressions } else { &mut gathered.associations };
+        all.push(Association {
             source,
             rsid,
-            trait_name,
+            trait_name: name,
             neg_log_10_p: numbers[0].unwrap_or_default(),
             effect: numbers[1].filter(|e| e.is_finite()),
             chromosome: numbers[2].map(|c| c as u8),
             position: numbers[3].map(|p| p as u32),
-            genes,
+            // That an SNP goes with a gene's expression does not place it there.
+            genes: if is_gene { String::new() } else { genes },
             consequence: Some(consequence).filter(|c| !c.is_empty()),
         });
     }

@@ -11,6 +11,7 @@ pub mod files;
 mod gather;
 pub mod leakage;
 mod pairs;
+mod snp_pairs;
 mod variants;
 
 pub use clusters::key;

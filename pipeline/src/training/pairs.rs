@@ -1,13 +1,14 @@
 //! Pairs of texts, and of SNPs and texts, each in one split.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::DataOptions;
 use super::clusters::{Clusters, key};
-use super::gather::{Association, Gathered};
-use super::variants::{thinned, variants};
+use super::gather::Gathered;
+use super::snp_pairs::{associations, expressions};
+use super::variants::variants;
 use crate::sources::Fingerprint;
 use generel_schemas::tables::SUB_CLASS_OF;
 
@@ -139,17 +140,17 @@ pub struct Origin {
 }
 
 /// Hashes decide what is held out.
-struct Chance(u64);
+pub(super) struct Chance(u64);
 
 impl Chance {
     /// From 0 to 1.
-    fn of(&self, what: &str) -> f64 {
+    pub(super) fn of(&self, what: &str) -> f64 {
         // A fingerprint has 63 bits.
         let hash = Fingerprint::of(&[&self.0.to_le_bytes(), what.as_bytes()]).as_i64() as u64;
         ((hash << 1) >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    fn below(&self, what: &str, share: f64) -> bool {
+    pub(super) fn below(&self, what: &str, share: f64) -> bool {
         self.of(what) <= share && share > 0.0
     }
 }
@@ -232,7 +233,8 @@ pub(super) fn build(gathered: &Gathered, clusters: &Clusters, options: &DataOpti
         ));
     }
     pairs.extend(associations(gathered, clusters, options, &chance, &held_out));
-    let variants = variants(&gathered.associations);
+    let variants = variants(gathered.associations.iter().chain(&gathered.expressions));
+    pairs.extend(expressions(gathered, &variants, options, &chance));
     pairs.extend(variants.iter().flat_map(|variant| {
         let held_out = chance.below(&format!("snp {}", variant.rsid), options.held_out_snps);
         let split = if held_out { Split::HeldOutSnp } else { Split::Train };
@@ -288,94 +290,11 @@ fn names_of(gathered: &Gathered, clusters: &Clusters) -> BTreeMap<u32, std::coll
     names
 }
 
-/// SNPs and traits: the strongest association of each two, weighed by p and effect.
-fn associations(
-    gathered: &Gathered,
-    clusters: &Clusters,
-    options: &DataOptions,
-    chance: &Chance,
-    held_out: &HashSet<u32>,
-) -> Vec<Pair> {
-    let mut by_trait: BTreeMap<u32, HashMap<&str, &Association>> = BTreeMap::new();
-    for association in &gathered.associations {
-        let Some(cluster) = clusters.of_text(&association.trait_name) else { continue };
-        let best = by_trait.entry(cluster).or_default().entry(&association.rsid).or_insert(association);
-        if association.neg_log_10_p > best.neg_log_10_p {
-            *best = association;
-        }
-    }
-    let first = first_traits(&by_trait, chance, held_out);
-    let mut pairs = Vec::new();
-    for (cluster, of_trait) in by_trait {
-        let mut of_trait: Vec<&Association> = of_trait.into_values().collect();
-        of_trait.sort_by(|a, b| a.rsid.cmp(&b.rsid));
-        let is_held_out = |a: &Association| -> Option<Split> {
-            if held_out.contains(&cluster) {
-                return Some(Split::HeldOutConcept);
-            }
-            if chance.below(&format!("snp {}", a.rsid), options.held_out_snps) {
-                return Some(Split::HeldOutSnp);
-            }
-            let may_hold_out = first.get(a.rsid.as_str()).is_some_and(|first| *first != cluster);
-            (may_hold_out && chance.below(&of_association(a), options.held_out_associations))
-                .then_some(Split::HeldOutPair)
-        };
-        let (out, trained): (Vec<&Association>, Vec<&Association>) =
-            of_trait.into_iter().partition(|a| is_held_out(a).is_some());
-        let thinned = thinned(&trained, options.ld_window);
-        let with_split = out.into_iter().map(|a| (a, is_held_out(a).unwrap_or(Split::HeldOutPair))).chain(
-            trained.into_iter().zip(thinned).map(|(a, thin)| (a, if thin { Split::Thinned } else { Split::Train })),
-        );
-        pairs.extend(with_split.map(|(a, split)| Pair {
-            kind: Kind::SnpTrait,
-            relation: String::new(),
-            source: a.source.clone(),
-            left: a.rsid.clone(),
-            right: a.trait_name.clone(),
-            left_cluster: 0,
-            right_cluster: cluster,
-            weight: weight(a),
-            neg_log_10_p: Some(a.neg_log_10_p as f32),
-            effect: a.effect.map(|e| e as f32),
-            split,
-        }));
-    }
-    pairs
-}
-
-fn of_association(association: &Association) -> String {
-    format!("association {} {}", association.rsid, key(&association.trait_name))
-}
-
-/// For each SNP the trait, by its cluster, that is not held out, so that a pair held out leaves an SNP that is seen.
-fn first_traits<'a>(
-    by_trait: &BTreeMap<u32, HashMap<&'a str, &'a Association>>,
-    chance: &Chance,
-    held_out: &HashSet<u32>,
-) -> HashMap<&'a str, u32> {
-    let mut first: HashMap<&str, (f64, u32)> = HashMap::new();
-    for (cluster, of_trait) in by_trait.iter().filter(|(cluster, _)| !held_out.contains(cluster)) {
-        for (rsid, association) in of_trait {
-            let at = (chance.of(&of_association(association)), *cluster);
-            let most = first.entry(rsid).or_insert(at);
-            if at > *most {
-                *most = at;
-            }
-        }
-    }
-    first.into_iter().map(|(rsid, (_, cluster))| (rsid, cluster)).collect()
-}
-
-/// 1 at genome-wide significance and a usual effect; a quarter to four times as much at the ends.
-fn weight(association: &Association) -> f32 {
-    let significance = (association.neg_log_10_p / 7.3).sqrt().clamp(0.5, 2.5);
-    let effect = 0.8 + association.effect.unwrap_or(0.2).clamp(0.0, 1.0);
-    (significance * effect).clamp(0.25, 4.0) as f32
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::gather::Edge;
+    use std::collections::HashMap;
+
+    use super::super::gather::{Association, Edge};
     use super::*;
 
     fn association(rsid: String, trait_name: &str) -> Association {
@@ -416,6 +335,49 @@ mod tests {
         // Of the 900 pairs of SNPs with several, half but for those that are an SNP's last.
         assert!((300..450).contains(&out), "{out} pairs are held out");
         super::super::leakage::check(&pairs).unwrap();
+    }
+
+    #[test]
+    fn expression_is_a_pair_of_an_snp_and_a_gene() {
+        let of = |rsid: &str, gene: &str, p: f64, position: u32| Association {
+            neg_log_10_p: p,
+            chromosome: Some(5),
+            position: Some(position),
+            ..association(rsid.into(), gene)
+        };
+        let within = Association { genes: "HMGCR".into(), ..association("rs3".into(), "cholesterol") };
+        let gathered = Gathered {
+            associations: vec![within],
+            expressions: vec![
+                of("rs1", "HMGCR", 9.0, 1_000),
+                of("rs1", "HMGCR", 30.0, 1_000),
+                of("rs2", "HMGCR", 12.0, 2_000),
+                of("rs3", "HMGCR", 40.0, 9_000_000),
+                of("rs1", "ANKRD31", 8.0, 1_000),
+            ],
+            ..Gathered::default()
+        };
+        let options = DataOptions { held_out_snps: 0.0, ld_window: 10_000, ..DataOptions::default() };
+        let pairs = build(&gathered, &Clusters::new(&gathered), &options);
+        let of_genes = pairs.pairs.iter().filter(|p| p.kind == Kind::SnpGene);
+        let found: Vec<_> = of_genes.map(|p| (p.left.as_str(), p.right.as_str(), p.neg_log_10_p, p.split)).collect();
+        assert_eq!(
+            found,
+            [
+                ("rs1", "ANKRD31", Some(8.0), Split::Train),
+                ("rs1", "HMGCR", Some(30.0), Split::Train),
+                ("rs2", "HMGCR", Some(12.0), Split::Thinned),
+                // The gene that it is in.
+                ("rs3", "HMGCR", None, Split::Train),
+            ]
+        );
+        assert_eq!(pairs.variants.iter().map(|v| v.genes.len()).collect::<Vec<_>>(), [0, 0, 1]);
+        // What was thinned out is not trained on, and no negative either.
+        let set = super::super::files::training_set(&pairs);
+        let task = set.tasks.iter().find(|t| t.name == "snp_gene").unwrap();
+        assert_eq!(task.left, [0, 0, 2]);
+        let hmgcr = set.texts.iter().position(|t| t == "HMGCR").unwrap();
+        assert_eq!(set.also_right, [(1, set.entities[hmgcr])]);
     }
 
     #[test]

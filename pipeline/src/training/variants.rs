@@ -22,7 +22,7 @@ pub(super) fn genes(text: &str) -> Vec<String> {
 }
 
 /// What the associations say of each SNP, by rsID.
-pub(super) fn variants(associations: &[Association]) -> Vec<Variant> {
+pub(super) fn variants<'a>(associations: impl Iterator<Item = &'a Association>) -> Vec<Variant> {
     let mut by_rsid: HashMap<&str, Variant> = HashMap::new();
     for a in associations {
         let variant = by_rsid.entry(&a.rsid).or_insert_with(|| Variant { rsid: a.rsid.clone(), ..Variant::default() });

@@ -217,7 +217,8 @@ impl Search<'_> {
                 let query = some[hit.query as usize] as usize;
                 let row = self.cells.rows[self.cells.starts[cell] + hit.row as usize] as usize;
                 let vector = &self.queries[query * dimension..][..dimension];
-                self.corpus.offer(&mut self.best[query], vector, self.squares[query], row, true);
+                let exact = dot(vector, self.corpus.row(row));
+                self.corpus.offer(&mut self.best[query], (exact, self.squares[query]), row, true);
             }
         }
     }
