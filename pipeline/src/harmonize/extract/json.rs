@@ -82,6 +82,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The next key after a value; nothing where the object ends.
+    #[inline]
     pub(super) fn next_key(&mut self) -> Result<Option<Cow<'a, str>>> {
         if self.goes_on(b'}')? {
             self.space();

@@ -57,6 +57,9 @@ impl Pass<'_> {
     /// Reads a value that paths lead to. As deep as the paths are; what is below is skipped.
     fn value(&mut self, at: &[usize], kind: Kind) -> Result<(), Rejected> {
         let nodes = self.nodes;
+        if kind == Kind::Object && at.iter().all(|node| nodes[*node].captures.is_empty()) {
+            return self.object(at);
+        }
         let lists_before = self.found.lists.len();
         for capture in at.iter().flat_map(|node| &nodes[*node].captures) {
             match *capture {
@@ -129,6 +132,21 @@ impl Pass<'_> {
             return Ok(self.json.skip(Kind::Object)?);
         }
         let nodes = self.nodes;
+        // Most paths name one member after another: what there is to find is found at once.
+        if let [only] = at
+            && nodes[*only].every.is_none()
+        {
+            let mut key = self.json.first_key()?;
+            while let Some(name) = key {
+                let kind = self.json.peek()?;
+                match nodes[*only].members.iter().find(|(member, _)| *member == *name) {
+                    Some((_, child)) => self.value(&[*child], kind)?,
+                    None => self.json.skip(kind)?,
+                }
+                key = self.json.next_key()?;
+            }
+            return Ok(());
+        }
         let mut next = [0usize; MOST_PATHS];
         let find = |key: &str, next: &mut [usize; MOST_PATHS]| {
             let mut count = 0;
