@@ -376,6 +376,9 @@ mod tests {
         let set = super::super::files::training_set(&pairs);
         let task = set.tasks.iter().find(|t| t.name == "snp_gene").unwrap();
         assert_eq!(task.left, [0, 0, 2]);
+        let options = DataOptions { held_out_snps: 1.0, ..options };
+        let pairs = build(&gathered, &Clusters::new(&gathered), &options).pairs;
+        assert!(pairs.iter().all(|p| p.split == Split::HeldOutSnp), "who is held out is so whatever is near");
         let hmgcr = set.texts.iter().position(|t| t == "HMGCR").unwrap();
         assert_eq!(set.also_right, [(1, set.entities[hmgcr])]);
     }

@@ -85,9 +85,14 @@ pub(super) fn expressions(
     }
     let mut pairs = Vec::new();
     for (gene, of_gene) in by_gene {
-        let of_gene: Vec<&Association> = of_gene.into_values().collect();
-        let thinned = thinned(&of_gene, options.ld_window);
-        pairs.extend(of_gene.into_iter().zip(thinned).map(|(a, thin)| Pair {
+        let is_held_out = |a: &Association| chance.below(&format!("snp {}", a.rsid), options.held_out_snps);
+        let (out, trained): (Vec<&Association>, Vec<&Association>) =
+            of_gene.into_values().partition(|a| is_held_out(a));
+        let thinned = thinned(&trained, options.ld_window);
+        let split = |thin| if thin { Split::Thinned } else { Split::Train };
+        let trained = trained.into_iter().zip(thinned.into_iter().map(split));
+        let all = out.into_iter().map(|a| (a, Split::HeldOutSnp)).chain(trained);
+        pairs.extend(all.map(|(a, split)| Pair {
             kind: Kind::SnpGene,
             relation: String::new(),
             source: a.source.clone(),
@@ -98,11 +103,7 @@ pub(super) fn expressions(
             weight: weight(a),
             neg_log_10_p: Some(a.neg_log_10_p as f32),
             effect: a.effect.map(|e| e as f32),
-            split: match thin {
-                true => Split::Thinned,
-                false if chance.below(&format!("snp {}", a.rsid), options.held_out_snps) => Split::HeldOutSnp,
-                false => Split::Train,
-            },
+            split,
         }));
     }
     pairs

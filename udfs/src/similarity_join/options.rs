@@ -35,7 +35,7 @@ pub struct SimilarityJoinOptions {
     /// With this column of the right side, k counts its distinct values and each shows its best row.
     pub right_group: Option<usize>,
     /// Whether what ties with the k-th match comes too: for a sort above that looks at more than the cosine. Otherwise ties
-    /// go to the right row whose columns come first, in ascending order.
+    /// go to the right row whose columns, of those that are asked for, come first in ascending order.
     pub ties: bool,
     /// Made for a sort above, which has a place for pairs that have no cosine: up to so many come too, without a score.
     pub candidates: Option<usize>,
