@@ -251,7 +251,7 @@ impl Corpus {
         let mut search = Scan::new(self, (queries, labels), grouped, options);
         let is_usable = n >= LEAST_QUERIES && !self.device_failed.load(Relaxed);
         let on_device = self.on_device.as_ref().filter(|_| is_usable);
-        match on_device.map(|rows| search.by_device(rows.as_ref(), options.k)) {
+        match on_device.map(|rows| search.by_device(rows.as_ref())) {
             _ if n < LEAST_QUERIES => search.row_by_row(),
             Some(Ok(())) => {}
             Some(Err(error)) => {

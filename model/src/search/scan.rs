@@ -103,11 +103,11 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// With the first pass on a device. `k` as of the options.
-    pub(super) fn by_device(&mut self, rows: &dyn DeviceRows, k: Option<usize>) -> Result<()> {
+    /// With the first pass on a device.
+    pub(super) fn by_device(&mut self, rows: &dyn DeviceRows) -> Result<()> {
         let dimension = self.corpus.dimension();
         let queries = directions(self.queries, &self.squares, dimension);
-        device::scan(rows, (self.corpus.rows(), dimension), &queries, k, self)
+        device::scan(rows, (self.corpus.rows(), dimension), &queries, self.k, self)
     }
 
     /// Raises the floors by what the first pass found, which waits for its exact scores from now on.

@@ -105,18 +105,16 @@ fn parse(text: &str) -> std::result::Result<Vec<KnownMapping>, String> {
         let record = record.map_err(|e| e.to_string())?;
         let line = record.position().map_or(0, csv::Position::line);
         let cell = |index: usize| record.get(index).map(str::trim).filter(|c| !c.is_empty());
+        let entity = |text: &str| metadata.entity(text).unwrap_or_else(|| text.to_string());
         let id = |index: usize, name: &str| match cell(index) {
-            Some(text) => Ok(metadata.entity(text).unwrap_or_else(|| text.to_string())),
+            Some(text) => Ok(entity(text)),
             None => Err(format!("line {line}: {name} is empty")),
         };
         let mapping = KnownMapping {
             subject: id(subject, "subject_id")?,
             object: id(object, "object_id")?,
             labels: labels.map(|label| label.and_then(cell).map(str::to_string)),
-            predicate: match predicate.and_then(cell) {
-                Some(text) => metadata.entity(text).unwrap_or_else(|| text.to_string()),
-                None => sssom::EXACT_MATCH.to_string(),
-            },
+            predicate: predicate.and_then(cell).map_or_else(|| sssom::EXACT_MATCH.to_string(), entity),
             negative: modifier.and_then(cell).is_some_and(|m| m.eq_ignore_ascii_case("not")),
             confidence: match confidence.and_then(cell) {
                 None => None,

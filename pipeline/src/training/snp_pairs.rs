@@ -16,19 +16,14 @@ pub(super) fn associations(
     chance: &Chance,
     held_out: &HashSet<u32>,
 ) -> Vec<Pair> {
-    let mut by_trait: BTreeMap<u32, HashMap<&str, &Association>> = BTreeMap::new();
+    let mut by_trait: BTreeMap<u32, Strongest<'_>> = BTreeMap::new();
     for association in &gathered.associations {
         let Some(cluster) = clusters.of_text(&association.trait_name) else { continue };
-        let best = by_trait.entry(cluster).or_default().entry(&association.rsid).or_insert(association);
-        if association.neg_log_10_p > best.neg_log_10_p {
-            *best = association;
-        }
+        keep(by_trait.entry(cluster).or_default(), association);
     }
     let first = first_traits(&by_trait, chance, held_out);
     let mut pairs = Vec::new();
     for (cluster, of_trait) in by_trait {
-        let mut of_trait: Vec<&Association> = of_trait.into_values().collect();
-        of_trait.sort_by(|a, b| a.rsid.cmp(&b.rsid));
         let is_held_out = |a: &Association| -> Option<Split> {
             if held_out.contains(&cluster) {
                 return Some(Split::HeldOutConcept);
@@ -40,25 +35,8 @@ pub(super) fn associations(
             (may_hold_out && chance.below(&of_association(a), options.held_out_associations))
                 .then_some(Split::HeldOutPair)
         };
-        let (out, trained): (Vec<&Association>, Vec<&Association>) =
-            of_trait.into_iter().partition(|a| is_held_out(a).is_some());
-        let thinned = thinned(&trained, options.ld_window);
-        let with_split = out.into_iter().map(|a| (a, is_held_out(a).unwrap_or(Split::HeldOutPair))).chain(
-            trained.into_iter().zip(thinned).map(|(a, thin)| (a, if thin { Split::Thinned } else { Split::Train })),
-        );
-        pairs.extend(with_split.map(|(a, split)| Pair {
-            kind: Kind::SnpTrait,
-            relation: String::new(),
-            source: a.source.clone(),
-            left: a.rsid.clone(),
-            right: a.trait_name.clone(),
-            left_cluster: 0,
-            right_cluster: cluster,
-            weight: weight(a),
-            neg_log_10_p: Some(a.neg_log_10_p as f32),
-            effect: a.effect.map(|e| e as f32),
-            split,
-        }));
+        let all = with_splits(of_trait, options.ld_window, is_held_out);
+        pairs.extend(all.into_iter().map(|(a, split)| pair(a, (Kind::SnpTrait, cluster), split)));
     }
     pairs
 }
@@ -72,41 +50,65 @@ pub(super) fn expressions(
     chance: &Chance,
 ) -> Vec<Pair> {
     let places: HashMap<&str, &Variant> = variants.iter().map(|v| (v.rsid.as_str(), v)).collect();
-    let mut by_gene: BTreeMap<&str, BTreeMap<&str, &Association>> = BTreeMap::new();
+    let mut by_gene: BTreeMap<&str, Strongest<'_>> = BTreeMap::new();
     for association in &gathered.expressions {
         let gene = association.trait_name.as_str();
-        if places.get(association.rsid.as_str()).is_some_and(|v| v.genes.iter().any(|g| g == gene)) {
-            continue;
-        }
-        let best = by_gene.entry(gene).or_default().entry(&association.rsid).or_insert(association);
-        if association.neg_log_10_p > best.neg_log_10_p {
-            *best = association;
+        if !places.get(association.rsid.as_str()).is_some_and(|v| v.genes.iter().any(|g| g == gene)) {
+            keep(by_gene.entry(gene).or_default(), association);
         }
     }
-    let mut pairs = Vec::new();
-    for (gene, of_gene) in by_gene {
-        let is_held_out = |a: &Association| chance.below(&format!("snp {}", a.rsid), options.held_out_snps);
-        let (out, trained): (Vec<&Association>, Vec<&Association>) =
-            of_gene.into_values().partition(|a| is_held_out(a));
-        let thinned = thinned(&trained, options.ld_window);
-        let split = |thin| if thin { Split::Thinned } else { Split::Train };
-        let trained = trained.into_iter().zip(thinned.into_iter().map(split));
-        let all = out.into_iter().map(|a| (a, Split::HeldOutSnp)).chain(trained);
-        pairs.extend(all.map(|(a, split)| Pair {
-            kind: Kind::SnpGene,
-            relation: String::new(),
-            source: a.source.clone(),
-            left: a.rsid.clone(),
-            right: gene.to_string(),
-            left_cluster: 0,
-            right_cluster: 0,
-            weight: weight(a),
-            neg_log_10_p: Some(a.neg_log_10_p as f32),
-            effect: a.effect.map(|e| e as f32),
-            split,
-        }));
+    let is_held_out =
+        |a: &Association| chance.below(&format!("snp {}", a.rsid), options.held_out_snps).then_some(Split::HeldOutSnp);
+    let all = by_gene.into_values().flat_map(|of_gene| with_splits(of_gene, options.ld_window, is_held_out));
+    all.map(|(a, split)| pair(a, (Kind::SnpGene, 0), split)).collect()
+}
+
+/// The strongest association of each SNP, by rsID.
+type Strongest<'a> = HashMap<&'a str, &'a Association>;
+
+fn keep<'a>(strongest: &mut Strongest<'a>, association: &'a Association) {
+    let best = strongest.entry(&association.rsid).or_insert(association);
+    if association.neg_log_10_p > best.neg_log_10_p {
+        *best = association;
     }
-    pairs
+}
+
+/// Those held out, then the others, of which the strongest of neighbours are trained on.
+fn with_splits<'a>(
+    strongest: Strongest<'a>,
+    window: u32,
+    is_held_out: impl Fn(&Association) -> Option<Split>,
+) -> Vec<(&'a Association, Split)> {
+    let mut all: Vec<&Association> = strongest.into_values().collect();
+    all.sort_by(|a, b| a.rsid.cmp(&b.rsid));
+    let (mut with_splits, mut trained) = (Vec::with_capacity(all.len()), Vec::new());
+    for association in all {
+        match is_held_out(association) {
+            Some(split) => with_splits.push((association, split)),
+            None => trained.push(association),
+        }
+    }
+    let thinned = thinned(&trained, window);
+    let split = |thin| if thin { Split::Thinned } else { Split::Train };
+    with_splits.extend(trained.into_iter().zip(thinned.into_iter().map(split)));
+    with_splits
+}
+
+/// Of an SNP, and the trait or gene that the association is with.
+fn pair(association: &Association, (kind, right_cluster): (Kind, u32), split: Split) -> Pair {
+    Pair {
+        kind,
+        relation: String::new(),
+        source: association.source.clone(),
+        left: association.rsid.clone(),
+        right: association.trait_name.clone(),
+        left_cluster: 0,
+        right_cluster,
+        weight: weight(association),
+        neg_log_10_p: Some(association.neg_log_10_p as f32),
+        effect: association.effect.map(|e| e as f32),
+        split,
+    }
 }
 
 fn of_association(association: &Association) -> String {
@@ -115,7 +117,7 @@ fn of_association(association: &Association) -> String {
 
 /// For each SNP the trait, by its cluster, that is not held out, so that a pair held out leaves an SNP that is seen.
 fn first_traits<'a>(
-    by_trait: &BTreeMap<u32, HashMap<&'a str, &'a Association>>,
+    by_trait: &BTreeMap<u32, Strongest<'a>>,
     chance: &Chance,
     held_out: &HashSet<u32>,
 ) -> HashMap<&'a str, u32> {

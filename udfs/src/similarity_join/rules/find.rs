@@ -218,9 +218,10 @@ pub(super) fn nearest(cosine: &ScalarUDF, sort: &Sort, config: &dyn OptimizerCon
     }
     let left = LogicalPlanBuilder::empty(true).project([query.clone().alias("query")])?.build()?;
     let mut right = Side::new(plan);
+    let ties = sort.expr.len() > 1;
     let options = SimilarityJoinOptions {
-        ties: sort.expr.len() > 1,
-        candidates: Some(candidates(false, sort.expr.len() > 1, k)),
+        ties,
+        candidates: Some(candidates(false, ties, k)),
         unscored_first: first.nulls_first,
         hold_left: true,
         ..SimilarityJoinOptions::top_k(0, right.column(vector), k, -1.0)
