@@ -3,8 +3,8 @@
 //!
 //! On a real broker on this machine, in one run: a bare rdkafka consumer that only counts bytes, `generel consume` that
 //! writes every record to the lake as it is, and the same with harmonization, where all texts were seen before, where a
-//! tenth is new, and where all are new; the rate to a topic, and the latency to it at half of that rate. The broker shares
-//! the cores with all of them.
+//! tenth is new, and where all are new; the rate to a topic, and the latency to it at half of that rate; how old the oldest
+//! record of a commit to Delta is then. The broker shares the cores with all of them.
 
 #[allow(dead_code, reason = "what the tests use besides")]
 #[path = "../tests/it/broker.rs"]
@@ -16,7 +16,10 @@ mod servers;
 #[path = "../tests/it/support.rs"]
 mod support;
 
-use std::process::Stdio;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -110,6 +113,7 @@ fn main() {
     say("generel, texts known, to a topic", topic.as_slice(), None);
     if let Some(topic) = topic.filter(|_| wanted("latency")) {
         latency(&broker, &place, &names, topic / 2.0);
+        freshness(&broker, &place, &names, topic / 2.0);
     }
 }
 
@@ -232,35 +236,73 @@ fn consume(broker: &Broker, place: &Place, name: &str, topic: &str, does: Does, 
     records as f64 / seconds.expect("a time")
 }
 
-/// From the timestamp of a record to its being read, harmonized, from the output topic.
-fn latency(broker: &Broker, place: &Place, names: &[String], rate: f64) {
-    broker.topic("live", PARTITIONS, &[]);
-    file(broker, place, "live", "live", Does::Send);
-    let mut command = place.command(&["consume", "consumer.yaml", "--precision", "int8", "-v"]);
-    let log = std::fs::File::create(place.path("live.log")).expect("a log");
-    let mut member = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("generel runs");
-    let ready = || std::fs::read_to_string(place.path("live.log")).is_ok_and(|log| log.contains("rebalanced"));
-    while !ready() {
+/// A consumer of a topic that is new, which has its partitions.
+fn live(broker: &Broker, place: &Place, topic: &str, does: Does, more: &[&str]) -> Child {
+    broker.topic(topic, PARTITIONS, &[]);
+    file(broker, place, topic, topic, does);
+    let arguments = ["consume", "consumer.yaml", "--precision", "int8", "-v"];
+    let mut command = place.command(&[&arguments, more].concat());
+    let log = place.path(&format!("{topic}.log"));
+    let file = std::fs::File::create(&log).expect("a log");
+    let member = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().expect("generel runs");
+    while !std::fs::read_to_string(&log).is_ok_and(|log| log.contains("rebalanced")) {
         std::thread::sleep(Duration::from_millis(100));
     }
-    let consumer = reader(broker, "out", Offset::End);
+    member
+}
+
+/// Sends records of known texts at a rate; how many it were.
+fn sending(broker: &Broker, names: &[String], topic: &'static str, rate: f64, time: Duration) -> JoinHandle<usize> {
     let producer = broker.producer();
-    let sending = std::thread::spawn({
-        let made: Vec<String> = (0..MADE).map(|id| record(id, &names[id * 7919 % names.len()])).collect();
-        move || {
-            let (began, mut id) = (Instant::now(), 0);
-            while began.elapsed() < WARM + WATCHED {
-                while (id as f64) < rate * began.elapsed().as_secs_f64() {
-                    put(&producer, "live", id as i32 % PARTITIONS, None, made[id % MADE].as_bytes());
-                    id += 1;
-                }
-                producer.poll(Duration::ZERO);
-                std::thread::sleep(Duration::from_millis(2));
+    let made: Vec<String> = (0..MADE).map(|id| record(id, &names[id * 7919 % names.len()])).collect();
+    std::thread::spawn(move || {
+        let (began, mut id) = (Instant::now(), 0);
+        while began.elapsed() < time {
+            while (id as f64) < rate * began.elapsed().as_secs_f64() {
+                put(&producer, topic, id as i32 % PARTITIONS, None, made[id % MADE].as_bytes());
+                id += 1;
             }
-            producer.flush(Duration::from_secs(30)).expect("sent");
-            id
+            producer.poll(Duration::ZERO);
+            std::thread::sleep(Duration::from_millis(2));
         }
-    });
+        producer.flush(Duration::from_secs(30)).expect("sent");
+        id
+    })
+}
+
+/// How old the oldest record of each commit to Delta is, as the consumer's own metrics have it.
+fn freshness(broker: &Broker, place: &Place, names: &[String], rate: f64) {
+    let address = format!("127.0.0.1:{}", servers::free_port());
+    let mut member = live(broker, place, "stored", Does::Enrich, &["--metrics", &address]);
+    let sent = sending(broker, names, "stored", rate, WATCHED).join().expect("sent");
+    let text = page(&address);
+    let _ = member.kill();
+    let _ = member.wait();
+    let lake = |name: &str| -> f64 {
+        let line = text.lines().find(|line| line.contains(name) && line.contains("\"lake\""));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(f64::NAN)
+    };
+    let commits = lake("latency_seconds_count");
+    let age = lake("latency_seconds_sum") / commits;
+    println!(
+        "Delta at {rate:.0} records/s: the oldest record of a commit is {age:.1} s old ({commits} commits, {sent} records)"
+    );
+}
+
+/// What a consumer's metrics are.
+fn page(address: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("metrics");
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("asked");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("metrics");
+    text
+}
+
+/// From the timestamp of a record to its being read, harmonized, from the output topic.
+fn latency(broker: &Broker, place: &Place, names: &[String], rate: f64) {
+    let mut member = live(broker, place, "live", Does::Send, &[]);
+    let consumer = reader(broker, "out", Offset::End);
+    let sending = sending(broker, names, "live", rate, WARM + WATCHED);
     let (mut ages, began) = (Vec::new(), Instant::now());
     while began.elapsed() < WARM + WATCHED + Duration::from_secs(3) {
         if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {

@@ -110,6 +110,17 @@ impl Broker {
         output(&mut tool);
     }
 
+    /// Lets clients produce so many bytes a second, or as many as they can.
+    pub fn limit_producers(&self, bytes: Option<u32>) {
+        let mut tool = java();
+        tool.args(["kafka.admin.ConfigCommand", "--bootstrap-server", &self.servers(), "--alter"]);
+        tool.args(["--entity-type", "clients", "--entity-default"]);
+        output(match bytes {
+            Some(bytes) => tool.arg("--add-config").arg(format!("producer_byte_rate={bytes}")),
+            None => tool.args(["--delete-config", "producer_byte_rate"]),
+        });
+    }
+
     /// Kills the broker, as a machine that loses its power does.
     pub fn kill(&mut self) {
         self.server = None;

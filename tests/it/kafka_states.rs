@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::broker::Broker;
-use crate::kafka::{consume, place};
+use crate::kafka::{consume, place, resident};
 use crate::members::Member;
 
 fn file(broker: &Broker, name: &str, topics: &str, more: &str) -> String {
@@ -115,4 +115,45 @@ fn what_was_deleted_unread_is_told_and_accepted() {
     broker.send("ehr", records(0..3));
     consume(&place, &file, &[]).fails_with(1, &["ehr [0]", "the topic ends at 3", "made anew"]);
     assert_eq!(place.rows(count), ["15,15,0,19"]);
+}
+
+/// A backlog that is read in a second, and a broker that takes a megabyte a second: transactions become as small as it
+/// takes in time, reading waits, and memory stays what it was.
+#[test]
+fn a_slow_output_topic_slows_reading_and_loses_nothing() {
+    let Some(broker) = Broker::start() else { return };
+    let place = place();
+    broker.topic("ehr", 2, &[]);
+    broker.topic("out", 2, &[]);
+    let records = 40_000;
+    let mut random = fastrand::Rng::with_seed(5);
+    let mut record = |id: i32| -> (i32, Vec<u8>) {
+        let note: String = std::iter::repeat_with(|| random.alphanumeric()).take(1500).collect();
+        (id % 2, format!("{{\"id\":{id},\"dx\":\"heart attack\",\"note\":\"{note}\"}}").into_bytes())
+    };
+    broker.send("ehr", (0..records).map(&mut record));
+    broker.limit_producers(Some(1 << 20));
+    place.write(
+        "consumer.yaml",
+        file(&broker, "slow", "ehr", &format!("{TARGET}\noutput: {{ topic: out, shape: enriched }}\n")),
+    );
+    let mut member = Member::start(&place, "member.log", &["--until-end", "-v"]);
+    member.wait_for("rebalanced");
+    let (began, mut most) = (Instant::now(), 0);
+    while began.elapsed() < Duration::from_secs(20) {
+        member.runs();
+        most = most.max(resident(member.id()).unwrap_or_default());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let there = broker.read("out").len();
+    assert!(0 < there && there < records as usize, "{there} of {records}, though the broker takes 1 MB a second");
+    broker.limit_producers(None);
+    let log = member.ends();
+    assert!(!log.contains("a transaction failed"), "{log}");
+    // 60 MB wait in the topic; some of them are on their way.
+    assert!(most < 700, "{most} MB");
+    crate::broker::said(&format!("{there} of {records} sent after 20 s, {most} MB at most"));
+    let ids: std::collections::HashSet<_> = broker.read("out").iter().map(crate::broker::Taken::text).collect();
+    assert_eq!(ids.len(), records as usize);
+    assert_eq!(place.rows("select count(*), count(distinct id) from harmonized"), [format!("{records},{records}")]);
 }

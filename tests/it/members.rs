@@ -65,9 +65,14 @@ impl Member {
     }
 
     /// Asks it to end (SIGTERM), and waits until it has, without an error.
-    pub fn terminate(mut self) -> String {
+    pub fn terminate(self) -> String {
         let asked = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().expect("kill runs");
         assert!(asked.success(), "{}", self.log());
+        self.ends()
+    }
+
+    /// Waits until it ends, without an error; what it has said.
+    pub fn ends(mut self) -> String {
         let began = Instant::now();
         while began.elapsed() < PATIENCE {
             if let Some(status) = self.process.try_wait().expect("a process") {

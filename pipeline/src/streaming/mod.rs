@@ -12,6 +12,7 @@ mod kafka;
 mod lake_sink;
 mod metrics;
 mod options;
+mod pace;
 mod positions;
 mod producer;
 mod reader;

@@ -39,7 +39,8 @@ pub(super) struct Reader {
     usual: (usize, usize),
     /// Changes of the assignment that are known.
     changes: u64,
-    ends_seen: HashMap<i32, Instant>,
+    /// Ends that were seen, by the partition's number: the library does not say of which topic.
+    ends_seen: HashMap<i32, usize>,
     first_message: Option<Instant>,
     last_message: Instant,
     /// About the time: it is asked for once in so many messages.
@@ -114,7 +115,7 @@ impl Reader {
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    self.ends_seen.insert(partition, Instant::now());
+                    *self.ends_seen.entry(partition).or_default() += 1;
                 }
                 Some(Err(error)) => self.trouble(&error)?,
                 None => {}
@@ -316,8 +317,10 @@ impl Reader {
     fn is_at_end(&self) -> bool {
         let assigned = self.consumer.context().assigned();
         let quiet = self.last_message.elapsed() > QUIET;
+        let seen = |partition: i32| self.ends_seen.get(&partition).copied().unwrap_or_default();
+        let of_number = |partition: i32| assigned.keys().filter(|(_, other)| *other == partition).count();
         let at_end = |(_, partition): &Partition, a: &Assigned| {
-            a.next >= a.end || quiet && self.ends_seen.contains_key(partition)
+            a.next >= a.end || quiet && seen(*partition) >= of_number(*partition)
         };
         !assigned.is_empty() && self.open.is_empty() && assigned.iter().all(|(p, a)| at_end(p, a))
     }

@@ -15,6 +15,7 @@ use super::dead_letters;
 use super::flow::{Finished, Shared, Told};
 use super::group::GroupConsumer;
 use super::kafka::{self, own_headers};
+use super::pace::Pace;
 use super::producer::{Deliveries, PATIENCE, abort, producer};
 use crate::harmonize::{Header, Reason};
 use crate::{Error, Result};
@@ -53,6 +54,7 @@ pub(super) struct TopicSink {
     /// Whether everything is dropped until the reader has gone back.
     broken: bool,
     failures: u32,
+    pace: Pace,
 }
 
 /// A transaction under way.
@@ -61,6 +63,8 @@ struct Open {
     next: HashMap<(Arc<str>, i32), i64>,
     messages: u64,
     bytes: u64,
+    /// Bytes that the broker has to take: with keys and dead letters.
+    queued: u64,
     oldest_ms: Option<i64>,
     dead: Vec<Reason>,
 }
@@ -72,7 +76,8 @@ impl TopicSink {
     /// When the broker does not take transactions of this consumer.
     pub(super) fn new(shared: Arc<Shared>, consumer: Arc<GroupConsumer>, most_dead_bytes: usize) -> Result<Self> {
         let producer = producer(&shared)?;
-        Ok(Self { shared, consumer, producer, most_dead_bytes, open: None, broken: false, failures: 0 })
+        let pace = Pace::default();
+        Ok(Self { shared, consumer, producer, most_dead_bytes, open: None, broken: false, failures: 0, pace })
     }
 
     /// Takes what it is told until the reader ends.
@@ -81,7 +86,9 @@ impl TopicSink {
         loop {
             let left =
                 self.open.as_ref().map_or(Duration::from_millis(200), |open| wait.saturating_sub(open.since.elapsed()));
-            let is_full = |open: &Open| open.messages >= MOST_MESSAGES || open.since.elapsed() >= BUSY * wait;
+            let is_full = |open: &Open| {
+                open.messages >= MOST_MESSAGES || self.pace.is_full(open.queued) || open.since.elapsed() >= BUSY * wait
+            };
             let full = self.open.as_ref().is_some_and(is_full);
             match if full { Err(RecvTimeoutError::Timeout) } else { told.recv_timeout(left) } {
                 Ok(Told::Batch(finished)) => {
@@ -122,18 +129,27 @@ impl TopicSink {
         if self.open.is_none() {
             self.producer.begin_transaction().map_err(|e| self.trouble(&e))?;
             let since = Instant::now();
-            self.open =
-                Some(Open { since, next: HashMap::new(), messages: 0, bytes: 0, oldest_ms: None, dead: Vec::new() });
+            self.open = Some(Open {
+                since,
+                next: HashMap::new(),
+                messages: 0,
+                bytes: 0,
+                queued: 0,
+                oldest_ms: None,
+                dead: Vec::new(),
+            });
         }
         let (batch, harmonized) = (&finished.batch, &finished.harmonized);
-        let (mut messages, mut bytes) = (0, 0);
+        let (mut messages, mut bytes, mut queued) = (0, 0, 0);
+        let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len) as u64;
         if let Some(output) = &self.shared.options.output {
             for (number, value) in harmonized.outputs() {
                 let input = batch.messages.get(number);
                 let headers = (!input.headers.is_empty()).then(|| own_headers(input.headers));
                 self.send(&output.topic, input.key, value, input.timestamp_ms, headers)?;
                 messages += 1;
-                bytes += value.map_or(0, <[u8]>::len) as u64;
+                bytes += length(value);
+                queued += length(input.key) + length(value);
             }
         }
         for dead in &harmonized.dead {
@@ -145,6 +161,7 @@ impl TopicSink {
                 (input.key, input.headers) = (None, &[]);
             }
             let place = (&**topic, batch.messages.partition);
+            queued += length(input.key) + length(value);
             let headers: Vec<Header> = dead_letters::headers(&self.shared.options.name, place, &input, dead);
             self.send(
                 &self.shared.options.dead_letters,
@@ -166,6 +183,7 @@ impl TopicSink {
             open.next.insert((Arc::clone(&batch.messages.topic), batch.messages.partition), batch.next);
             open.messages += messages;
             open.bytes += bytes;
+            open.queued += queued;
             open.dead.extend(harmonized.dead.iter().map(|dead| dead.rejected.reason));
             open.oldest_ms = open.oldest_ms.into_iter().chain(finished.oldest_ms()).min();
         }
@@ -205,6 +223,7 @@ impl TopicSink {
         match self.try_commit(&open) {
             Ok(()) => {
                 self.failures = 0;
+                self.pace.committed(open.queued, open.since.elapsed());
                 self.shared.metrics.sent(open.messages, open.bytes);
                 open.dead.iter().for_each(|reason| self.shared.metrics.dead_letter(*reason));
                 self.shared.metrics.committed(SINK, began.elapsed().as_secs_f64(), open.oldest_ms);
@@ -293,6 +312,7 @@ impl TopicSink {
             Trouble::Fatal(error) => self.shared.fail(error),
             Trouble::Again(message) => {
                 self.failures += 1;
+                self.pace.failed();
                 tracing::warn!(
                     message,
                     failures = self.failures,
