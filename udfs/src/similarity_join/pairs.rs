@@ -119,11 +119,11 @@ impl Pairs {
                 let may_match = |index: &u32| may_match(part.row(*index));
                 let unscored: Vec<u32> = match options.candidates {
                     None | Some(0) => Vec::new(),
-                    Some(most) if has_direction() => {
-                        part.without_direction.iter().copied().filter(may_match).take(most).collect()
+                    Some(most) => {
+                        // Without a direction itself it has no score with any row.
+                        let all = if has_direction() { part.without_direction() } else { part.in_order() };
+                        all.iter().copied().filter(may_match).take(most).collect()
                     }
-                    // Without a direction itself it has no score with any row.
-                    Some(most) => part.in_order(most, may_match),
                 };
                 let (scored, without) = options.chosen(found.len(), unscored.len());
                 let scored = found[..scored].iter().map(|neighbor| (neighbor.index, Some(neighbor.score)));

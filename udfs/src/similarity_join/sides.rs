@@ -1,7 +1,7 @@
 //! The two sides in memory: vectors as one matrix, equal keys as numbers.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::row::{OwnedRow, RowConverter, SortField};
@@ -38,9 +38,11 @@ pub(super) struct Part {
     pub(super) corpus: Arc<Corpus>,
     /// Which rows they are; `None` for all.
     rows: Option<Arc<[u32]>>,
-    /// Rows that have no direction, by their numbers in the corpus, in the order of ties.
-    pub(super) without_direction: Vec<u32>,
     order: RowOrder,
+    /// All rows, by their numbers in the corpus, in the order of ties; found when the first left row without a score asks.
+    in_order: OnceLock<Vec<u32>>,
+    /// Of these, those that have no direction.
+    without_direction: OnceLock<Vec<u32>>,
 }
 
 impl Part {
@@ -60,22 +62,24 @@ impl Part {
         if let Some(labels) = labels {
             corpus = corpus.with_labels(labels).map_err(execution)?;
         }
-        let mut without_direction: Vec<u32> =
-            (0..corpus.rows()).filter(|i| !corpus.has_direction(*i)).map(|i| i as u32).collect();
-        without_direction.sort_unstable_by(|a, b| by_order(*a, *b));
         let corpus = Arc::new(corpus.with_tie_order(Box::new(by_order)));
-        Ok(Self { corpus, rows, without_direction, order: order.clone() })
+        let (in_order, without_direction) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { corpus, rows, order: order.clone(), in_order, without_direction })
     }
 
-    /// The first of its rows in the order of ties that pass a test, by their numbers in the corpus.
-    pub(super) fn in_order(&self, most: usize, test: impl Fn(&u32) -> bool) -> Vec<u32> {
-        let mut rows: Vec<u32> = (0..self.corpus.rows() as u32).filter(test).collect();
-        let by_order = |a: &u32, b: &u32| self.order.compare(self.row(*a) as usize, self.row(*b) as usize);
-        if 0 < most && most < rows.len() {
-            rows.select_nth_unstable_by(most - 1, by_order);
-        }
-        rows.truncate(most);
-        rows.sort_unstable_by(by_order);
+    /// All its rows in the order of ties, by their numbers in the corpus.
+    pub(super) fn in_order(&self) -> &[u32] {
+        self.in_order.get_or_init(|| self.sorted(|_| true))
+    }
+
+    /// Those without a direction, in the same order.
+    pub(super) fn without_direction(&self) -> &[u32] {
+        self.without_direction.get_or_init(|| self.sorted(|row| !self.corpus.has_direction(row)))
+    }
+
+    fn sorted(&self, test: impl Fn(usize) -> bool) -> Vec<u32> {
+        let mut rows: Vec<u32> = (0..self.corpus.rows()).filter(|row| test(*row)).map(|row| row as u32).collect();
+        rows.sort_unstable_by(|a, b| self.order.compare(self.row(*a) as usize, self.row(*b) as usize));
         rows
     }
 
