@@ -129,6 +129,7 @@ fn options(steps: u64, batch: usize, precision: Precision) -> TrainOptions {
         average: 0.0,
         keep: 0.0,
         hard_negatives: false,
+        gradient_cache: false,
         checkpoint_every: u64::MAX,
         report_every: 1,
     }

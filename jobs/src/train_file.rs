@@ -71,6 +71,9 @@ struct Train {
     keep: f32,
     /// Whether half of a batch of synonyms are names near those of the other half.
     hard_negatives: bool,
+    /// Whether the way back computes activations again, so that large batches need no more memory than small ones; a step takes a
+    /// third longer.
+    gradient_cache: bool,
     /// Steps between checkpoints.
     checkpoint_every: u64,
     /// Steps between lines of the log.
@@ -118,6 +121,7 @@ impl Default for Train {
             average: 0.99,
             keep: 1.0,
             hard_negatives: true,
+            gradient_cache: false,
             checkpoint_every: 250,
             report_every: 10,
             evaluate_every: 500,
@@ -201,6 +205,7 @@ impl TrainFile {
             average: t.average,
             keep: t.keep,
             hard_negatives: t.hard_negatives,
+            gradient_cache: t.gradient_cache,
             checkpoint_every: t.checkpoint_every,
             report_every: t.report_every,
         })

@@ -74,6 +74,7 @@ fn options(steps: u64, precision: Precision) -> TrainOptions {
         average: 0.9,
         keep: 0.5,
         hard_negatives: true,
+        gradient_cache: false,
         checkpoint_every: 7,
         report_every: 10,
     }
@@ -108,7 +109,8 @@ fn two_hundred_steps_twice_and_stopped_between_end_in_the_same_weights() {
         let options = options(200, precision);
         let folders = [(); 3].map(|()| tempfile::tempdir().expect("a folder"));
         let (losses, files) = train(folders[0].path(), &options, &[]);
-        let (again, same) = train(folders[1].path(), &options, &[]);
+        let cached = TrainOptions { gradient_cache: true, ..options.clone() };
+        let (again, same) = train(folders[1].path(), &cached, &[]);
         assert!(files == same && losses == again, "{precision:?}: two runs differ");
         let (_, stopped) = train(folders[2].path(), &options, &[40, 130, 210]);
         assert!(files == stopped, "{precision:?}: a run that was stopped ends elsewhere");
@@ -141,6 +143,22 @@ async fn the_model_embeds_texts_and_snps() {
     let other = embedder.embed_one("disease number 7").await.expect("a vector").expect("a text");
     let cosine = |v: &[f32]| generel_model::search::cosine(&vectors[..v.len()], v).expect("a direction");
     assert!(cosine(&of_trait) > cosine(&other) + 0.1, "{} {}", cosine(&of_trait), cosine(&other));
+    // The first components alone: those of the whole vectors, at length 1.
+    let short = ModelStore::new("no-store").info(&format!("{}@16", model.display())).expect("a model");
+    assert_eq!((short.dimension, &short.fingerprint), (16, &embedder.info().fingerprint));
+    assert_eq!(short.model_id, format!("{}-16", embedder.info().model_id));
+    let short = Embedder::new(short, EmbedderOptions::default());
+    let (of_snps, same) = short.embed_snps(&queries).await.expect("vectors");
+    assert_eq!(same, expected);
+    let of_text = short.embed_one("disease number 3").await.expect("a vector").expect("a text");
+    let shorts = of_snps.chunks_exact(16).chain([&*of_text]);
+    for (short, whole) in shorts.zip(vectors.chunks_exact(32).chain([&*of_trait])) {
+        let length = whole[..16].iter().map(|v| v * v).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
+        assert!(short.iter().zip(whole).all(|(s, w)| (s - w / length).abs() < 1e-6), "{short:?} {whole:?}");
+    }
+    let error = ModelStore::new("no-store").info(&format!("{}@33", model.display())).expect_err("32 components");
+    assert!(error.to_string().contains("no 33 components to keep: its vectors have 32"), "{error}");
+
     let none = Embedder::new(start(), EmbedderOptions::default());
     assert!(none.embed_snps(&queries).await.expect_err("no SNPs").to_string().contains("no SNP encoder"));
 }

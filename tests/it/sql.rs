@@ -139,6 +139,7 @@ fn model_with_snps(place: &Place) -> String {
         average: 0.5,
         keep: 0.5,
         hard_negatives: false,
+        gradient_cache: false,
         checkpoint_every: 1000,
         report_every: 1000,
     };

@@ -10,6 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::cache::Cache;
 use super::flight::Claim;
 use super::stats::Counters;
+use super::to_length_1;
 use crate::encoder::Encoder;
 use crate::pack::{PackedBatch, cut};
 use crate::tokenize::TextTokenizer;
@@ -64,6 +65,8 @@ impl Queue {
 
 /// What the threads need.
 pub(super) struct Device {
+    /// Components that the encoder gives, and how many of them are kept.
+    pub(super) width: usize,
     pub(super) dimension: usize,
     /// Tokens of a batch; `None` for what the encoder asks for.
     pub(super) batch_tokens: Option<usize>,
@@ -170,12 +173,18 @@ impl Device {
 
     fn deliver(&self, claims: Vec<Claim>, vectors: &[f32]) {
         let mut made = Vec::with_capacity(claims.len());
-        for (claim, vector) in claims.into_iter().zip(vectors.chunks_exact(self.dimension)) {
+        for (claim, vector) in claims.into_iter().zip(vectors.chunks_exact(self.width)) {
             if vector.iter().any(|v| !v.is_finite()) {
                 claim.land(Err(Error::Encoder("a vector is not finite; the weights are damaged".into())));
                 continue;
             }
-            made.push((claim, Vector::from(vector)));
+            let mut vector = Vector::from(&vector[..self.dimension]);
+            if self.dimension < self.width
+                && let Some(vector) = Arc::get_mut(&mut vector)
+            {
+                to_length_1(vector);
+            }
+            made.push((claim, vector));
         }
         // Cached and stored before they land: whoever finds a text no longer in flight finds it in the cache, and who has
         // all vectors of a query can have them committed.

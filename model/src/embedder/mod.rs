@@ -38,6 +38,14 @@ pub use stats::{CallStats, Stats};
 /// Texts are tokenized and queued in pieces of this many, so that the device starts before a long column is tokenized.
 const PIECE: usize = 1024;
 
+/// Scales a vector to length 1; zeros stay.
+fn to_length_1(vector: &mut [f32]) {
+    let length = vector.iter().map(|v| v * v).sum::<f32>().sqrt();
+    if length > 0.0 {
+        vector.iter_mut().for_each(|v| *v /= length);
+    }
+}
+
 /// How an [`Embedder`] is set up.
 #[derive(Debug, Clone)]
 pub struct EmbedderOptions {
@@ -92,6 +100,9 @@ struct Inner {
     encoder: Arc<OnceLock<Arc<dyn Encoder>>>,
     device: Device,
     snps: OnceLock<Result<Option<SnpEncoder>>>,
+    /// The same model with all components of its vectors, where only the first are kept: SNPs need those of their genes' texts.
+    whole: OnceLock<Embedder>,
+    options: EmbedderOptions,
 }
 
 impl std::fmt::Debug for Embedder {
@@ -115,6 +126,7 @@ impl Embedder {
         let cache = Cache::new(options.cache_bytes);
         let queue_tokens = options.queue_tokens.max(info.max_tokens).min(Semaphore::MAX_PERMITS);
         let threads = device::Device {
+            width: info.width,
             dimension: info.dimension,
             batch_tokens: options.batch_tokens,
             cache: cache.clone(),
@@ -137,6 +149,8 @@ impl Embedder {
                 encoder,
                 device: options.place(),
                 snps: OnceLock::new(),
+                whole: OnceLock::new(),
+                options,
             }),
         }
     }
@@ -223,6 +237,16 @@ impl Embedder {
     /// # Errors
     /// When the model has no SNP encoder, and as [`Embedder::embed`].
     pub async fn embed_snps(&self, queries: &[SnpQuery]) -> Result<(Vec<f32>, Vec<Option<SnpOrigin>>)> {
+        let d = self.inner.info.dimension;
+        if d < self.inner.info.width {
+            let (vectors, origins) = Box::pin(self.whole()?.embed_snps(queries)).await?;
+            let first = |vector: &[f32]| {
+                let mut vector = vector[..d].to_vec();
+                to_length_1(&mut vector);
+                vector
+            };
+            return Ok((vectors.chunks_exact(self.inner.info.width).flat_map(first).collect(), origins));
+        }
         let encoder = self.snp_encoder()?;
         let mut symbols: Vec<&str> = queries.iter().flat_map(|query| encoder.genes(query)).collect();
         symbols.sort_unstable();
@@ -241,6 +265,12 @@ impl Embedder {
             .filter_map(|(symbol, text)| Some((symbol, vectors[distinct.binary_search(&text).ok()?].to_vec())))
             .collect();
         encoder.encode(queries, &gene_texts)
+    }
+
+    fn whole(&self) -> Result<&Self> {
+        let info = &self.inner.info;
+        let info = info.clone().with_dimension(info.width)?;
+        Ok(self.inner.whole.get_or_init(|| Self::new(info, self.inner.options.clone())))
     }
 
     /// The model's SNP encoder, read on first use.

@@ -72,6 +72,7 @@ fn fixture(options: EmbedderOptions) -> Fixture {
         model_id: "counting".into(),
         fingerprint: "counting".into(),
         dimension: 2,
+        width: 2,
         max_tokens: 8,
         pooling: Pooling::Mean,
         prefix: String::new(),

@@ -103,7 +103,7 @@ impl Plugin {
             (!handle.is_null()).then_some(handle)
         })?;
         tracing::info!(device, workers, library = %library.path().display(), "embedding on the GPU");
-        let inner = Opened { functions, handle, dimension: info.dimension, _library: library };
+        let inner = Opened { functions, handle, dimension: info.width, _library: library };
         Ok(Self { inner: Arc::new(inner), device: device.to_string(), workers, batch_tokens })
     }
 }

@@ -8,10 +8,10 @@ use super::{Isa, training};
 /// Rows and columns that are transposed together: both sides stay in the first-level cache.
 const BLOCK: usize = 16;
 
-/// A linear layer's weights, packed for the way there and the way back.
+/// A linear layer's weights, packed for the way there and, where there is one, the way back.
 pub(crate) struct TrainedMatrix {
     there: PackedMatrix,
-    back: PackedMatrix,
+    back: Option<PackedMatrix>,
     isa: Isa,
     precision: Precision,
     inputs: usize,
@@ -31,10 +31,16 @@ impl TrainedMatrix {
     ///
     /// # Panics
     /// When a slice has another length: a defect of the caller.
-    pub(crate) fn new(isa: Isa, precision: Precision, weights: &[f32], bias: &[f32], inputs: usize) -> Self {
+    pub(crate) fn new(
+        isa: Isa,
+        precision: Precision,
+        (weights, bias): (&[f32], &[f32]),
+        inputs: usize,
+        back: bool,
+    ) -> Self {
         Self {
             there: PackedMatrix::new(isa, precision, weights, bias, inputs),
-            back: PackedMatrix::of_columns(isa, precision, weights, inputs),
+            back: back.then(|| PackedMatrix::of_columns(isa, precision, weights, inputs)),
             isa,
             precision,
             inputs,
@@ -50,9 +56,13 @@ impl TrainedMatrix {
     }
 
     /// `grad · W`: `[rows, outputs]` → `[rows, inputs]`.
+    ///
+    /// # Panics
+    /// When it was not packed for the way back: a defect of the caller.
     pub(crate) fn backward_input(&self, grad: &[f32], room: &mut ProductRoom) -> Vec<f32> {
         let mut out = vec![0.0; grad.len() / self.outputs * self.inputs];
-        self.back.apply(grad, &mut room.operand, Activation::None, &mut out);
+        let Some(back) = &self.back else { panic!("a matrix without a way back") };
+        back.apply(grad, &mut room.operand, Activation::None, &mut out);
         out
     }
 
@@ -108,7 +118,7 @@ mod tests {
             for isa in Isa::all() {
                 for (precision, error) in [(Precision::F32, 1e-5), (Precision::Bf16, 2e-2)] {
                     let error = error * (rows.max(inputs).max(outputs) as f64).sqrt();
-                    let (matrix, mut room) = (TrainedMatrix::new(isa, precision, &w, &b, inputs), ProductRoom::default());
+                    let (matrix, mut room) = (TrainedMatrix::new(isa, precision, (&w, &b), inputs, true), ProductRoom::default());
                     let y = matrix.forward(&x, &mut room);
                     let dx = matrix.backward_input(&g, &mut room);
                     let (mut dw, mut db) = (vec![1f32; w.len()], vec![1f32; outputs]);

@@ -58,7 +58,7 @@ impl SnpEncoder {
         }
         crate::store::check_files(&info.folder)?;
         let table = Table::read(&info.folder)?;
-        let d = info.dimension;
+        let d = info.width;
         let device = &Device::Cpu;
         let tensor = |values: &[bf16], shape: &[usize]| Tensor::from_vec(floats(values), shape, device);
         let network = Network {

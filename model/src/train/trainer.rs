@@ -15,7 +15,7 @@ use super::options::{Report, TaskOptions, TrainOptions, check, fingerprint};
 use super::parameters::Parameters;
 use super::snp::SnpEncoder;
 use super::step::Done;
-use super::text::TextEncoder;
+use super::text::{Packed, TextEncoder};
 use crate::tokenize::TextTokenizer;
 use crate::{ModelInfo, Result};
 
@@ -41,8 +41,8 @@ pub struct Trainer {
     pub(super) average: Vec<f32>,
     pub(super) position: Position,
     pub(super) hard: HardNegatives,
-    /// The text encoder's parameters as the start has them; empty where their nearness is not kept.
-    pub(super) start: Vec<f32>,
+    /// The text encoder's parameters as the start has them, where the nearness of texts is kept.
+    pub(super) start: Option<(Vec<f32>, Packed)>,
     /// Sum and number of what [`TrainOptions::keep`] weighs, since the last report.
     pub(super) kept: (f64, u64),
     /// Vectors of texts, once the text encoder stays as it is.
@@ -101,6 +101,11 @@ impl Trainer {
         let tokenize = |texts: &[String]| -> Result<Vec<Vec<u32>>> {
             Ok(tokenizer.tokenize(texts)?.into_iter().map(|t| shortened(t.ids, options.max_tokens)).collect())
         };
+        let start = (options.keep > 0.0).then(|| {
+            let values = parameters.values[groups[0].range.clone()].to_vec();
+            let packed = text.packed(&values);
+            (values, packed)
+        });
         let (adam, known) = (AdamW::new(parameters.values.len()), Known::new(&set));
         let mut trainer = Self {
             tokens: tokenize(&set.texts)?,
@@ -110,7 +115,7 @@ impl Trainer {
             folder: folder.to_path_buf(),
             info: info.clone(),
             hard: HardNegatives::default(),
-            start: if options.keep > 0.0 { parameters.values[groups[0].range.clone()].to_vec() } else { Vec::new() },
+            start,
             kept: (0.0, 0),
             fixed: HashMap::new(),
             options,

@@ -17,6 +17,8 @@ use crate::{Error, ModelInfo, Precision, Result};
 
 /// Tokens that one thread takes at a time: their activations stay in its caches, and threads have enough to share.
 const MICRO_BATCH_TOKENS: usize = 1024;
+/// Numbers that one thread adds at a time.
+const SUMMED: usize = 1 << 16;
 
 /// A BERT-like encoder whose layers are trained; its token and position embeddings stay as they are.
 pub(crate) struct TextEncoder {
@@ -32,9 +34,12 @@ pub(crate) struct TextEncoder {
     precision: Precision,
 }
 
+/// The layers' matrices, packed for weights as they are.
+pub(crate) struct Packed(Vec<LayerMatrices>);
+
 /// A batch on its way back.
 pub(crate) struct Tape {
-    matrices: Vec<LayerMatrices>,
+    packed: Packed,
     /// The sequences by length.
     order: Vec<usize>,
     pieces: Vec<Piece>,
@@ -81,28 +86,44 @@ impl TextEncoder {
         Heads { heads: self.config.heads, hidden: self.config.hidden }
     }
 
-    /// Vectors of length 1 of sequences, `[sequences, dimension]`, and what the way back needs.
-    pub(crate) fn forward(&self, p: &[f32], sequences: &[&[u32]]) -> (Vec<f32>, Tape) {
-        self.run(p, sequences, true)
+    /// Vectors of length 1 of sequences, `[sequences, dimension]`, and what the way back needs: with all activations, or
+    /// with none, so that the way back computes them again.
+    pub(crate) fn forward(&self, p: &[f32], sequences: &[&[u32]], activations: bool) -> (Vec<f32>, Tape) {
+        let packed = self.pack(p, true);
+        let (vectors, order, pieces) = self.run(p, &packed, sequences, activations);
+        (vectors, Tape { packed, order, pieces })
+    }
+
+    /// Weights, ready for [`TextEncoder::encode`].
+    pub(crate) fn packed(&self, p: &[f32]) -> Packed {
+        self.pack(p, false)
     }
 
     /// The same vectors, with no way back.
-    pub(crate) fn encode(&self, p: &[f32], sequences: &[&[u32]]) -> Vec<f32> {
-        self.run(p, sequences, false).0
+    pub(crate) fn encode(&self, p: &[f32], packed: &Packed, sequences: &[&[u32]]) -> Vec<f32> {
+        self.run(p, packed, sequences, false).0
     }
 
-    fn run(&self, p: &[f32], sequences: &[&[u32]], keep: bool) -> (Vec<f32>, Tape) {
+    fn pack(&self, p: &[f32], back: bool) -> Packed {
+        Packed(self.layers.par_iter().map(|l| l.pack(p, self.isa, self.precision, back)).collect())
+    }
+
+    fn run(
+        &self,
+        p: &[f32],
+        Packed(matrices): &Packed,
+        sequences: &[&[u32]],
+        keep: bool,
+    ) -> (Vec<f32>, Vec<usize>, Vec<Piece>) {
         let mut order: Vec<usize> = (0..sequences.len()).collect();
         order.sort_by_key(|i| sequences[*i].len());
         let lengths: Vec<usize> = order.iter().map(|i| sequences[*i].len()).collect();
-        let matrices: Vec<LayerMatrices> =
-            self.layers.par_iter().map(|l| l.pack(p, self.isa, self.precision)).collect();
         let pieces: Vec<Piece> = cut(lengths.iter().copied(), MICRO_BATCH_TOKENS)
             .collect::<Vec<_>>()
             .into_par_iter()
             .map(|run| {
                 let batch = PackedBatch::new(order[run.clone()].iter().map(|i| sequences[*i]));
-                let mut piece = self.forward_piece(p, &matrices, run, batch);
+                let mut piece = self.forward_piece(p, matrices, run, batch);
                 if !keep {
                     piece.layers.clear();
                 }
@@ -116,16 +137,17 @@ impl TextEncoder {
                 vectors[i * d..][..d].copy_from_slice(vector);
             }
         }
-        (vectors, Tape { matrices, order, pieces })
+        (vectors, order, pieces)
     }
 
-    fn forward_piece(
+    /// The last layer's tokens, and what each layer's way back needs.
+    fn forward_layers(
         &self,
         p: &[f32],
         matrices: &[LayerMatrices],
-        sequences: Range<usize>,
-        batch: PackedBatch,
-    ) -> Piece {
+        batch: &PackedBatch,
+        room: &mut ProductRoom,
+    ) -> (Vec<f32>, Vec<LayerTape>) {
         let d = self.dimension();
         let mut x = Vec::with_capacity(batch.tokens() * d);
         for range in batch.ranges() {
@@ -136,12 +158,24 @@ impl TextEncoder {
         }
         layer_norm(self.isa, &mut x, &[], &self.norm);
         let mut layers = Vec::with_capacity(self.layers.len());
-        let (run, mut room) = (Run { p, batch: &batch, heads: self.heads(), isa: self.isa }, ProductRoom::default());
+        let run = Run { p, batch, heads: self.heads(), isa: self.isa };
         for (layer, matrices) in self.layers.iter().zip(matrices) {
-            let (y, tape) = layer.forward(&run, matrices, x, &mut room);
+            let (y, tape) = layer.forward(&run, matrices, x, room);
             layers.push(tape);
             x = y;
         }
+        (x, layers)
+    }
+
+    fn forward_piece(
+        &self,
+        p: &[f32],
+        matrices: &[LayerMatrices],
+        sequences: Range<usize>,
+        batch: PackedBatch,
+    ) -> Piece {
+        let d = self.dimension();
+        let (x, layers) = self.forward_layers(p, matrices, &batch, &mut ProductRoom::default());
         let (mut vectors, mut lengths) = (Vec::with_capacity(batch.len() * d), Vec::with_capacity(batch.len()));
         for range in batch.ranges() {
             let tokens = &x[range.start * d..range.end * d];
@@ -166,18 +200,17 @@ impl TextEncoder {
     pub(crate) fn backward(&self, p: &[f32], tape: &Tape, grad: &[f32], grads: &mut [f32]) {
         // As many lanes as threads, each with gradients of its own, summed in order: the same bits every time.
         let lanes = rayon::current_num_threads().min(tape.pieces.len()).max(1);
-        let sums: Vec<Vec<f32>> = (0..lanes)
-            .into_par_iter()
-            .map(|lane| {
-                let (mut sum, mut room) = (vec![0.0; grads.len()], ProductRoom::default());
-                for piece in tape.pieces.iter().skip(lane).step_by(lanes) {
-                    self.backward_piece(p, tape, piece, grad, (&mut sum, &mut room));
-                }
-                sum
-            })
-            .collect();
-        for sum in sums {
-            add(grads, &sum);
+        let mut others: Vec<Vec<f32>> = (1..lanes).into_par_iter().map(|_| vec![0.0; grads.len()]).collect();
+        let all: Vec<&mut [f32]> =
+            std::iter::once(&mut *grads).chain(others.iter_mut().map(Vec::as_mut_slice)).collect();
+        all.into_par_iter().enumerate().for_each(|(lane, sum)| {
+            let mut room = ProductRoom::default();
+            for piece in tape.pieces.iter().skip(lane).step_by(lanes) {
+                self.backward_piece(p, tape, piece, grad, (&mut *sum, &mut room));
+            }
+        });
+        for other in &others {
+            grads.par_chunks_mut(SUMMED).zip(other.par_chunks(SUMMED)).for_each(|(sum, other)| add(sum, other));
         }
     }
 
@@ -210,9 +243,11 @@ impl TextEncoder {
             }
         }
         let run = Run { p, batch: &piece.batch, heads: self.heads(), isa: self.isa };
+        let again = piece.layers.is_empty().then(|| self.forward_layers(p, &tape.packed.0, &piece.batch, room).1);
+        let layers = again.as_ref().unwrap_or(&piece.layers);
         for i in (0..self.layers.len()).rev() {
-            let below = (&tape.matrices[i], i == 0);
-            x = self.layers[i].backward(&run, below, &piece.layers[i], x, (&mut *grads, &mut *room));
+            let below = (&tape.packed.0[i], i == 0);
+            x = self.layers[i].backward(&run, below, &layers[i], x, (&mut *grads, &mut *room));
         }
     }
 }
@@ -287,13 +322,18 @@ mod tests {
             let mut values = |n: usize| -> Vec<f32> { (0..n).map(|_| random.f32() * 2.0 - 1.0).collect() };
             let wanted = values(sequences.len() * encoder.dimension());
             let loss = |p: &[f32]| -> f64 {
-                let vectors = encoder.encode(p, &sequences);
+                let vectors = encoder.encode(p, &encoder.packed(p), &sequences);
                 vectors.iter().zip(&wanted).map(|(v, w)| f64::from(*v) * f64::from(*w)).sum()
             };
             let p = &parameters.values;
-            let (_, tape) = encoder.forward(p, &sequences);
-            let mut grads = vec![0.0; p.len()];
-            encoder.backward(p, &tape, &wanted, &mut grads);
+            let gradients = |activations: bool| {
+                let (_, tape) = encoder.forward(p, &sequences, activations);
+                let mut grads = vec![0.0; p.len()];
+                encoder.backward(p, &tape, &wanted, &mut grads);
+                grads
+            };
+            let grads = gradients(true);
+            assert!(grads == gradients(false), "{name}: activations computed again are others");
             for (tensor, range) in parameters.ranges() {
                 let direction = values(range.len());
                 let step = 2e-2 / (range.len() as f32).sqrt();
@@ -317,7 +357,8 @@ mod tests {
         for (precision, least) in [(Precision::F32, 0.999_999), (Precision::Bf16, 0.999)] {
             let (encoder, parameters, tokens, info) = tiny("roberta-mean", precision);
             let sequences: Vec<&[u32]> = tokens.iter().map(Vec::as_slice).collect();
-            let vectors = encoder.encode(&parameters.values, &sequences);
+            let packed = encoder.packed(&parameters.values);
+            let vectors = encoder.encode(&parameters.values, &packed, &sequences);
             let embedder =
                 crate::Embedder::new(info.with_precision(Some(Precision::F32)), crate::EmbedderOptions::default());
             let expected = embedder.embed(&StringArray::from(TEXTS.to_vec())).await.unwrap();

@@ -64,8 +64,9 @@ struct NormTape {
 }
 
 impl Linear {
-    fn pack(&self, p: &[f32], isa: Isa, precision: Precision) -> TrainedMatrix {
-        TrainedMatrix::new(isa, precision, &p[self.weights.clone()], &p[self.bias.clone()], self.inputs)
+    fn pack(&self, p: &[f32], isa: Isa, precision: Precision, back: bool) -> TrainedMatrix {
+        let both = (&p[self.weights.clone()], &p[self.bias.clone()]);
+        TrainedMatrix::new(isa, precision, both, self.inputs, back)
     }
 
     /// The gradients of its weights and bias, which may lie apart.
@@ -98,13 +99,14 @@ fn weights_of(batch: &PackedBatch, heads: usize) -> usize {
 }
 
 impl Layer {
-    /// Packs the matrices.
-    pub(super) fn pack(&self, p: &[f32], isa: Isa, precision: Precision) -> LayerMatrices {
+    /// Packs the matrices, for the way back too if there is one.
+    pub(super) fn pack(&self, p: &[f32], isa: Isa, precision: Precision, back: bool) -> LayerMatrices {
+        let packed = |linear: &Linear| linear.pack(p, isa, precision, back);
         LayerMatrices {
-            qkv: self.qkv.pack(p, isa, precision),
-            output: self.output.pack(p, isa, precision),
-            up: self.up.pack(p, isa, precision),
-            down: self.down.pack(p, isa, precision),
+            qkv: packed(&self.qkv),
+            output: packed(&self.output),
+            up: packed(&self.up),
+            down: packed(&self.down),
         }
     }
 

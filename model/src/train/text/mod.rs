@@ -4,4 +4,4 @@ mod attention;
 mod cpu;
 mod layer;
 
-pub(crate) use cpu::{Tape, TextEncoder};
+pub(crate) use cpu::{Packed, Tape, TextEncoder};
