@@ -79,6 +79,26 @@ fn what_is_measured_is_what_align_does() {
 }
 
 #[test]
+fn subjects_that_a_training_held_out_can_be_measured_alone() {
+    let place = place();
+    place.write("train.yaml", "name: t\nfolder: run\ndata: { held_out_concepts: 0.3 }\n");
+    assert_eq!(place.generel(&["train", "train.yaml", "--prepare"]).code, 0);
+    let (_, said) = evaluated(&place, &["--held-out", "run/data"]);
+    let of = |what: &str| -> usize {
+        let before = said.split(what).next().and_then(|text| text.rsplit(' ').find(|word| !word.is_empty()));
+        before.and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("{what}: {said}"))
+    };
+    let (known, held_out) = (of(" between codes"), of(" subjects"));
+    // Three in ten, by hash.
+    assert!((known / 6..known / 2).contains(&held_out), "{said}");
+    place.write("train.yaml", "name: t\nfolder: none\ndata: { held_out_concepts: 0.0 }\n");
+    assert_eq!(place.generel(&["train", "train.yaml", "--prepare"]).code, 0);
+    let eval = ["eval", "alignment", "--left", "a", "--right", "b", "--gold", "gold.sssom.tsv", "--held-out"];
+    place.generel(&[&eval[..], &["none/data"]].concat()).fails_with(2, &["none of the subjects", "held out"]);
+    place.generel(&[&eval[..], &["missing"]].concat()).fails_with(1, &["missing"]);
+}
+
+#[test]
 fn gold_that_cannot_be_used_is_said_to_be() {
     let place = place();
     let eval = |gold: &str| {

@@ -10,6 +10,7 @@ use generel_pipeline::align::{
     AlignOptions, DEFAULT_MIN_SCORE, EvaluateOptions, Evaluation, Measure, SourceSpec, evaluate, fit,
 };
 use generel_pipeline::runs::new_run_id;
+use generel_pipeline::training::files;
 
 use serde::Serialize;
 
@@ -54,6 +55,7 @@ pub(super) struct FitArgs {
 #[command(after_help = "Examples:
   generel eval alignment --left doid --right ncit --gold gold.sssom.tsv
   generel eval alignment --left doid --right ncit --gold gold.tsv --json new.json --page new.html --compare old.json
+  generel eval alignment --left doid --right ncit --gold gold.tsv --model runs/mine/model --held-out runs/mine/data
 
 Gold files are SSSOM TSV, or any table with the columns subject_id and object_id, plain or gzip. Mappings whose codes the
 two sources do not have are counted and left out. Each method ranks the objects of every gold subject: equal names, the
@@ -70,6 +72,9 @@ pub(super) struct AlignmentArgs {
     /// Mappings known to be right; may be given several times
     #[arg(long, value_name = "FILE", required = true)]
     gold: Vec<PathBuf>,
+    /// Subjects alone whose concepts a training held out; the data of its run
+    #[arg(long, value_name = "FOLDER")]
+    held_out: Option<PathBuf>,
     /// Least cosine of two names
     #[arg(long, default_value_t = DEFAULT_MIN_SCORE, value_name = "S", allow_negative_numbers = true)]
     min_score: f32,
@@ -104,7 +109,7 @@ async fn fit_weights(args: FitArgs) -> Result<()> {
     for pair in args.pair.chunks(3) {
         let sides = AlignOptions::new(source_spec(&pair[0])?, source_spec(&pair[1])?);
         let align = AlignOptions { min_score: args.min_score, ..sides };
-        all.push(EvaluateOptions { align, gold: vec![PathBuf::from(&pair[2])], resamples: 0 });
+        all.push(EvaluateOptions { align, gold: vec![PathBuf::from(&pair[2])], resamples: 0, held_out: None });
     }
     let lake = args.lake.open()?;
     let model = args.model.choice().pull().await?;
@@ -122,7 +127,11 @@ async fn alignment(args: AlignmentArgs) -> Result<()> {
     let others = args.compare.iter().map(earlier).collect::<Result<Vec<_>>>()?;
     let lake = args.lake.open()?;
     let align = AlignOptions { min_score: args.min_score, ..AlignOptions::new(args.left, args.right) };
-    let options = EvaluateOptions { align, gold: args.gold, resamples: args.bootstrap };
+    let held_out = match &args.held_out {
+        Some(data) => Some(files::read(data)?.held_out_keys.into_iter().collect()),
+        None => None,
+    };
+    let options = EvaluateOptions { align, gold: args.gold, resamples: args.bootstrap, held_out };
     let model = args.model.choice().pull().await?;
     let session = session(lake, Some(model)).await?;
     let step = Step::begin(format!("eval {} to {}", options.align.left, options.align.right));

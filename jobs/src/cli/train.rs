@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use generel_model::train::{Report, Trainer};
 use generel_model::{Embedder, EmbedderOptions};
-use generel_pipeline::training::evaluate::{Measured, Space, SpaceOptions, evaluate};
+use generel_pipeline::training::evaluate::{Half, Measured, Space, SpaceOptions, evaluate};
 use generel_pipeline::training::{self, Kind, Split, files, leakage};
 
 use super::{FileOverrides, folder_of};
@@ -107,8 +107,8 @@ async fn prepare(file: &TrainFile, location: &str, data: &Path) -> Result<(train
     note(table.trim_end());
     let checked = leakage::check(&pairs)?;
     note(format_args!(
-        "no leak: none of {} names, {} SNPs and {} pairs held out is in {} pairs trained on; {} pairs dropped for a name held out",
-        checked.names, checked.snps, checked.pairs, checked.trained, pairs.origin.dropped
+        "no leak: none of {} concepts ({} names), {} SNPs and {} pairs held out is in {} pairs trained on; {} pairs dropped for a name held out",
+        checked.concepts, checked.names, checked.snps, checked.pairs, checked.trained, pairs.origin.dropped
     ));
     Ok((pairs, checked))
 }
@@ -181,7 +181,8 @@ fn evaluated(trainer: &Trainer, pairs: &training::Pairs, folder: &Path) -> Resul
     trainer.export(&model)?;
     let info = environment::model_store()?.info(&model.display().to_string())?;
     let space = Space::Model("trained".to_string(), Embedder::new(info, EmbedderOptions::default()));
-    let options = SpaceOptions { ratings: Vec::new(), most: EVALUATED, resamples: 0, seed: 1 };
+    let half = Half::Development;
+    let options = SpaceOptions { half, ratings: Vec::new(), most: EVALUATED, resamples: 0, seed: 1 };
     let measured = tokio::runtime::Handle::current().block_on(evaluate(pairs, &[space], &options, &|_| ()))?;
     let main: Vec<String> = measured
         .iter()

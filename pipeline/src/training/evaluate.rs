@@ -2,6 +2,7 @@
 //! strength of association, and agreement with people.
 
 mod families;
+mod neighbors;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,13 +13,28 @@ use generel_model::evaluate::{Estimate, GraphEmbedding};
 use generel_model::{Embedder, SnpQuery};
 use serde::{Deserialize, Serialize};
 
+use self::neighbors::Neighbors;
 use super::clusters::key;
 use super::pairs::{Kind, Pairs, Split};
 use crate::{Error, Result};
 
+/// Which of the pairs held out are measured: what is chosen by one half is reported on the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Half {
+    /// Those by which options are chosen.
+    Development,
+    /// Those that are reported.
+    #[default]
+    Test,
+    /// All of them.
+    Both,
+}
+
 /// How to evaluate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SpaceOptions {
+    /// Which of the pairs held out.
+    pub half: Half,
     /// Files of pairs of terms and people's ratings.
     pub ratings: Vec<PathBuf>,
     /// Pairs of a relation, and queries of a source, at most.
@@ -38,7 +54,7 @@ pub struct Measured {
     pub of: String,
     /// The measure: acc@1, acc@5, auc, spearman.
     pub measure: String,
-    /// Who ranked: a model's name, `words`, `graph`.
+    /// Who ranked: a model's name, `words`, `graph`, `neighbors`.
     pub method: String,
     /// The figure.
     pub estimate: Estimate,
@@ -52,6 +68,8 @@ pub enum Space {
     Words,
     /// The graph of what is trained on, factored: no texts.
     Graph,
+    /// What is trained on of SNPs near by: nothing is learned.
+    Neighbors,
 }
 
 impl Space {
@@ -60,6 +78,7 @@ impl Space {
             Self::Model(name, _) => name,
             Self::Words => "words",
             Self::Graph => "graph",
+            Self::Neighbors => "neighbors",
         }
     }
 }
@@ -89,6 +108,7 @@ enum Scorer {
     Vectors { texts: HashMap<String, Vec<f32>>, snps: HashMap<String, Vec<f32>> },
     Words,
     Graph { nodes: HashMap<String, u32>, graph: GraphEmbedding },
+    Neighbors(Neighbors),
 }
 
 impl Scorer {
@@ -97,6 +117,7 @@ impl Scorer {
             Space::Model(_, embedder) => Self::of_model(embedder, pairs, families).await,
             Space::Words => Ok(Self::Words),
             Space::Graph => Ok(Self::of_graph(pairs, options.seed)),
+            Space::Neighbors => Ok(Self::Neighbors(Neighbors::new(pairs))),
         }
     }
 
@@ -172,6 +193,10 @@ impl Scorer {
             }
             Self::Words if left.is_snp || right.is_snp => 0.0,
             Self::Words => pieces_shared(&left.name, &right.name),
+            Self::Neighbors(neighbors) if left.is_snp && !right.is_snp => {
+                neighbors.score(&left.name, &right.name, right.cluster)
+            }
+            Self::Neighbors(_) => 0.0,
             Self::Graph { nodes, graph } => {
                 let node = |side: &families::Side| {
                     nodes.get(&if side.is_snp { side.name.clone() } else { cluster(side.cluster) })
@@ -186,7 +211,7 @@ impl Scorer {
 
     /// Whether the space can tell names apart at all.
     fn knows_names(&self) -> bool {
-        !matches!(self, Self::Graph { .. })
+        !matches!(self, Self::Graph { .. } | Self::Neighbors(_))
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) struct Association {
     pub(super) rsid: String,
     pub(super) trait_name: String,
     pub(super) neg_log_10_p: f64,
-    /// |log odds ratio| or |beta|.
+    /// |log odds ratio|: the units of a beta are its trait's own.
     pub(super) effect: Option<f64>,
     pub(super) chromosome: Option<u8>,
     pub(super) position: Option<u32>,
@@ -67,7 +67,7 @@ const EDGES: &str = "SELECT source, predicate, subject, subject_name, object, ob
 const LABELS: &str = "SELECT curie, name FROM concepts WHERE name IS NOT NULL AND NOT obsolete ORDER BY curie, name";
 const OBSOLETE: &str = "SELECT source, code FROM concepts WHERE obsolete";
 const ASSOCIATIONS: &str = "SELECT source, rsid, trait, mapped_gene, consequence, trait_curie, neg_log_10_p_value, \
-    coalesce(abs(ln(odds_ratio)), abs(beta)) AS effect, chromosome, base_pair_location FROM gwas_associations \
+    abs(ln(odds_ratio)) AS effect, chromosome, base_pair_location FROM gwas_associations \
     WHERE rsid IS NOT NULL AND trait IS NOT NULL AND neg_log_10_p_value >= {p} AND {sources} \
     ORDER BY source, rsid, trait, neg_log_10_p_value DESC, mapped_gene, chromosome, base_pair_location";
 

@@ -17,6 +17,8 @@ pub struct Checked {
     pub held_out: usize,
     /// Names of concepts held out, none of which is in a pair trained on.
     pub names: usize,
+    /// Clusters of concepts held out with several names, none of which is in a pair trained on under any name.
+    pub concepts: usize,
     /// SNPs held out, none of which is in a pair trained on.
     pub snps: usize,
     /// Pairs held out though both sides are seen: none is trained on, in either direction or under another name.
@@ -47,6 +49,12 @@ pub fn check(pairs: &Pairs) -> Result<Checked> {
         held_out.iter().filter(|p| p.split == Split::HeldOutSnp).map(|p| p.left.as_str()).collect();
     let texts = |pair: &Pair| unordered(key(&pair.left), key(&pair.right));
     let clusters = |pair: &Pair| unordered(pair.left_cluster, pair.right_cluster);
+    // Under names, too, that only the pairs trained on have.
+    let concepts: HashSet<u32> = held_out
+        .iter()
+        .filter(|p| p.split == Split::HeldOutConcept && p.kind == Kind::Synonym)
+        .map(|p| p.left_cluster)
+        .collect();
     let mut seen_texts: HashSet<(String, String)> = HashSet::new();
     let mut seen_clusters: HashSet<(u32, u32)> = HashSet::new();
     let mut seen_snps: HashSet<(&str, String)> = HashSet::new();
@@ -54,6 +62,10 @@ pub fn check(pairs: &Pairs) -> Result<Checked> {
     for pair in &trained {
         if names.contains(&key(&pair.right)) || !pair.kind.is_snp() && names.contains(&key(&pair.left)) {
             leak(pair, "is trained on, but has a name of a concept held out");
+        } else if pair.kind != Kind::SnpGene && concepts.contains(&pair.right_cluster)
+            || !pair.kind.is_snp() && concepts.contains(&pair.left_cluster)
+        {
+            leak(pair, "is trained on, but is of a concept held out");
         }
         if pair.kind.is_snp() {
             if snps.contains(pair.left.as_str()) {
@@ -87,7 +99,14 @@ pub fn check(pairs: &Pairs) -> Result<Checked> {
         let first = leaks.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("\n  ");
         return Err(Error::Leak { leaks: leaks.len(), first });
     }
-    Ok(Checked { trained: trained.len(), held_out: held_out.len(), names: names.len(), snps: snps.len(), pairs: apart })
+    Ok(Checked {
+        trained: trained.len(),
+        held_out: held_out.len(),
+        names: names.len(),
+        concepts: concepts.len(),
+        snps: snps.len(),
+        pairs: apart,
+    })
 }
 
 #[cfg(test)]
@@ -130,7 +149,7 @@ mod tests {
     #[test]
     fn clean_pairs_pass() {
         let checked = checked(None).unwrap();
-        assert_eq!(checked, Checked { trained: 3, held_out: 4, names: 2, snps: 1, pairs: 2 });
+        assert_eq!(checked, Checked { trained: 3, held_out: 4, names: 2, concepts: 1, snps: 1, pairs: 2 });
     }
 
     #[test]
@@ -139,6 +158,8 @@ mod tests {
             ("turned round", pair(Kind::Relation, ("Wheezing", 3), ("Asthma", 2), Split::Train)),
             ("under other names", pair(Kind::Relation, ("bronchial asthma", 2), ("wheeze", 3), Split::Train)),
             ("a name held out", pair(Kind::Relation, ("Acne vulgaris", 9), ("skin", 8), Split::Train)),
+            ("another name of a concept held out", pair(Kind::Hierarchy, ("pimples", 5), ("skin", 8), Split::Train)),
+            ("a trait held out", pair(Kind::SnpTrait, ("rs1", 0), ("pimples", 5), Split::Train)),
             ("an SNP held out", pair(Kind::SnpGene, ("rs2", 0), ("IL33", 0), Split::Train)),
             ("a trait's other name", pair(Kind::SnpTrait, ("rs1", 0), ("coughing", 4), Split::Train)),
         ];

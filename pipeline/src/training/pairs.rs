@@ -94,7 +94,7 @@ pub struct Pair {
     pub weight: f32,
     /// −log10 p of an association.
     pub neg_log_10_p: Option<f32>,
-    /// |log odds ratio| or |beta| of an association.
+    /// |log odds ratio| of an association.
     pub effect: Option<f32>,
     /// Its part of the data.
     pub split: Split,
@@ -143,6 +143,10 @@ pub struct Origin {
 pub(super) struct Chance(u64);
 
 impl Chance {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// From 0 to 1.
     pub(super) fn of(&self, what: &str) -> f64 {
         // A fingerprint has 63 bits.
@@ -157,7 +161,7 @@ impl Chance {
 
 /// Makes the pairs and splits them.
 pub(super) fn build(gathered: &Gathered, clusters: &Clusters, options: &DataOptions) -> Pairs {
-    let chance = Chance(options.seed);
+    let chance = Chance::new(options.seed);
     let names = names_of(gathered, clusters);
     let held_out: HashSet<u32> = names
         .iter()

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use generel_pipeline::training::evaluate::{Measured, Space, SpaceOptions, evaluate};
+use generel_pipeline::training::evaluate::{Half, Measured, Space, SpaceOptions, evaluate};
 use generel_pipeline::training::{files, leakage};
 
 use crate::cli::Choice;
@@ -23,8 +23,9 @@ The data is what generel train made of a lake. Synonyms: for a name of a concept
 first (acc@1), or among the first five, of up to 5000 labels of its source? Relations, and SNPs and traits: how often has a
 pair that was held out a higher cosine than the same left side with the right side of another pair (AUC)? Strength: Spearman's
 correlation of cosine with effect size and with -log10 p. Ratings: with people's, for files with the columns term1, term2
-and score. Words (pieces of three letters) and graph (the relations and associations trained on, factored, without texts) stand
-beside the models unless --no-baselines. A model without SNPs says of one what it says of its genes.")]
+and score. Words (pieces of three letters), graph (the relations and associations trained on, factored, without texts) and
+neighbors (the traits of the nearest SNPs trained on) stand beside the models unless --no-baselines. A model without SNPs says
+of one what it says of its genes.")]
 pub(in crate::cli) struct SpaceArgs {
     /// The data of a training run
     #[arg(long, value_name = "FOLDER")]
@@ -32,6 +33,9 @@ pub(in crate::cli) struct SpaceArgs {
     /// A model, by name or folder; may be given several times
     #[arg(long, value_name = "NAME", required = true)]
     model: Vec<String>,
+    /// Which half of what was held out: options are chosen by one (training looks at it, too), and the other is reported
+    #[arg(long, value_enum, default_value_t = HalfName::Test, value_name = "HALF")]
+    half: HalfName,
     /// Pairs of terms that people have rated; may be given several times
     #[arg(long, value_name = "FILE")]
     ratings: Vec<PathBuf>,
@@ -64,6 +68,23 @@ pub(in crate::cli) struct SpaceArgs {
     device: DeviceChoice,
 }
 
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum HalfName {
+    Development,
+    Test,
+    Both,
+}
+
+impl From<HalfName> for Half {
+    fn from(name: HalfName) -> Self {
+        match name {
+            HalfName::Development => Self::Development,
+            HalfName::Test => Self::Test,
+            HalfName::Both => Self::Both,
+        }
+    }
+}
+
 pub(in crate::cli) async fn run(args: SpaceArgs) -> Result<()> {
     let pairs = files::read(&args.data)?;
     let checked = leakage::check(&pairs)?;
@@ -77,9 +98,15 @@ pub(in crate::cli) async fn run(args: SpaceArgs) -> Result<()> {
         spaces.push(Space::Model(name.clone(), chosen.pull().await?.embedder()));
     }
     if !args.no_baselines {
-        spaces.extend([Space::Words, Space::Graph]);
+        spaces.extend([Space::Words, Space::Graph, Space::Neighbors]);
     }
-    let options = SpaceOptions { ratings: args.ratings, most: args.most, resamples: args.bootstrap, seed: args.seed };
+    let options = SpaceOptions {
+        half: args.half.into(),
+        ratings: args.ratings,
+        most: args.most,
+        resamples: args.bootstrap,
+        seed: args.seed,
+    };
     let step = Step::begin("eval space");
     let measured = evaluate(&pairs, &spaces, &options, &|space| note(format_args!("measuring {space}"))).await?;
     step.end(format!("{} measures", measured.len()));

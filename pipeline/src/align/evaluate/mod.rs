@@ -16,6 +16,7 @@ use super::confidence::Confidence;
 use super::evidence::{self, Example, NamePair, Pair, Parents};
 use super::mapping_file::read_mappings;
 use super::{AlignOptions, Sides};
+use crate::training::key;
 use crate::{Error, Result, Session};
 use metrics::{Ranked, measure};
 
@@ -33,6 +34,8 @@ pub struct EvaluateOptions {
     pub gold: Vec<PathBuf>,
     /// Resamples of the confidence intervals.
     pub resamples: usize,
+    /// Where given, subjects alone that have one of these names, by [`key`]: those of concepts that a training held out.
+    pub held_out: Option<HashSet<String>>,
 }
 
 /// What became of the gold mappings.
@@ -90,7 +93,7 @@ pub async fn evaluate(
 ) -> Result<Evaluation> {
     options.align.check()?;
     let sides = Sides::load(session, &options.align).await?;
-    let (right, mut counts) = gold(&sides, &options.gold)?;
+    let (right, mut counts) = gold(&sides, options)?;
     let (names, _) = sides.candidates(session, &options.align, (run_id, false), progress).await?;
     let easy: HashSet<usize> = names
         .iter()
@@ -127,7 +130,7 @@ pub async fn fit(
     let mut known = Vec::new();
     for options in all {
         let sides = Sides::load(session, &options.align).await?;
-        let (right, _) = gold(&sides, &options.gold)?;
+        let (right, _) = gold(&sides, options)?;
         let (names, _) = sides.candidates(session, &options.align, (run_id, false), progress).await?;
         let mut subjects: Vec<usize> = right.keys().copied().collect();
         subjects.sort_by_key(|s| digest(&sides, *s));
@@ -155,7 +158,7 @@ fn digest(sides: &Sides, subject: usize) -> u64 {
 /// The objects that are right, by subject.
 type Right = HashMap<usize, HashSet<usize>>;
 
-fn gold(sides: &Sides, files: &[PathBuf]) -> Result<(Right, GoldCounts)> {
+fn gold(sides: &Sides, EvaluateOptions { gold: files, held_out, .. }: &EvaluateOptions) -> Result<(Right, GoldCounts)> {
     let (of_left, of_right) = (sides.left.numbers(), sides.right.numbers());
     let mut right = Right::new();
     let mut counts = GoldCounts::default();
@@ -180,7 +183,19 @@ fn gold(sides: &Sides, files: &[PathBuf]) -> Result<(Right, GoldCounts)> {
             }
         }
     }
+    let any = !right.is_empty();
+    if let Some(held_out) = held_out {
+        let names = sides.left.names();
+        let subjects: HashSet<usize> = names.filter(|n| held_out.contains(&key(&n.text))).map(|n| n.code_no).collect();
+        right.retain(|subject, _| subjects.contains(subject));
+    }
     counts.subjects = right.len() as u64;
+    if any && right.is_empty() {
+        return Err(Error::Invalid(format!(
+            "none of the subjects of {} gold mappings has a name of a concept that the training held out",
+            counts.known
+        )));
+    }
     if right.is_empty() {
         let files: Vec<String> = files.iter().map(|f: &PathBuf| Path::display(f).to_string()).collect();
         let examples: Vec<String> = seen.iter().map(|(s, o)| format!("{s} → {o}")).collect();

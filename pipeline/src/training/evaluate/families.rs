@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use generel_model::evaluate::{auc, estimate, spearman};
 use generel_model::normalize;
 
-use super::{Kind, Measured, Pairs, Scorer, SpaceOptions, Split, key, read_ratings};
+use super::{Half, Kind, Measured, Pairs, Scorer, SpaceOptions, Split, key, read_ratings};
 use crate::Result;
+use crate::training::pairs::Chance;
 use crate::training::{Pair, Variant};
 
 /// Labels among which a synonym's is looked for, at most.
@@ -90,8 +91,9 @@ impl Families {
 
 /// Chooses what is asked, by the options' seed alone.
 pub(super) fn families(pairs: &Pairs, options: &SpaceOptions) -> Result<Families> {
+    let halves = Halves { chance: Chance::new(pairs.origin.options.seed), measured: options.half };
     let mut chooser =
-        Chooser { random: fastrand::Rng::with_seed(options.seed), most: options.most, known: known(pairs) };
+        Chooser { random: fastrand::Rng::with_seed(options.seed), most: options.most, known: known(pairs), halves };
     let retrievals = chooser.retrievals(pairs);
     let mut contrasts = Vec::new();
     for (family, split) in
@@ -99,7 +101,8 @@ pub(super) fn families(pairs: &Pairs, options: &SpaceOptions) -> Result<Families
     {
         let mut of_relation: BTreeMap<String, Vec<&Pair>> = BTreeMap::new();
         for pair in &pairs.pairs {
-            if pair.split == split && matches!(pair.kind, Kind::Hierarchy | Kind::Relation | Kind::Cooccurrence) {
+            let is_relation = matches!(pair.kind, Kind::Hierarchy | Kind::Relation | Kind::Cooccurrence);
+            if is_relation && pair.split == split && chooser.halves.have(pair) {
                 of_relation.entry(format!("{} ({})", pair.relation, pair.source)).or_default().push(pair);
             }
         }
@@ -113,15 +116,16 @@ pub(super) fn families(pairs: &Pairs, options: &SpaceOptions) -> Result<Families
         |split| -> Vec<&Pair> { pairs.pairs.iter().filter(|p| p.kind == Kind::SnpTrait && p.split == split).collect() };
     // A stronger neighbour may have taken an SNP's only other pair out of the training: then nothing of the SNP is seen.
     let seen: HashSet<&str> = of_split(Split::Train).into_iter().map(|p| p.left.as_str()).collect();
-    let mut unseen_pairs = of_split(Split::HeldOutPair);
+    let of_half = |split| -> Vec<&Pair> { of_split(split).into_iter().filter(|p| chooser.halves.have(p)).collect() };
+    let mut unseen_pairs = of_half(Split::HeldOutPair);
     unseen_pairs.retain(|p| seen.contains(p.left.as_str()));
-    let unseen = of_split(Split::HeldOutSnp);
+    let (unseen, unseen_traits) = (of_half(Split::HeldOutSnp), of_half(Split::HeldOutConcept));
     let alone: Vec<&Pair> = unseen.iter().copied().filter(|p| !near.any(p, &variants)).collect();
     for (of, some) in [
         ("pairs unseen", &unseen_pairs),
         ("SNPs unseen", &unseen),
         ("SNPs unseen, none of the trait near", &alone),
-        ("traits unseen", &of_split(Split::HeldOutConcept)),
+        ("traits unseen", &unseen_traits),
     ] {
         if some.len() >= FEWEST {
             contrasts.push(chooser.contrast("SNP and trait", of.to_string(), some));
@@ -130,7 +134,7 @@ pub(super) fn families(pairs: &Pairs, options: &SpaceOptions) -> Result<Families
     let mut correlations = Vec::new();
     let held_out: Vec<&Pair> = unseen_pairs.into_iter().chain(unseen).collect();
     for (of, value) in [
-        ("|log odds ratio| or |beta|", (|p: &Pair| p.effect) as fn(&Pair) -> Option<f32>),
+        ("|log odds ratio|", (|p: &Pair| p.effect) as fn(&Pair) -> Option<f32>),
         ("-log10 p", |p: &Pair| p.neg_log_10_p),
     ] {
         let some: Vec<(&Pair, f32)> = held_out.iter().filter_map(|p| Some((*p, value(p)?))).collect();
@@ -178,10 +182,32 @@ fn of_left(side: &Side) -> String {
     if side.is_snp { side.name.clone() } else { side.cluster.to_string() }
 }
 
+/// Hashes tell which half a pair held out is in: all of an SNP's are in one, and all of a concept's names.
+struct Halves {
+    chance: Chance,
+    measured: Half,
+}
+
+impl Halves {
+    /// Whether the pair is of the half that is measured.
+    fn have(&self, pair: &Pair) -> bool {
+        let first = || match pair.kind.is_snp() {
+            true => self.chance.below(&format!("half of {}", pair.left), 0.5),
+            false => self.chance.below(&format!("half of {}", pair.left_cluster.min(pair.right_cluster)), 0.5),
+        };
+        match self.measured {
+            Half::Development => first(),
+            Half::Test => !first(),
+            Half::Both => true,
+        }
+    }
+}
+
 struct Chooser {
     random: fastrand::Rng,
     most: usize,
     known: HashSet<(String, u32)>,
+    halves: Halves,
 }
 
 impl Chooser {
@@ -221,7 +247,8 @@ impl Chooser {
         }
         let mut retrievals = Vec::new();
         for (source, [trained, held_out]) in by_source {
-            let differs: Vec<&Pair> = held_out.iter().copied().filter(|p| key(&p.left) != key(&p.right)).collect();
+            let is_asked = |p: &&Pair| key(&p.left) != key(&p.right) && self.halves.have(p);
+            let differs: Vec<&Pair> = held_out.iter().copied().filter(is_asked).collect();
             if differs.len() < FEWEST {
                 continue;
             }
