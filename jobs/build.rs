@@ -13,5 +13,12 @@ fn main() {
             println!("cargo::rerun-if-changed={path}");
         }
     }
-    println!("cargo::rustc-env=GENEREL_COMMIT={}", git(&["rev-parse", "HEAD"]).unwrap_or_default());
+    // What is not committed is part of the program, too.
+    for folder in ["src", "../model/src", "../pipeline/src", "../schemas/src", "../udfs/src"] {
+        println!("cargo::rerun-if-changed={folder}");
+    }
+    let changed = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|files| !files.is_empty());
+    let more = if changed { " with changes" } else { "" };
+    let commit = git(&["rev-parse", "HEAD"]).map(|commit| commit + more).unwrap_or_default();
+    println!("cargo::rustc-env=GENEREL_COMMIT={commit}");
 }
