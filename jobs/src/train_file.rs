@@ -71,8 +71,7 @@ struct Train {
     keep: f32,
     /// Whether half of a batch of synonyms are names near those of the other half.
     hard_negatives: bool,
-    /// Whether the way back computes activations again, so that large batches need no more memory than small ones; a step takes a
-    /// third longer.
+    /// Whether the way back computes activations again, so that large batches have no more of them in memory than small ones.
     gradient_cache: bool,
     /// Steps between checkpoints.
     checkpoint_every: u64,

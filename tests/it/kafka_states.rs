@@ -156,4 +156,8 @@ fn a_slow_output_topic_slows_reading_and_loses_nothing() {
     let ids: std::collections::HashSet<_> = broker.read("out").iter().map(crate::broker::Taken::text).collect();
     assert_eq!(ids.len(), records as usize);
     assert_eq!(place.rows("select count(*), count(distinct id) from harmonized"), [format!("{records},{records}")]);
+
+    // Both topics to their ends: the last places of one hold the ends of transactions, which are no messages.
+    let ran = consume(&place, &file(&broker, "both", "ehr, out", TARGET), &[]);
+    assert!(ran.code == 0 && ran.stderr.contains(&format!("both: {} messages", 2 * records)), "{}", ran.stderr);
 }

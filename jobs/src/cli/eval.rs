@@ -37,7 +37,7 @@ pub(super) enum EvalCommand {
 
 Fits which evidence ranks the right object first, and how sure align can be of it, on all pairs together (at most 4000
 subjects of each), and stores the weights with the model: alignment.json in its folder. Align uses them from then on;
-remove the file to go back to the weights that come with the program. Gold files are as of generel eval alignment.")]
+remove the file to go back to the weights that come with the program. NAME@128 has a file of its own. Gold files are as of generel eval alignment.")]
 pub(super) struct FitArgs {
     /// Two sources and a file of mappings between them; may be given several times
     #[arg(long, num_args = 3, value_names = ["LEFT", "RIGHT", "GOLD"], required = true)]
@@ -113,12 +113,12 @@ async fn fit_weights(args: FitArgs) -> Result<()> {
     }
     let lake = args.lake.open()?;
     let model = args.model.choice().pull().await?;
-    let folder = model.info.folder.clone();
+    let info = model.info.clone();
     let session = session(lake, Some(model)).await?;
     let step = Step::begin("fit".to_string());
     let fitted = fit(&session, &all, &new_run_id(), &step.texts()).await?;
     let (right, examples) = fitted.examples;
-    let path = fitted.store(&folder)?;
+    let path = fitted.store(&info)?;
     step.end(format!("{right} right and {} wrong pairs; stored in {}", examples - right, path.display()));
     Ok(())
 }
@@ -182,6 +182,7 @@ fn earlier(path: &PathBuf) -> Result<(String, Evaluation)> {
 
 /// One line a method; what other runs have by the same name beside it.
 fn text(evaluation: &Evaluation, others: &[(String, Evaluation)]) -> String {
+    let is_part = |e: &Evaluation| if e.held_out { " (held out alone)" } else { "" };
     let mut lines = vec![format!(
         "{:34} {:>22} {:>6} {:>6} {:>6} {:>22} {:>6} {:>6} {:>22}",
         "method", "hits@1", "@5", "@10", "MRR", "AUPRC", "F1", "ECE", "hard hits@1"
@@ -205,7 +206,7 @@ fn text(evaluation: &Evaluation, others: &[(String, Evaluation)]) -> String {
         add(method.method.clone(), method);
         for (name, other) in others {
             for same in other.methods.iter().filter(|m| m.method == method.method) {
-                add(format!("  {name}"), same);
+                add(format!("  {name}{}", is_part(other)), same);
             }
         }
     }

@@ -14,7 +14,7 @@ pub fn evaluation_page(evaluation: &Evaluation, others: &[(String, Evaluation)])
         ("Gold", evaluation.gold.join(", ")),
         ("Gold mappings", count(counts.mappings)),
         ("With codes of both sources", count(counts.known)),
-        ("Subjects", count(counts.subjects)),
+        (if evaluation.held_out { "Subjects held out" } else { "Subjects" }, count(counts.subjects)),
         ("Hard subjects", count(counts.hard_subjects)),
         ("Model", evaluation.model_id.clone()),
         ("Stored weights", evaluation.weights.clone()),
@@ -109,6 +109,7 @@ mod tests {
             model_id: "m".into(),
             weights: "w".into(),
             gold: vec!["g".into()],
+            held_out: false,
             counts: GoldCounts::default(),
             methods: vec![method],
         };

@@ -178,13 +178,11 @@ impl Device {
                 claim.land(Err(Error::Encoder("a vector is not finite; the weights are damaged".into())));
                 continue;
             }
-            let mut vector = Vector::from(&vector[..self.dimension]);
-            if self.dimension < self.width
-                && let Some(vector) = Arc::get_mut(&mut vector)
-            {
-                to_length_1(vector);
+            let mut vector = vector[..self.dimension].to_vec();
+            if self.dimension < self.width {
+                to_length_1(&mut vector);
             }
-            made.push((claim, vector));
+            made.push((claim, Vector::from(vector)));
         }
         // Cached and stored before they land: whoever finds a text no longer in flight finds it in the cache, and who has
         // all vectors of a query can have them committed.

@@ -138,7 +138,10 @@ impl ModelStore {
             fingerprint(&hash_files(&folder)?)
         };
         let info = ModelInfo::read(name, &folder, fingerprint)?;
-        first.map_or(Ok(info.clone()), |first| info.with_dimension(first))
+        match first {
+            Some(first) => info.with_dimension(first),
+            None => Ok(info),
+        }
     }
 
     /// Names of the pulled models; the one that comes with the program is not among them.

@@ -37,7 +37,7 @@ pub struct TrainOptions {
     /// Whether half of a batch of synonyms are names near those of the other half.
     pub hard_negatives: bool,
     /// Whether activations are computed again on the way back, a piece of the batch at a time, as in GradCache (Gao et al.
-    /// 2021): the memory of a step no longer grows with its batch. The weights are the same to the bit.
+    /// 2021): a larger batch has no more of them in memory. The weights are the same to the bit.
     pub gradient_cache: bool,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,

@@ -82,8 +82,10 @@ impl Trainer {
             let missing: Vec<u32> = texts.iter().copied().filter(|t| !self.fixed.contains_key(t)).collect();
             let sequences: Vec<&[u32]> = missing.iter().map(|t| self.tokens[*t as usize].as_slice()).collect();
             let tokens = sequences.iter().map(|s| s.len() as u64).sum();
-            let new = self.text.encode(p, &self.text.packed(p), &sequences);
-            self.fixed.extend(missing.into_iter().zip(new.chunks_exact(d).map(<[f32]>::to_vec)));
+            if !missing.is_empty() {
+                let new = self.text.encode(p, &self.text.packed(p), &sequences);
+                self.fixed.extend(missing.into_iter().zip(new.chunks_exact(d).map(<[f32]>::to_vec)));
+            }
             (texts.iter().flat_map(|t| &self.fixed[t]).copied().collect(), None, tokens)
         };
         let mut grads = vec![0f32; p.len()];

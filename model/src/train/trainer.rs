@@ -66,7 +66,7 @@ impl Trainer {
     /// # Errors
     /// When the model cannot be trained, a task is not in the data or has no pairs, or the folder holds another run.
     pub fn new(info: &ModelInfo, set: TrainingSet, options: TrainOptions, folder: &Path) -> Result<Self> {
-        check(&set, &options, info.dimension)?;
+        check(&set, &options, info.width)?;
         let run = fingerprint(info, &set, &options)?;
         let mut parameters = Parameters::default();
         let text = TextEncoder::load(info, options.precision, &mut parameters)?;

@@ -8,6 +8,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use generel_model::ModelInfo;
+
 use super::lexical::LexicalEvidence;
 use crate::{Error, Result};
 
@@ -62,22 +64,29 @@ pub struct Confidence {
 }
 
 impl Confidence {
-    /// The weights that are stored with a model, else those that come with the program.
+    /// The weights that are stored with a model, of vectors with so many components, else those of whole vectors, else those
+    /// that come with the program.
     ///
     /// # Errors
     /// When the stored weights cannot be read.
-    pub fn of_model(folder: &Path) -> Result<Self> {
-        let path = folder.join(FILE);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => include_str!("confidence.json").to_string(),
-            Err(e) => return Err(Error::io(&path, e)),
-        };
-        let read: Self = serde_json::from_str(&text)
+    pub fn of_model(info: &ModelInfo) -> Result<Self> {
+        let own = file(info);
+        for path in [info.folder.join(&own), info.folder.join(FILE)] {
+            match std::fs::read_to_string(&path) {
+                Ok(text) => return Self::parsed(&text, &path),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(Error::io(&path, e)),
+            }
+        }
+        Self::parsed(include_str!("confidence.json"), Path::new("confidence.json"))
+    }
+
+    fn parsed(text: &str, path: &Path) -> Result<Self> {
+        let read: Self = serde_json::from_str(text)
             .map_err(|e| Error::Invalid(format!("{}: not weights of an alignment: {e}", path.display())))?;
         if read.names.len() != OF_NAMES.len() || read.codes.len() != OF_CODES.len() {
             return Err(Error::Invalid(format!(
-                "{}: made by another version; fit it again with generel eval alignment --fit, or remove it",
+                "{}: made by another version; fit it again with generel eval fit, or remove it",
                 path.display()
             )));
         }
@@ -88,8 +97,8 @@ impl Confidence {
     ///
     /// # Errors
     /// When the model's folder cannot be written.
-    pub fn store(&self, folder: &Path) -> Result<std::path::PathBuf> {
-        let path = folder.join(FILE);
+    pub fn store(&self, info: &ModelInfo) -> Result<std::path::PathBuf> {
+        let path = info.folder.join(file(info));
         let text = serde_json::to_string_pretty(self).map_err(|e| Error::Internal(e.to_string()))?;
         std::fs::write(&path, text + "\n").map_err(|e| Error::io(&path, e))?;
         Ok(path)
@@ -104,6 +113,11 @@ impl Confidence {
     pub(super) fn probability(&self, evidence: &[f64; OF_CODES.len()]) -> f64 {
         sigmoid(evidence.iter().zip(&self.codes).map(|(x, w)| x * w).sum())
     }
+}
+
+/// The file of a model's own weights: cosines of the first components alone are others.
+fn file(info: &ModelInfo) -> String {
+    if info.dimension < info.width { format!("alignment-{}.json", info.dimension) } else { FILE.to_string() }
 }
 
 /// What two names say as numbers.
@@ -271,9 +285,17 @@ fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
 mod tests {
     use super::*;
 
+    fn info(folder: &Path) -> ModelInfo {
+        serde_json::from_value(serde_json::json!({
+            "name": "m", "model_id": "m-f32", "fingerprint": "m", "dimension": 2, "width": 2, "max_tokens": 8,
+            "pooling": "mean", "prefix": "", "precision": "f32", "folder": folder
+        }))
+        .unwrap()
+    }
+
     #[test]
     fn the_program_comes_with_weights() {
-        let weights = Confidence::of_model(Path::new("/nowhere")).unwrap();
+        let weights = Confidence::of_model(&info(Path::new("/nowhere"))).unwrap();
         let equal = LexicalEvidence {
             equal: true,
             same_words: true,
@@ -292,13 +314,21 @@ mod tests {
     #[test]
     fn weights_survive_storage_and_others_are_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let mut weights = Confidence::of_model(dir.path()).unwrap();
+        let whole = info(dir.path());
+        let mut weights = Confidence::of_model(&whole).unwrap();
         weights.fitted_on = "mine".into();
-        weights.store(dir.path()).unwrap();
-        assert_eq!(Confidence::of_model(dir.path()).unwrap(), weights);
+        weights.store(&whole).unwrap();
+        assert_eq!(Confidence::of_model(&whole).unwrap(), weights);
+        // Shorter vectors have weights of their own, once they are fitted.
+        let short = whole.clone().with_dimension(1).unwrap();
+        let mut own = Confidence::of_model(&short).unwrap();
+        assert_eq!(own, weights);
+        own.fitted_on = "shorter".into();
+        own.store(&short).unwrap();
+        assert_eq!([&whole, &short].map(|of| Confidence::of_model(of).unwrap().fitted_on), ["mine", "shorter"]);
         weights.names.pop();
-        weights.store(dir.path()).unwrap();
-        assert!(Confidence::of_model(dir.path()).unwrap_err().to_string().contains("fit it again"));
+        weights.store(&whole).unwrap();
+        assert!(Confidence::of_model(&whole).unwrap_err().to_string().contains("fit it again"));
     }
 
     #[test]

@@ -159,7 +159,7 @@ impl Sides {
         let right = Names::load(session, &options.right).await?;
         let curated = Curated::load(session, options, &left, &right).await?;
         let neighbors = Neighbors::load(session, options, &left, &right).await?;
-        let weights = Confidence::of_model(&session.embedder()?.info().folder)?;
+        let weights = Confidence::of_model(session.embedder()?.info())?;
         Ok(Self { left, right, curated, neighbors, weights })
     }
 

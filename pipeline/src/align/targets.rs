@@ -71,7 +71,7 @@ impl Targets {
             texts.iter().zip(&vectors).filter_map(|(text, vector)| Some((&**text, vector.as_ref()?))).collect();
         let vectors: Vec<Option<Vector>> =
             names.names().map(|n| of_text.get(n.text.as_str()).copied().cloned()).collect();
-        Self::new(names, &vectors, info.dimension, Confidence::of_model(&info.folder)?, &info.model_id)
+        Self::new(names, &vectors, info.dimension, Confidence::of_model(info)?, &info.model_id)
     }
 
     fn new(

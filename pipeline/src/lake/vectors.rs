@@ -340,7 +340,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let lake = Lake::create(folder.path().to_str().unwrap()).unwrap();
         let info: ModelInfo = serde_json::from_value(serde_json::json!({
-            "name": "m", "model_id": "m-f32", "fingerprint": "m", "dimension": 2, "max_tokens": 8,
+            "name": "m", "model_id": "m-f32", "fingerprint": "m", "dimension": 2, "width": 2, "max_tokens": 8,
             "pooling": "mean", "prefix": "", "precision": "f32", "folder": ""
         }))
         .unwrap();

@@ -42,6 +42,8 @@ pub(super) struct Assigned {
     pub(super) end: i64,
     /// The next offset to take.
     pub(super) next: i64,
+    /// The last end that fetches have come to, as the library tells; below 0 for none. What it brought may still wait.
+    pub(super) fetched_to: i64,
     /// Which assignment it is of: a partition may go and come back, or be read again from its marks.
     pub(super) generation: u64,
 }
@@ -59,9 +61,11 @@ impl ClientContext for Group {
     fn stats_raw(&self, statistics: &[u8]) {
         let Ok(all) = serde_json::from_slice::<Statistics>(statistics) else { return };
         let mut behind = 0;
-        for ((topic, partition), assigned) in self.assigned().iter() {
+        for ((topic, partition), assigned) in self.assigned().iter_mut() {
             let of = all.topics.get(&**topic).and_then(|t| t.partitions.get(&partition.to_string()));
-            if let Some(Ends { ls_offset }) = of.filter(|ends| ends.ls_offset >= 0) {
+            let Some(Ends { ls_offset, eof_offset }) = of else { continue };
+            assigned.fetched_to = *eof_offset;
+            if *ls_offset >= 0 {
                 let lag = (ls_offset - assigned.next).max(0);
                 behind += lag;
                 self.shared.metrics.lag(topic, *partition, Some(lag));
@@ -88,6 +92,8 @@ struct Topic {
 struct Ends {
     /// The offset after the last message that readers of committed ones see; negative where it is not known.
     ls_offset: i64,
+    /// The last end that was signaled; negative for none.
+    eof_offset: i64,
 }
 
 impl ConsumerContext for Group {
@@ -237,7 +243,10 @@ impl Group {
                 end = ends.1,
                 "reading"
             );
-            all.insert(partition.clone(), Assigned { position, end: ends.1, next: position.from, generation });
+            all.insert(
+                partition.clone(),
+                Assigned { position, end: ends.1, next: position.from, fetched_to: -1, generation },
+            );
         }
         self.shared.handle.block_on(self.mark_lake(&all))?;
         self.mark_group(consumer, &all)?;

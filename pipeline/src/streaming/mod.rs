@@ -113,7 +113,8 @@ fn run(shared: &Arc<Shared>, lake: Lake, run_id: String, most_dead_bytes: usize)
         ("fetch.queue.backoff.ms", "10"),
         ("fetch.message.max.bytes", "1048576"),
         ("receive.message.max.bytes", "150000000"),
-        ("statistics.interval.ms", "2000"),
+        // The ends of partitions are told with them.
+        ("statistics.interval.ms", if options.until_end { "250" } else { "2000" }),
     ];
     let mut fixed = vec![
         ("group.id", options.group.as_str()),

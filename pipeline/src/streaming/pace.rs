@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 /// Bytes of the first transactions, and of any at least and at most.
-const FIRST: u64 = 8 << 20;
+const FIRST: u64 = 2 << 20;
 const LEAST: u64 = 128 << 10;
-const MOST: u64 = 64 << 20;
-/// How long a commit may wait for the broker: well below the time after which it gives a transaction up.
+const MOST: u64 = 32 << 20;
+/// How long the broker may take for what a commit sends: well below the time after which it gives a transaction up.
 const LONG: Duration = Duration::from_secs(2);
 
 /// The bytes that go into a transaction.
@@ -26,7 +26,7 @@ impl Pace {
         bytes >= self.most
     }
 
-    /// A transaction of so many bytes took so long from its first message until it was committed.
+    /// The commit of a transaction of so many bytes took so long.
     pub(super) fn committed(&mut self, bytes: u64, took: Duration) {
         if took > LONG {
             let share = LONG.as_secs_f64() / took.as_secs_f64();
@@ -36,9 +36,11 @@ impl Pace {
         }
     }
 
-    /// One was not taken in time.
-    pub(super) fn failed(&mut self) {
-        self.most = (self.most / 8).max(LEAST);
+    /// A commit failed after so long: where that was long, it was too much.
+    pub(super) fn failed(&mut self, took: Duration) {
+        if took > LONG {
+            self.most = (self.most / 8).max(LEAST);
+        }
     }
 }
 
@@ -52,9 +54,12 @@ mod tests {
         (0..10).for_each(|_| pace.committed(FIRST, Duration::from_millis(100)));
         assert!(pace.is_full(4 * FIRST) && !pace.is_full(4 * FIRST - 1), "what is far from full tells nothing of more");
         pace.committed(2 * FIRST, Duration::from_secs(20));
-        // 0.8 MB a second.
+        // 0.2 MB a second.
         assert!(pace.is_full(FIRST / 5) && !pace.is_full(FIRST / 5 - 1));
-        (0..10).for_each(|_| pace.failed());
+        // Fenced at once: that tells nothing of the broker's speed.
+        pace.failed(Duration::from_millis(5));
+        assert!(!pace.is_full(FIRST / 5 - 1));
+        (0..10).for_each(|_| pace.failed(Duration::from_secs(15)));
         assert!(pace.is_full(LEAST) && !pace.is_full(LEAST - 1));
     }
 }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hashbrown::HashMap;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
@@ -39,8 +38,6 @@ pub(super) struct Reader {
     usual: (usize, usize),
     /// Changes of the assignment that are known.
     changes: u64,
-    /// Ends that were seen, by the partition's number: the library does not say of which topic.
-    ends_seen: HashMap<i32, usize>,
     first_message: Option<Instant>,
     last_message: Instant,
     /// About the time: it is asked for once in so many messages.
@@ -74,7 +71,6 @@ impl Reader {
             last_open: 0,
             usual: (0, 0),
             changes: 0,
-            ends_seen: HashMap::new(),
             first_message: None,
             last_message: now,
             now,
@@ -114,11 +110,9 @@ impl Reader {
                         continue;
                     }
                 }
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    *self.ends_seen.entry(partition).or_default() += 1;
-                }
+                // Which topic's it is, the statistics say.
+                Some(Err(KafkaError::PartitionEOF(_))) | None => {}
                 Some(Err(error)) => self.trouble(&error)?,
-                None => {}
             }
             self.hand_on_old()?;
             if self.shared.options.until_end && self.is_at_end() {
@@ -281,6 +275,8 @@ impl Reader {
         if paused {
             self.pause(false)?;
         }
+        // While it waited, nothing could come.
+        self.last_message = Instant::now();
         Ok(())
     }
 
@@ -317,12 +313,8 @@ impl Reader {
     fn is_at_end(&self) -> bool {
         let assigned = self.consumer.context().assigned();
         let quiet = self.last_message.elapsed() > QUIET;
-        let seen = |partition: i32| self.ends_seen.get(&partition).copied().unwrap_or_default();
-        let of_number = |partition: i32| assigned.keys().filter(|(_, other)| *other == partition).count();
-        let at_end = |(_, partition): &Partition, a: &Assigned| {
-            a.next >= a.end || quiet && seen(*partition) >= of_number(*partition)
-        };
-        !assigned.is_empty() && self.open.is_empty() && assigned.iter().all(|(p, a)| at_end(p, a))
+        let at_end = |a: &Assigned| a.next >= a.end || quiet && a.fetched_to >= a.end;
+        !assigned.is_empty() && self.open.is_empty() && assigned.values().all(at_end)
     }
 
     /// What the library reports: most of it passes, and what does not ends the consumer.

@@ -63,7 +63,7 @@ struct Open {
     next: HashMap<(Arc<str>, i32), i64>,
     messages: u64,
     bytes: u64,
-    /// Bytes that the broker has to take: with keys and dead letters.
+    /// Bytes that the broker has to take: with keys and dead letters, without headers.
     queued: u64,
     oldest_ms: Option<i64>,
     dead: Vec<Reason>,
@@ -223,7 +223,7 @@ impl TopicSink {
         match self.try_commit(&open) {
             Ok(()) => {
                 self.failures = 0;
-                self.pace.committed(open.queued, open.since.elapsed());
+                self.pace.committed(open.queued, began.elapsed());
                 self.shared.metrics.sent(open.messages, open.bytes);
                 open.dead.iter().for_each(|reason| self.shared.metrics.dead_letter(*reason));
                 self.shared.metrics.committed(SINK, began.elapsed().as_secs_f64(), open.oldest_ms);
@@ -235,6 +235,7 @@ impl TopicSink {
             }
             Err(trouble) => {
                 self.open = Some(open);
+                self.pace.failed(began.elapsed());
                 self.recover(trouble);
                 false
             }
@@ -312,7 +313,6 @@ impl TopicSink {
             Trouble::Fatal(error) => self.shared.fail(error),
             Trouble::Again(message) => {
                 self.failures += 1;
-                self.pace.failed();
                 tracing::warn!(
                     message,
                     failures = self.failures,

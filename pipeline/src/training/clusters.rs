@@ -21,6 +21,11 @@ pub fn key(text: &str) -> String {
     key
 }
 
+/// Whether codes that have this key of a name are taken to be the same.
+pub fn joins(key: &str) -> bool {
+    key.chars().filter(|c| *c != ' ').count() >= JOINS
+}
+
 /// The cluster of each concept and text.
 pub(super) struct Clusters {
     parents: Vec<u32>,
@@ -67,7 +72,7 @@ impl Clusters {
 
     fn join(&mut self, node: u32, name: &str) {
         let key = key(name);
-        let long = key.chars().filter(|c| *c != ' ').count() >= JOINS;
+        let long = joins(&key);
         match self.keys.get(&key).copied() {
             Some(other) if long => {
                 let (a, b) = (self.root(node), self.root(other));

@@ -2,6 +2,7 @@
 //! strength of association, and agreement with people.
 
 mod families;
+mod halves;
 mod neighbors;
 
 use std::collections::HashMap;
@@ -13,22 +14,11 @@ use generel_model::evaluate::{Estimate, GraphEmbedding};
 use generel_model::{Embedder, SnpQuery};
 use serde::{Deserialize, Serialize};
 
+pub use self::halves::Half;
 use self::neighbors::Neighbors;
 use super::clusters::key;
 use super::pairs::{Kind, Pairs, Split};
 use crate::{Error, Result};
-
-/// Which of the pairs held out are measured: what is chosen by one half is reported on the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Half {
-    /// Those by which options are chosen.
-    Development,
-    /// Those that are reported.
-    #[default]
-    Test,
-    /// All of them.
-    Both,
-}
 
 /// How to evaluate.
 #[derive(Debug, Clone, PartialEq)]
@@ -207,6 +197,11 @@ impl Scorer {
                 }
             }
         }
+    }
+
+    /// Whether the space has anything to say of two texts.
+    fn knows_texts(&self) -> bool {
+        !matches!(self, Self::Neighbors(_))
     }
 
     /// Whether the space can tell names apart at all.

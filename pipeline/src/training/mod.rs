@@ -14,7 +14,7 @@ mod pairs;
 mod snp_pairs;
 mod variants;
 
-pub use clusters::key;
+pub use clusters::{joins, key};
 pub use pairs::{Kind, Origin, Pair, Pairs, Split, Variant};
 
 use std::collections::{BTreeMap, HashMap};

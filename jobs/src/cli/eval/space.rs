@@ -22,10 +22,10 @@ use generel_model::{DeviceChoice, Precision};
 The data is what generel train made of a lake. Synonyms: for a name of a concept that was held out, is its label the
 first (acc@1), or among the first five, of up to 5000 labels of its source? Relations, and SNPs and traits: how often has a
 pair that was held out a higher cosine than the same left side with the right side of another pair (AUC)? Strength: Spearman's
-correlation of cosine with effect size and with -log10 p. Ratings: with people's, for files with the columns term1, term2
-and score. Words (pieces of three letters), graph (the relations and associations trained on, factored, without texts) and
-neighbors (the traits of the nearest SNPs trained on) stand beside the models unless --no-baselines. A model without SNPs says
-of one what it says of its genes.")]
+correlation of cosine with the log odds ratio and with -log10 p, over all pairs and within traits that have three or more.
+Ratings: with people's, for files with the columns term1, term2 and score. Words (pieces of three letters), graph (the
+relations and associations trained on, factored, without texts) and neighbors (the traits of the nearest SNPs trained on)
+stand beside the models unless --no-baselines. A model without SNPs says of one what it says of its genes.")]
 pub(in crate::cli) struct SpaceArgs {
     /// The data of a training run
     #[arg(long, value_name = "FOLDER")]

@@ -16,7 +16,7 @@ use super::confidence::Confidence;
 use super::evidence::{self, Example, NamePair, Pair, Parents};
 use super::mapping_file::read_mappings;
 use super::{AlignOptions, Sides};
-use crate::training::key;
+use crate::training::{self, key};
 use crate::{Error, Result, Session};
 use metrics::{Ranked, measure};
 
@@ -35,6 +35,7 @@ pub struct EvaluateOptions {
     /// Resamples of the confidence intervals.
     pub resamples: usize,
     /// Where given, subjects alone that have one of these names, by [`key`]: those of concepts that a training held out.
+    /// Short names are of many concepts, and tell nothing.
     pub held_out: Option<HashSet<String>>,
 }
 
@@ -75,6 +76,9 @@ pub struct Evaluation {
     pub weights: String,
     /// Names of the gold files.
     pub gold: Vec<String>,
+    /// Whether only subjects were looked at whose concepts a training held out.
+    #[serde(default)]
+    pub held_out: bool,
     /// What became of them.
     pub counts: GoldCounts,
     /// The methods, simplest first; the last is what `align` does.
@@ -112,6 +116,7 @@ pub async fn evaluate(
         model_id,
         weights: sides.weights.fitted_on.clone(),
         gold,
+        held_out: options.held_out.is_some(),
         counts,
         methods,
     })
@@ -146,7 +151,7 @@ pub async fn fit(
         .collect();
     let fitted_on: Vec<String> = all.iter().map(|o| format!("{} to {}", o.align.left, o.align.right)).collect();
     let info = session.embedder()?.info();
-    let mut fitted = evidence::fit(&examples, &Confidence::of_model(&info.folder)?);
+    let mut fitted = evidence::fit(&examples, &Confidence::of_model(info)?);
     (fitted.model_id, fitted.fitted_on) = (info.model_id.clone(), fitted_on.join(", "));
     Ok(fitted)
 }
@@ -185,8 +190,9 @@ fn gold(sides: &Sides, EvaluateOptions { gold: files, held_out, .. }: &EvaluateO
     }
     let any = !right.is_empty();
     if let Some(held_out) = held_out {
+        let tells = |key: &String| training::joins(key) && held_out.contains(key);
         let names = sides.left.names();
-        let subjects: HashSet<usize> = names.filter(|n| held_out.contains(&key(&n.text))).map(|n| n.code_no).collect();
+        let subjects: HashSet<usize> = names.filter(|n| tells(&key(&n.text))).map(|n| n.code_no).collect();
         right.retain(|subject, _| subjects.contains(subject));
     }
     counts.subjects = right.len() as u64;
@@ -259,8 +265,8 @@ fn methods(sides: &Sides, names: &[NamePair], judge: &Judge) -> Vec<MethodResult
     let of_pairs = |pairs: &[Pair], score: fn(&Pair) -> f64| {
         pairs.iter().map(move |p| (p.best.subject, p.best.object, score(p))).collect::<Vec<_>>()
     };
-    let without_parents = held_out(names, sides, judge, None);
-    let with_parents = held_out(names, sides, judge, Some(sides.neighbors.parents()));
+    let without_parents = in_turn(names, sides, judge, None);
+    let with_parents = in_turn(names, sides, judge, Some(sides.neighbors.parents()));
     let stored = sides.weigh(names, &sides.weights);
     vec![
         judge.result("equal names", of_names(|n| n.lexical.equal.then_some(1.0))),
@@ -275,7 +281,7 @@ fn methods(sides: &Sides, names: &[NamePair], judge: &Judge) -> Vec<MethodResult
 }
 
 /// Pairs of each subject, weighed by what was fitted on other subjects.
-fn held_out(names: &[NamePair], sides: &Sides, judge: &Judge, parents: Option<(&Parents, &Parents)>) -> Vec<Pair> {
+fn in_turn(names: &[NamePair], sides: &Sides, judge: &Judge, parents: Option<(&Parents, &Parents)>) -> Vec<Pair> {
     let folds: Vec<u64> = (0..sides.left.codes()).map(|subject| digest(sides, subject) % FOLDS).collect();
     let mut all = Vec::new();
     for held in 0..FOLDS {

@@ -5,15 +5,20 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use generel_model::evaluate::{auc, estimate, spearman};
 use generel_model::normalize;
 
-use super::{Half, Kind, Measured, Pairs, Scorer, SpaceOptions, Split, key, read_ratings};
+use super::halves::Halves;
+use super::{Kind, Measured, Pairs, Scorer, SpaceOptions, Split, key, read_ratings};
 use crate::Result;
-use crate::training::pairs::Chance;
 use crate::training::{Pair, Variant};
 
+/// The families that SNPs are in.
+const SNPS: &str = "SNP and trait";
+const STRENGTH: &str = "strength";
 /// Labels among which a synonym's is looked for, at most.
 const CANDIDATES: usize = 5000;
 /// Pairs that a relation must have to be told apart.
 const FEWEST: usize = 30;
+/// Pairs that a trait must have for its own order.
+const SEVERAL: usize = 3;
 /// Tries to find a wrong pair.
 const TRIES: usize = 50;
 /// Bases within which an SNP trained on tells of another.
@@ -54,6 +59,8 @@ struct Correlation {
     of: String,
     pairs: Vec<(Side, Side)>,
     values: Vec<f32>,
+    /// Whether pairs are compared with those of the same right side alone.
+    within: bool,
 }
 
 /// Everything that is asked.
@@ -91,7 +98,7 @@ impl Families {
 
 /// Chooses what is asked, by the options' seed alone.
 pub(super) fn families(pairs: &Pairs, options: &SpaceOptions) -> Result<Families> {
-    let halves = Halves { chance: Chance::new(pairs.origin.options.seed), measured: options.half };
+    let halves = Halves::new(pairs, options.half);
     let mut chooser =
         Chooser { random: fastrand::Rng::with_seed(options.seed), most: options.most, known: known(pairs), halves };
     let retrievals = chooser.retrievals(pairs);
@@ -128,7 +135,7 @@ pub(super) fn families(pairs: &Pairs, options: &SpaceOptions) -> Result<Families
         ("traits unseen", &unseen_traits),
     ] {
         if some.len() >= FEWEST {
-            contrasts.push(chooser.contrast("SNP and trait", of.to_string(), some));
+            contrasts.push(chooser.contrast(SNPS, of.to_string(), some));
         }
     }
     let mut correlations = Vec::new();
@@ -138,12 +145,19 @@ pub(super) fn families(pairs: &Pairs, options: &SpaceOptions) -> Result<Families
         ("-log10 p", |p: &Pair| p.neg_log_10_p),
     ] {
         let some: Vec<(&Pair, f32)> = held_out.iter().filter_map(|p| Some((*p, value(p)?))).collect();
-        correlations.push(Correlation {
-            family: "strength",
-            of: of.to_string(),
-            pairs: some.iter().map(|(p, _)| sides(p)).collect(),
-            values: some.iter().map(|(_, v)| *v).collect(),
-        });
+        let mut of_trait: HashMap<u32, usize> = HashMap::new();
+        some.iter().for_each(|(p, _)| *of_trait.entry(p.right_cluster).or_default() += 1);
+        let several: Vec<(&Pair, f32)> =
+            some.iter().copied().filter(|(p, _)| of_trait[&p.right_cluster] >= SEVERAL).collect();
+        for (some, within) in [(some, false), (several, true)] {
+            correlations.push(Correlation {
+                family: STRENGTH,
+                of: if within { format!("{of}, within traits") } else { of.to_string() },
+                pairs: some.iter().map(|(p, _)| sides(p)).collect(),
+                values: some.iter().map(|(_, v)| *v).collect(),
+                within,
+            });
+        }
     }
     for path in &options.ratings {
         let ratings = read_ratings(path)?;
@@ -155,6 +169,7 @@ pub(super) fn families(pairs: &Pairs, options: &SpaceOptions) -> Result<Families
                 .map(|(a, b, _)| (Side::text(&normalize(a), 0), Side::text(&normalize(b), 0)))
                 .collect(),
             values: ratings.iter().map(|(_, _, score)| *score).collect(),
+            within: false,
         });
     }
     Ok(Families { contrasts, retrievals, correlations })
@@ -180,27 +195,6 @@ fn known(pairs: &Pairs) -> HashSet<(String, u32)> {
 
 fn of_left(side: &Side) -> String {
     if side.is_snp { side.name.clone() } else { side.cluster.to_string() }
-}
-
-/// Hashes tell which half a pair held out is in: all of an SNP's are in one, and all of a concept's names.
-struct Halves {
-    chance: Chance,
-    measured: Half,
-}
-
-impl Halves {
-    /// Whether the pair is of the half that is measured.
-    fn have(&self, pair: &Pair) -> bool {
-        let first = || match pair.kind.is_snp() {
-            true => self.chance.below(&format!("half of {}", pair.left), 0.5),
-            false => self.chance.below(&format!("half of {}", pair.left_cluster.min(pair.right_cluster)), 0.5),
-        };
-        match self.measured {
-            Half::Development => first(),
-            Half::Test => !first(),
-            Half::Both => true,
-        }
-    }
 }
 
 struct Chooser {
@@ -313,14 +307,15 @@ pub(super) fn measure(families: &Families, scorer: &Scorer, method: &str, option
         for (of, ranks) in ranks.iter().map(|(of, ranks)| (*of, ranks)).chain([("all", &pooled)]) {
             for (measure, within) in [("acc@1", 1), ("acc@5", 5)] {
                 let hits = |some: &[usize]| {
-                    Some(some.iter().filter(|i| ranks[**i] <= within).count() as f64 / some.len() as f64)
+                    (!some.is_empty())
+                        .then(|| some.iter().filter(|i| ranks[**i] <= within).count() as f64 / some.len() as f64)
                 };
                 add("synonyms", of, measure, estimate(ranks.len(), options.resamples, hits));
             }
         }
     }
     let mut pooled: BTreeMap<&str, Vec<(f32, f32)>> = BTreeMap::new();
-    for contrast in &families.contrasts {
+    for contrast in families.contrasts.iter().filter(|c| scorer.knows_texts() || c.family == SNPS) {
         let scores: Vec<(f32, f32)> = contrast
             .right
             .iter()
@@ -333,22 +328,43 @@ pub(super) fn measure(families: &Families, scorer: &Scorer, method: &str, option
             "auc",
             estimate(scores.len(), options.resamples, |some| area(&scores, some)),
         );
-        if contrast.family != "SNP and trait" {
+        if contrast.family != SNPS {
             pooled.entry(contrast.family).or_default().extend(scores);
         }
     }
     for (family, scores) in pooled {
         add(family, "all", "auc", estimate(scores.len(), options.resamples, |some| area(&scores, some)));
     }
-    for correlation in &families.correlations {
+    for correlation in families.correlations.iter().filter(|c| scorer.knows_texts() || c.family == STRENGTH) {
         let scores: Vec<f32> = correlation.pairs.iter().map(|(a, b)| scorer.score(a, b)).collect();
+        let (scores, values) = match correlation.within {
+            true => (correlation.ranks(&scores), correlation.ranks(&correlation.values)),
+            false => (scores, correlation.values.clone()),
+        };
         let of_some = |some: &[usize]| {
             let pick = |values: &[f32]| some.iter().map(|i| values[*i]).collect::<Vec<f32>>();
-            spearman(&pick(&scores), &pick(&correlation.values))
+            spearman(&pick(&scores), &pick(&values))
         };
         add(correlation.family, &correlation.of, "spearman", estimate(scores.len(), options.resamples, of_some));
     }
     all
+}
+
+impl Correlation {
+    /// Where each value stands among those of its right side: the share of them that are below it, half of those equal.
+    fn ranks(&self, values: &[f32]) -> Vec<f32> {
+        let mut of_right: HashMap<u32, Vec<f32>> = HashMap::new();
+        for ((_, right), value) in self.pairs.iter().zip(values) {
+            of_right.entry(right.cluster).or_default().push(*value);
+        }
+        let rank = |((_, right), value): (&(Side, Side), &f32)| {
+            let all = &of_right[&right.cluster];
+            let below = all.iter().filter(|other| *other < value).count() as f32;
+            let equal = all.iter().filter(|other| *other == value).count() as f32;
+            (below + equal / 2.0) / all.len() as f32
+        };
+        self.pairs.iter().zip(values).map(rank).collect()
+    }
 }
 
 fn area(scores: &[(f32, f32)], some: &[usize]) -> Option<f64> {
@@ -374,5 +390,24 @@ impl Retrieval {
                 1 + scores.iter().zip(&self.candidates).filter(|(s, c)| !is_right(c) && **s >= best).count()
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn within_a_trait_its_own_order_counts() {
+        let pair = |cluster| (Side { name: "rs1".into(), cluster: 0, is_snp: true }, Side::text("a trait", cluster));
+        let correlation = Correlation {
+            family: STRENGTH,
+            of: String::new(),
+            pairs: [1, 2, 1, 2, 1].map(pair).to_vec(),
+            values: Vec::new(),
+            within: true,
+        };
+        let ranks = correlation.ranks(&[0.1, 50.0, 0.3, 70.0, 0.3]);
+        assert_eq!(ranks, [0.5 / 3.0, 0.25, 2.0 / 3.0, 0.75, 2.0 / 3.0]);
     }
 }
