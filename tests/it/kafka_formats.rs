@@ -285,7 +285,7 @@ fn a_saved_index_answers_as_the_lake_does() {
     let save = || place.generel(&["index", "save", "toy-index", "--source", "toy", "--curated", "own"]);
     let ran = save();
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    let version = |text: &str| text.split("version ").nth(1).map(|rest| rest[..16].to_string()).expect("a version");
+    let version = |text: &str| text.rsplit("version ").next().map(|rest| rest[..16].to_string()).expect("a version");
     assert!(ran.stderr.contains("4 concepts, 5 names"), "{}", ran.stderr);
     // Saved again it is the same, and no row is there twice.
     assert_eq!(version(&save().stderr), version(&ran.stderr));
