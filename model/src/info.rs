@@ -64,8 +64,8 @@ impl ModelInfo {
         self
     }
 
-    /// The same model with the first components of its vectors alone, scaled to length 1 again: a join by a third of them takes
-    /// a third of the time. Of use with models that were trained for it (Matryoshka representation learning), as the one
+    /// The same model with the first components of its vectors alone, scaled to length 1 again: a join by a third of them
+    /// compares a third of the numbers. Of use with models that were trained for it (Matryoshka representation learning), as the one
     /// that comes with the program was for 128.
     ///
     /// # Errors

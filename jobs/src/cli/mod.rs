@@ -107,7 +107,7 @@ impl LakeOptions {
 #[derive(Debug, Args)]
 pub(crate) struct ModelOptions {
     /// The model: generel (which comes with the program), a name that was pulled, or a folder in the Hugging Face layout;
-    /// NAME@128 keeps the first 128 components of its vectors, for joins in a third of the time
+    /// NAME@128 keeps the first 128 components of its vectors, for joins that compare fewer numbers
     #[arg(long, env = "GENEREL_MODEL", default_value = generel_model::store::DEFAULT_MODEL, value_name = "NAME")]
     model: String,
     /// Numbers of its matrix products: auto (the fastest of this CPU that agrees with f32 to a cosine of 0.9995), f32,

@@ -25,7 +25,7 @@ use super::rows::{At, Rows, Shape};
 use crate::{Error, Result};
 
 /// Messages that are worked on together: what is known of so many stays in a core's own cache.
-const TOGETHER: usize = 512;
+const TOGETHER: usize = 128;
 
 /// What a consumer looks for and what it makes of it.
 #[derive(Debug, Clone)]
@@ -342,7 +342,7 @@ mod tests {
             800 => Some("{".to_string()),
             _ => (!number.is_multiple_of(3)).then(|| format!("{{\"n\":{number}}}")),
         };
-        let count = 3 * TOGETHER - 7;
+        let count = 9 * TOGETHER - 7;
         for number in 0..count {
             let value = value(number);
             let (offset, value) = (number as i64, value.as_deref().map(str::as_bytes));
