@@ -16,8 +16,6 @@ mod servers;
 #[path = "../tests/it/support.rs"]
 mod support;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::{Child, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -272,10 +270,10 @@ fn sending(broker: &Broker, names: &[String], topic: &'static str, rate: f64, ti
 
 /// How old the oldest record of each commit to Delta is, as the consumer's own metrics have it.
 fn freshness(broker: &Broker, place: &Place, names: &[String], rate: f64) {
-    let address = format!("127.0.0.1:{}", servers::free_port());
-    let mut member = live(broker, place, "stored", Does::Enrich, &["--metrics", &address]);
+    let port = servers::free_port();
+    let mut member = live(broker, place, "stored", Does::Enrich, &["--metrics", &format!("127.0.0.1:{port}")]);
     let sent = sending(broker, names, "stored", rate, WATCHED).join().expect("sent");
-    let text = page(&address);
+    let (_, text) = servers::get(port, "/metrics");
     let _ = member.kill();
     let _ = member.wait();
     let lake = |name: &str| -> f64 {
@@ -287,15 +285,6 @@ fn freshness(broker: &Broker, place: &Place, names: &[String], rate: f64) {
     println!(
         "Delta at {rate:.0} records/s: the oldest record of a commit is {age:.1} s old ({commits} commits, {sent} records)"
     );
-}
-
-/// What a consumer's metrics are.
-fn page(address: &str) -> String {
-    let mut stream = TcpStream::connect(address).expect("metrics");
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("asked");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("metrics");
-    text
 }
 
 /// From the timestamp of a record to its being read, harmonized, from the output topic.

@@ -58,7 +58,7 @@ impl ModelInfo {
         let gains = Isa::detect().gains_from_bf16();
         self.precision = precision.unwrap_or(if gains { Precision::Bf16 } else { Precision::F32 });
         self.model_id = format!("{}-{}", self.fingerprint, self.precision);
-        if self.dimension < self.width {
+        if self.is_cut() {
             self.model_id += &format!("-{}", self.dimension);
         }
         self
@@ -70,14 +70,29 @@ impl ModelInfo {
     ///
     /// # Errors
     /// When it has fewer.
-    pub fn with_dimension(mut self, first: usize) -> Result<Self> {
+    pub fn with_dimension(self, first: usize) -> Result<Self> {
         if !(1..=self.width).contains(&first) {
             let problem = format!("there are no {first} components to keep: its vectors have {}", self.width);
             return Err(Error::folder(&self.folder, problem));
         }
+        Ok(self.keeping(first))
+    }
+
+    /// The same model with all components of its vectors.
+    pub(crate) fn whole(self) -> Self {
+        let all = self.width;
+        self.keeping(all)
+    }
+
+    fn keeping(mut self, first: usize) -> Self {
         self.dimension = first;
         let precision = self.precision;
-        Ok(self.with_precision(Some(precision)))
+        self.with_precision(Some(precision))
+    }
+
+    /// Whether its vectors are the first components of those that the encoder gives.
+    pub fn is_cut(&self) -> bool {
+        self.dimension < self.width
     }
 
     /// Additions and multiplications of the linear layers for so many tokens: nearly all of the encoder's work.

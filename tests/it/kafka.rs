@@ -306,12 +306,13 @@ fn the_index_changes_under_load_and_memory_does_not_grow() {
     producer.flush(Duration::from_secs(60)).expect("sent");
     member.runs();
     // A commit or a checkpoint holds more for a moment: the middle of a twentieth of the time.
+    let few = (seconds / 20).max(3);
     let middle = |from: usize| {
-        let mut some: Vec<usize> = held.iter().skip(from).take((seconds / 20).max(3)).copied().collect();
+        let mut some: Vec<usize> = held.iter().skip(from).take(few).copied().collect();
         some.sort_unstable();
         some.get(some.len() / 2).copied().unwrap_or_default()
     };
-    let (first, last) = (middle(held.len() / 3), middle(held.len() - (seconds / 20).max(3)));
+    let (first, last) = (middle(held.len() / 3), middle(held.len() - few));
     said(&format!(
         "{id} records in {seconds} s, 2 indexes: {first} MB after {} s, {last} MB at the end",
         warm.as_secs()

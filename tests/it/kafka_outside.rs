@@ -1,8 +1,6 @@
 //! What comes out, as others see it: Kafka's console consumer, the Python package deltalake, Prometheus; and the example that
 //! people begin with.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use rdkafka::message::{Header, OwnedHeaders};
@@ -11,7 +9,7 @@ use rdkafka::producer::{BaseRecord, Producer};
 use crate::broker::Broker;
 use crate::kafka::{consume, place};
 use crate::members::Member;
-use crate::servers::{output, python_with};
+use crate::servers::{get, output, python_with};
 use crate::support::{Place, repository};
 
 /// The example's consumer file, for this broker, and a lake with what it harmonizes to.
@@ -61,16 +59,6 @@ fn others_read_what_the_example_makes() {
     let mut python = python_with("deltalake-1.6.6", &["deltalake==1.6.6"], &place);
     let rows = output(python.arg("read.py").arg(place.path("lake/harmonized")));
     assert_eq!(rows.trim(), "[('1', 'TOY:1'), ('2', 'TOY:3')]");
-}
-
-/// What the consumer's own server answers: status and text.
-fn get(port: u16, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a server");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").expect("asked");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    (status, answer)
 }
 
 /// Metrics by their names, state before and after partitions are assigned, a log without what records say, and an end on

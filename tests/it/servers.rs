@@ -1,7 +1,8 @@
 //! Real servers for tests: each on a free port of 127.0.0.1, and gone when its test ends.
 
 use std::fs::File;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
@@ -138,4 +139,14 @@ pub fn kept_secret(place: &Place, ran: &Ran, secrets: &[&str]) {
     for secret in secrets {
         assert!(!texts.iter().any(|text| text.contains(secret)), "a secret is shown: {}", ran.stderr);
     }
+}
+
+/// What a server of this machine has at a path: status and text.
+pub fn get(port: u16, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a server");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").expect("asked");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, answer)
 }

@@ -37,7 +37,8 @@ pub(super) enum EvalCommand {
 
 Fits which evidence ranks the right object first, and how sure align can be of it, on all pairs together (at most 4000
 subjects of each), and stores the weights with the model: alignment.json in its folder. Align uses them from then on;
-remove the file to go back to the weights that come with the program. NAME@128 has a file of its own. Gold files are as of generel eval alignment.")]
+remove the file to go back to the weights that come with the program. NAME@128 has a file of its own. Gold files are as of
+generel eval alignment.")]
 pub(super) struct FitArgs {
     /// Two sources and a file of mappings between them; may be given several times
     #[arg(long, num_args = 3, value_names = ["LEFT", "RIGHT", "GOLD"], required = true)]

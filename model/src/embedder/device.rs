@@ -8,13 +8,13 @@ use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::cache::Cache;
+use super::first;
 use super::flight::Claim;
 use super::stats::Counters;
-use super::to_length_1;
 use crate::encoder::Encoder;
 use crate::pack::{PackedBatch, cut};
 use crate::tokenize::TextTokenizer;
-use crate::vector_store::{Vector, VectorStore};
+use crate::vector_store::VectorStore;
 use crate::{Error, ModelInfo, Result};
 
 /// Tokens below which a batch is not split among workers.
@@ -178,11 +178,7 @@ impl Device {
                 claim.land(Err(Error::Encoder("a vector is not finite; the weights are damaged".into())));
                 continue;
             }
-            let mut vector = vector[..self.dimension].to_vec();
-            if self.dimension < self.width {
-                to_length_1(&mut vector);
-            }
-            made.push((claim, Vector::from(vector)));
+            made.push((claim, first(vector, self.dimension)));
         }
         // Cached and stored before they land: whoever finds a text no longer in flight finds it in the cache, and who has
         // all vectors of a query can have them committed.

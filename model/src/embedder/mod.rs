@@ -39,12 +39,14 @@ pub use stats::{CallStats, Stats};
 /// Texts are tokenized and queued in pieces of this many, so that the device starts before a long column is tokenized.
 const PIECE: usize = 1024;
 
-/// Scales a vector to length 1; zeros stay.
-fn to_length_1(vector: &mut [f32]) {
-    let length = vector.iter().map(|v| v * v).sum::<f32>().sqrt();
-    if length > 0.0 {
-        vector.iter_mut().for_each(|v| *v /= length);
+/// A vector's first components, scaled to length 1 again where that is not all of them; zeros stay.
+fn first(vector: &[f32], components: usize) -> Vector {
+    if components == vector.len() {
+        return vector.into();
     }
+    let cut = &vector[..components];
+    let length = cut.iter().map(|v| v * v).sum::<f32>().sqrt();
+    cut.iter().map(|v| if length > 0.0 { v / length } else { 0.0 }).collect()
 }
 
 /// How an [`Embedder`] is set up.

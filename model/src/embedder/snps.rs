@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{CallStats, Embedder, EmbedderOptions, normalize, to_length_1};
+use super::{CallStats, Embedder, EmbedderOptions, first, normalize};
 use crate::snp::{SnpEncoder, SnpOrigin, SnpQuery};
 use crate::{Error, Result};
 
@@ -15,15 +15,11 @@ impl Embedder {
     /// # Errors
     /// When the model has no SNP encoder, and as [`Embedder::embed`].
     pub async fn embed_snps(&self, queries: &[SnpQuery]) -> Result<(Vec<f32>, Vec<Option<SnpOrigin>>)> {
-        let d = self.inner.info.dimension;
-        if d < self.inner.info.width {
-            let (vectors, origins) = Box::pin(self.whole()?.embed_snps(queries)).await?;
-            let first = |vector: &[f32]| {
-                let mut vector = vector[..d].to_vec();
-                to_length_1(&mut vector);
-                vector
-            };
-            return Ok((vectors.chunks_exact(self.inner.info.width).flat_map(first).collect(), origins));
+        let info = &self.inner.info;
+        if info.is_cut() {
+            let (vectors, origins) = Box::pin(self.whole().embed_snps(queries)).await?;
+            let cut = vectors.chunks_exact(info.width).flat_map(|vector| first(vector, info.dimension).to_vec());
+            return Ok((cut.collect(), origins));
         }
         let encoder = self.snp_encoder()?;
         let mut symbols: Vec<&str> = queries.iter().flat_map(|query| encoder.genes(query)).collect();
@@ -46,11 +42,11 @@ impl Embedder {
     }
 
     /// Its own weights and cache: gene texts are few.
-    fn whole(&self) -> Result<&Self> {
-        let info = &self.inner.info;
-        let info = info.clone().with_dimension(info.width)?;
-        let options = EmbedderOptions { cache_bytes: WHOLE_BYTES, ..self.inner.options.clone() };
-        Ok(self.inner.whole.get_or_init(|| Self::new(info, options)))
+    fn whole(&self) -> &Self {
+        self.inner.whole.get_or_init(|| {
+            let options = EmbedderOptions { cache_bytes: WHOLE_BYTES, ..self.inner.options.clone() };
+            Self::new(self.inner.info.clone().whole(), options)
+        })
     }
 
     /// The model's SNP encoder, read on first use.
@@ -58,8 +54,8 @@ impl Embedder {
     /// # Errors
     /// When the model has none, or it is damaged.
     pub fn snp_encoder(&self) -> Result<&SnpEncoder> {
-        if self.inner.info.dimension < self.inner.info.width {
-            return self.whole()?.snp_encoder();
+        if self.inner.info.is_cut() {
+            return self.whole().snp_encoder();
         }
         let read = self.inner.snps.get_or_init(|| SnpEncoder::load(&self.inner.info));
         match read {

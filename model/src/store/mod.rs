@@ -129,8 +129,7 @@ impl ModelStore {
     /// # Errors
     /// [`Error::NotPulled`], or [`Error::Folder`] when the folder is not a supported model.
     pub fn info(&self, name: &str) -> Result<ModelInfo> {
-        let (model, first) = shortened(name);
-        let folder = self.folder(model)?;
+        let folder = self.folder(name)?;
         let manifest = folder.join(MANIFEST);
         let fingerprint = if manifest.exists() {
             read_json::<Manifest>(&manifest)?.fingerprint
@@ -138,7 +137,7 @@ impl ModelStore {
             fingerprint(&hash_files(&folder)?)
         };
         let info = ModelInfo::read(name, &folder, fingerprint)?;
-        match first {
+        match shortened(name).1 {
             Some(first) => info.with_dimension(first),
             None => Ok(info),
         }
@@ -167,7 +166,7 @@ impl ModelStore {
     /// # Errors
     /// [`Error::Checksum`] naming the first file that changed.
     pub fn verify(&self, name: &str) -> Result<ModelInfo> {
-        let folder = self.folder(shortened(name).0)?;
+        let folder = self.folder(name)?;
         check_files(&folder)?;
         self.info(name)
     }
@@ -179,7 +178,7 @@ impl ModelStore {
     pub fn remove_if_changed(&self, name: &str) -> Result<()> {
         match self.verify(name) {
             Err(Error::Checksum { .. }) => {
-                let folder = self.folder(shortened(name).0)?;
+                let folder = self.folder(name)?;
                 std::fs::remove_dir_all(&folder).map_err(|e| Error::folder(&folder, e))
             }
             _ => Ok(()),
@@ -219,6 +218,7 @@ impl ModelStore {
     }
 
     fn folder(&self, name: &str) -> Result<PathBuf> {
+        let name = shortened(name).0;
         if name == DEFAULT_MODEL {
             return self.shipped();
         }

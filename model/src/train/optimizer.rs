@@ -7,7 +7,7 @@ use rayon::prelude::*;
 const BETA_1: f32 = 0.9;
 const BETA_2: f32 = 0.999;
 const EPSILON: f32 = 1e-8;
-/// Parameters that one thread takes at a time.
+/// Parameters, or their gradients, that one thread takes at a time.
 pub(super) const PIECE: usize = 1 << 16;
 
 /// Parameters with one learning rate.

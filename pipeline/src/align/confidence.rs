@@ -117,7 +117,7 @@ impl Confidence {
 
 /// The file of a model's own weights: cosines of the first components alone are others.
 fn file(info: &ModelInfo) -> String {
-    if info.dimension < info.width { format!("alignment-{}.json", info.dimension) } else { FILE.to_string() }
+    if info.is_cut() { format!("alignment-{}.json", info.dimension) } else { FILE.to_string() }
 }
 
 /// What two names say as numbers.

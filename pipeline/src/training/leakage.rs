@@ -113,31 +113,15 @@ pub fn check(pairs: &Pairs) -> Result<Checked> {
 mod tests {
     use super::*;
 
-    fn pair(kind: Kind, left: (&str, u32), right: (&str, u32), split: Split) -> Pair {
-        Pair {
-            kind,
-            relation: String::new(),
-            source: "test".into(),
-            left: left.0.into(),
-            right: right.0.into(),
-            left_cluster: left.1,
-            right_cluster: right.1,
-            weight: 1.0,
-            neg_log_10_p: None,
-            effect: None,
-            split,
-        }
-    }
-
     fn clean() -> Vec<Pair> {
         vec![
-            pair(Kind::Synonym, ("heart attack", 1), ("myocardial infarction", 1), Split::Train),
-            pair(Kind::Relation, ("asthma", 2), ("wheezing", 3), Split::HeldOutPair),
-            pair(Kind::Relation, ("asthma", 2), ("cough", 4), Split::Train),
-            pair(Kind::Synonym, ("acne", 5), ("acne vulgaris", 5), Split::HeldOutConcept),
-            pair(Kind::SnpTrait, ("rs1", 0), ("asthma", 2), Split::Train),
-            pair(Kind::SnpTrait, ("rs2", 0), ("asthma", 2), Split::HeldOutSnp),
-            pair(Kind::SnpTrait, ("rs1", 0), ("cough", 4), Split::HeldOutPair),
+            Pair::of(Kind::Synonym, ("heart attack", 1), ("myocardial infarction", 1), Split::Train),
+            Pair::of(Kind::Relation, ("asthma", 2), ("wheezing", 3), Split::HeldOutPair),
+            Pair::of(Kind::Relation, ("asthma", 2), ("cough", 4), Split::Train),
+            Pair::of(Kind::Synonym, ("acne", 5), ("acne vulgaris", 5), Split::HeldOutConcept),
+            Pair::of(Kind::SnpTrait, ("rs1", 0), ("asthma", 2), Split::Train),
+            Pair::of(Kind::SnpTrait, ("rs2", 0), ("asthma", 2), Split::HeldOutSnp),
+            Pair::of(Kind::SnpTrait, ("rs1", 0), ("cough", 4), Split::HeldOutPair),
         ]
     }
 
@@ -155,13 +139,16 @@ mod tests {
     #[test]
     fn a_planted_leak_is_found_in_any_direction_and_through_a_synonym() {
         let planted = [
-            ("turned round", pair(Kind::Relation, ("Wheezing", 3), ("Asthma", 2), Split::Train)),
-            ("under other names", pair(Kind::Relation, ("bronchial asthma", 2), ("wheeze", 3), Split::Train)),
-            ("a name held out", pair(Kind::Relation, ("Acne vulgaris", 9), ("skin", 8), Split::Train)),
-            ("another name of a concept held out", pair(Kind::Hierarchy, ("pimples", 5), ("skin", 8), Split::Train)),
-            ("a trait held out", pair(Kind::SnpTrait, ("rs1", 0), ("pimples", 5), Split::Train)),
-            ("an SNP held out", pair(Kind::SnpGene, ("rs2", 0), ("IL33", 0), Split::Train)),
-            ("a trait's other name", pair(Kind::SnpTrait, ("rs1", 0), ("coughing", 4), Split::Train)),
+            ("turned round", Pair::of(Kind::Relation, ("Wheezing", 3), ("Asthma", 2), Split::Train)),
+            ("under other names", Pair::of(Kind::Relation, ("bronchial asthma", 2), ("wheeze", 3), Split::Train)),
+            ("a name held out", Pair::of(Kind::Relation, ("Acne vulgaris", 9), ("skin", 8), Split::Train)),
+            (
+                "another name of a concept held out",
+                Pair::of(Kind::Hierarchy, ("pimples", 5), ("skin", 8), Split::Train),
+            ),
+            ("a trait held out", Pair::of(Kind::SnpTrait, ("rs1", 0), ("pimples", 5), Split::Train)),
+            ("an SNP held out", Pair::of(Kind::SnpGene, ("rs2", 0), ("IL33", 0), Split::Train)),
+            ("a trait's other name", Pair::of(Kind::SnpTrait, ("rs1", 0), ("coughing", 4), Split::Train)),
         ];
         for (what, leak) in planted {
             let error = checked(Some(leak)).expect_err(what).to_string();

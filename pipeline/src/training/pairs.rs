@@ -100,6 +100,26 @@ pub struct Pair {
     pub split: Split,
 }
 
+#[cfg(test)]
+impl Pair {
+    /// One of names and clusters alone.
+    pub(super) fn of(kind: Kind, left: (&str, u32), right: (&str, u32), split: Split) -> Self {
+        Self {
+            kind,
+            relation: String::new(),
+            source: "test".into(),
+            left: left.0.into(),
+            right: right.0.into(),
+            left_cluster: left.1,
+            right_cluster: right.1,
+            weight: 1.0,
+            neg_log_10_p: None,
+            effect: None,
+            split,
+        }
+    }
+}
+
 /// What is known of an SNP.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Variant {

@@ -12,13 +12,12 @@ use crate::info::Pooling;
 use crate::kernels::training::{add, add_sum_of_rows};
 use crate::kernels::{Activation, Isa, ProductRoom, layer_norm};
 use crate::pack::{PackedBatch, cut};
+use crate::train::optimizer::PIECE;
 use crate::train::parameters::Parameters;
 use crate::{Error, ModelInfo, Precision, Result};
 
 /// Tokens that one thread takes at a time: their activations stay in its caches, and threads have enough to share.
 const MICRO_BATCH_TOKENS: usize = 1024;
-/// Numbers that one thread adds at a time.
-const SUMMED: usize = 1 << 16;
 
 /// A BERT-like encoder whose layers are trained; its token and position embeddings stay as they are.
 pub(crate) struct TextEncoder {
@@ -210,7 +209,7 @@ impl TextEncoder {
             }
         });
         for other in &others {
-            grads.par_chunks_mut(SUMMED).zip(other.par_chunks(SUMMED)).for_each(|(sum, other)| add(sum, other));
+            grads.par_chunks_mut(PIECE).zip(other.par_chunks(PIECE)).for_each(|(sum, other)| add(sum, other));
         }
     }
 

@@ -188,20 +188,6 @@ fn gold(sides: &Sides, EvaluateOptions { gold: files, held_out, .. }: &EvaluateO
             }
         }
     }
-    let any = !right.is_empty();
-    if let Some(held_out) = held_out {
-        let tells = |key: &String| training::joins(key) && held_out.contains(key);
-        let names = sides.left.names();
-        let subjects: HashSet<usize> = names.filter(|n| tells(&key(&n.text))).map(|n| n.code_no).collect();
-        right.retain(|subject, _| subjects.contains(subject));
-    }
-    counts.subjects = right.len() as u64;
-    if any && right.is_empty() {
-        return Err(Error::Invalid(format!(
-            "none of the subjects of {} gold mappings has a name of a concept that the training held out",
-            counts.known
-        )));
-    }
     if right.is_empty() {
         let files: Vec<String> = files.iter().map(|f: &PathBuf| Path::display(f).to_string()).collect();
         let examples: Vec<String> = seen.iter().map(|(s, o)| format!("{s} → {o}")).collect();
@@ -214,6 +200,19 @@ fn gold(sides: &Sides, EvaluateOptions { gold: files, held_out, .. }: &EvaluateO
             sides.right.curie(0),
         )));
     }
+    if let Some(held_out) = held_out {
+        let tells = |key: &String| training::joins(key) && held_out.contains(key);
+        let names = sides.left.names();
+        let subjects: HashSet<usize> = names.filter(|n| tells(&key(&n.text))).map(|n| n.code_no).collect();
+        right.retain(|subject, _| subjects.contains(subject));
+        if right.is_empty() {
+            return Err(Error::Invalid(format!(
+                "none of the subjects of {} gold mappings has a name of a concept that the training held out",
+                counts.known
+            )));
+        }
+    }
+    counts.subjects = right.len() as u64;
     Ok((right, counts))
 }
 

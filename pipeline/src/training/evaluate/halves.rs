@@ -67,22 +67,6 @@ impl Halves {
 mod tests {
     use super::*;
 
-    fn pair(kind: Kind, left: (&str, u32), right: (&str, u32), split: Split) -> Pair {
-        Pair {
-            kind,
-            relation: String::new(),
-            source: String::new(),
-            left: left.0.into(),
-            right: right.0.into(),
-            left_cluster: left.1,
-            right_cluster: right.1,
-            weight: 1.0,
-            neg_log_10_p: None,
-            effect: None,
-            split,
-        }
-    }
-
     #[test]
     fn nothing_that_is_unseen_is_in_both_halves() {
         let mut all = Pairs::default();
@@ -90,13 +74,13 @@ mod tests {
             let (name, other) = (format!("disease {i}"), format!("disorder {i}"));
             all.held_out_keys.extend([key(&name), key(&other)]);
             all.pairs.extend([
-                pair(Kind::Synonym, (&other, i), (&name, i), Split::HeldOutConcept),
-                pair(Kind::Hierarchy, (&name, i), ("a parent that is seen", 1000), Split::HeldOutConcept),
-                pair(Kind::Relation, ("seen", 1001), (&other, i), Split::HeldOutConcept),
-                pair(Kind::Relation, (&name, i), ("disease 0", 0), Split::HeldOutConcept),
-                pair(Kind::SnpTrait, (&format!("rs{}", i % 50), 0), (&name, i), Split::HeldOutConcept),
-                pair(Kind::SnpTrait, (&format!("rs{i}"), 0), ("seen", 1001), Split::HeldOutSnp),
-                pair(Kind::Relation, ("seen", 1001), (&format!("seen {i}"), 2000 + i), Split::HeldOutPair),
+                Pair::of(Kind::Synonym, (&other, i), (&name, i), Split::HeldOutConcept),
+                Pair::of(Kind::Hierarchy, (&name, i), ("a parent that is seen", 1000), Split::HeldOutConcept),
+                Pair::of(Kind::Relation, ("seen", 1001), (&other, i), Split::HeldOutConcept),
+                Pair::of(Kind::Relation, (&name, i), ("disease 0", 0), Split::HeldOutConcept),
+                Pair::of(Kind::SnpTrait, (&format!("rs{}", i % 50), 0), (&name, i), Split::HeldOutConcept),
+                Pair::of(Kind::SnpTrait, (&format!("rs{i}"), 0), ("seen", 1001), Split::HeldOutSnp),
+                Pair::of(Kind::Relation, ("seen", 1001), (&format!("seen {i}"), 2000 + i), Split::HeldOutPair),
             ]);
         }
         let [development, test] = [Half::Development, Half::Test].map(|half| Halves::new(&all, half));

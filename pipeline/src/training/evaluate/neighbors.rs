@@ -65,19 +65,8 @@ mod tests {
             position: Some(position),
             ..Variant::default()
         };
-        let pair = |left: &str, right: &str, right_cluster, split| Pair {
-            kind: Kind::SnpTrait,
-            relation: String::new(),
-            source: String::new(),
-            left: left.into(),
-            right: right.into(),
-            left_cluster: 0,
-            right_cluster,
-            weight: 1.0,
-            neg_log_10_p: None,
-            effect: None,
-            split,
-        };
+        let pair =
+            |left: &str, right: &str, cluster, split| Pair::of(Kind::SnpTrait, (left, 0), (right, cluster), split);
         let neighbors = Neighbors::new(&Pairs {
             pairs: vec![
                 pair("rs1", "type 2 diabetes", 1, Split::Train),
