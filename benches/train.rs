@@ -1,4 +1,5 @@
-//! A training step beside PyTorch's: `cargo bench --bench train` (`-- --steps 20 --batch 96 --precision f32`).
+//! A training step beside PyTorch's: `cargo bench --bench train` (`-- --steps 20 --batch 96 --precision f32`). `--device cuda:0`
+//! is a GPU, for both (by the library GENEREL_CUDA); `candle`, or in the library `hosted`, is what runs there, on the CPU.
 //!
 //! Names and synonyms of the bundled Disease Ontology, all-MiniLM-L6-v2, one task of synonyms: both encode pairs of the same list
 //! (in batches of their own), take the same symmetric InfoNCE with a learned temperature, clip the gradient and step AdamW over
@@ -12,11 +13,12 @@ mod support;
 
 use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use generel_model::store::{MINILM, ModelStore};
 use generel_model::train::{Task, TaskKind, TaskOptions, TrainOptions, Trainer, TrainingSet};
-use generel_model::{Precision, normalize};
+use generel_model::{Device, DeviceChoice, Precision, normalize};
 use support::{Arguments, models, python, repository, run};
 
 fn main() {
@@ -25,10 +27,13 @@ fn main() {
     let (info, _) = ModelStore::new(models()).pull(MINILM).expect("the model");
     let pairs = pairs();
     println!("{} pairs of synonyms, batches of {batch}, {steps} steps, {} cores", pairs.len(), cores());
+    let choice = arguments.value("--device").map_or(DeviceChoice::Cpu, |name| name.parse().expect("a device"));
+    let gpu_libraries = std::env::var_os("GENEREL_CUDA").map(PathBuf::from).into_iter().collect();
+    let device = Device { choice, gpu_libraries };
     for precision in arguments.list("--precision", "f32,bf16") {
         let place = tempfile::tempdir().expect("a folder");
         let options = options(steps as u64, batch, precision.parse().expect("a precision"));
-        let mut trainer = Trainer::new(&info, set(&pairs), options, place.path()).expect("a trainer");
+        let mut trainer = Trainer::new(&info, set(&pairs), options, place.path(), &device).expect("a trainer");
         let (mut tokens, mut losses, mut began, mut seconds) = (0, Vec::new(), Instant::now(), 0.0);
         trainer
             .run(&mut |report| {
@@ -44,16 +49,18 @@ fn main() {
             })
             .expect("training");
         let ours = ((steps - 1) as f64 / seconds, tokens as f64 / seconds);
-        line(&format!("generel {precision}"), ours, None, &losses);
+        line(&format!("generel {} {precision}", trainer.device()), ours, None, &losses);
         let file = place.path().join("pairs.tsv");
         let text: String = pairs.iter().map(|(a, b)| format!("{a}\t{b}\n")).collect();
         std::fs::write(&file, text).expect("a file");
         let mut peer = python("train_peers.py");
+        let on = if trainer.device().starts_with("cuda") { trainer.device() } else { "cpu" };
         peer.arg(&info.folder).arg(&file).args([
             &steps.to_string(),
             &batch.to_string(),
             &precision,
             &cores().to_string(),
+            on,
         ]);
         match run(peer) {
             Ok(found) => {
@@ -73,7 +80,7 @@ fn line(who: &str, (steps, tokens): (f64, f64), ratio: Option<f64>, losses: &[f3
     let mean = |some: &[f32]| some.iter().sum::<f32>() / some.len() as f32;
     let some = losses.len().min(5);
     let ends = (mean(&losses[..some]), mean(&losses[losses.len() - some..]));
-    println!("{who:<14}{steps:>8.3} steps/s {tokens:>9.0} tokens/s  loss {:.3} … {:.3}  {ratio}", ends.0, ends.1);
+    println!("{who:<20}{steps:>8.3} steps/s {tokens:>9.0} tokens/s  loss {:.3} … {:.3}  {ratio}", ends.0, ends.1);
 }
 
 fn cores() -> usize {

@@ -1,4 +1,4 @@
-"""A training step of PyTorch as benches/train.rs takes it: python train_peers.py MODEL PAIRS.tsv STEPS BATCH f32|bf16 THREADS."""
+"""A training step of PyTorch as benches/train.rs takes it: python train_peers.py MODEL PAIRS.tsv STEPS BATCH f32|bf16 THREADS DEVICE."""
 
 import json
 import os
@@ -11,8 +11,9 @@ from transformers import BertModel
 
 folder, file, steps, batch, precision = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
 torch.set_num_threads(int(sys.argv[6]))
+device = torch.device(sys.argv[7])
 torch.manual_seed(1)
-model = BertModel.from_pretrained(folder, add_pooling_layer=False, attn_implementation="sdpa").train()
+model = BertModel.from_pretrained(folder, add_pooling_layer=False, attn_implementation="sdpa").train().to(device)
 for module in model.modules():
     if isinstance(module, torch.nn.Dropout):
         module.p = 0.0
@@ -21,7 +22,7 @@ for layer in model.encoder.layer:
     layer.attention.self.dropout_prob = 0.0
 for parameter in model.embeddings.parameters():
     parameter.requires_grad = False
-log_scale = torch.nn.Parameter(torch.tensor(20.0).log())
+log_scale = torch.nn.Parameter(torch.tensor(20.0, device=device).log())
 layers = [p for p in model.encoder.parameters()]
 adam = torch.optim.AdamW(
     [{"params": layers, "lr": 5e-5, "weight_decay": 0.01}, {"params": [log_scale], "lr": 1e-2, "weight_decay": 0.0}],
@@ -36,8 +37,8 @@ ids = [[e.ids for e in tokenizer.encode_batch([a, b])] for a, b in pairs[: steps
 
 def encode(texts):
     longest = max(map(len, texts))
-    tokens = torch.tensor([t + [0] * (longest - len(t)) for t in texts])
-    mask = torch.tensor([[1] * len(t) + [0] * (longest - len(t)) for t in texts])
+    tokens = torch.tensor([t + [0] * (longest - len(t)) for t in texts], device=device)
+    mask = torch.tensor([[1] * len(t) + [0] * (longest - len(t)) for t in texts], device=device)
     hidden = model(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
     mask = mask.unsqueeze(-1).float()
     return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1)
@@ -49,10 +50,10 @@ for step in range(steps):
         began = time.perf_counter()
     some = [ids[(step * batch + i) % len(ids)] for i in range(batch)]
     texts = [a for a, _ in some] + [b for _, b in some]
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
         vectors = encode(texts)
     scores = vectors[:batch] @ vectors[batch:].T * log_scale.exp()
-    target = torch.arange(batch)
+    target = torch.arange(batch, device=device)
     loss = (torch.nn.functional.cross_entropy(scores, target) + torch.nn.functional.cross_entropy(scores.T, target)) / 2
     adam.zero_grad(set_to_none=True)
     loss.backward()

@@ -59,7 +59,8 @@ struct Train {
     snp_learning_rate: f32,
     /// AdamW's weight decay.
     weight_decay: f32,
-    /// Numbers of the text encoder's matrix products: f32, or bf16, which is faster where the CPU has instructions for it.
+    /// Numbers of the text encoder's matrix products: f32, or bf16, which is faster on GPUs and on CPUs with instructions for
+    /// it; `--precision` and GENEREL_PRECISION win.
     precision: String,
     /// Longest text, in tokens.
     max_tokens: usize,
@@ -166,21 +167,19 @@ impl TrainFile {
         self.train.evaluate_every
     }
 
-    /// How it is trained, on data that has pairs of these kinds.
+    /// How it is trained, on data that has pairs of these kinds; a precision that was typed wins.
     ///
     /// # Errors
-    /// When the precision is none.
-    pub(crate) fn options(&self, has: impl Fn(Kind) -> bool) -> Result<TrainOptions> {
+    /// When the precision is none to train in.
+    pub(crate) fn options(&self, has: impl Fn(Kind) -> bool, typed: Option<Precision>) -> Result<TrainOptions> {
         let t = self.train.clone();
         let tasks = t.tasks.unwrap_or_else(|| default_tasks(has));
-        let precision = match t.precision.parse() {
+        let asked = typed.map_or(t.precision, |typed| typed.to_string());
+        let precision = match asked.parse() {
             Ok(precision @ (Precision::F32 | Precision::Bf16)) => precision,
             _ => {
-                return Err(UsageError(format!(
-                    "{}: precision '{}' is none to train in; known: f32, bf16",
-                    self.name, t.precision
-                ))
-                .into());
+                let problem = format!("{}: precision '{asked}' is none to train in; known: f32, bf16", self.name);
+                return Err(UsageError(problem).into());
             }
         };
         let task = |(name, task): (String, TaskFile)| TaskOptions {
@@ -226,10 +225,13 @@ mod tests {
         let path = folder.path().join("train.yaml");
         std::fs::write(&path, "name: x\nfolder: run\ntrain: { steps: 7, tasks: { synonym: { batch: 16 } } }\n")
             .unwrap();
-        let options = TrainFile::read(&path).unwrap().options(|_| true).unwrap();
+        let options = TrainFile::read(&path).unwrap().options(|_| true, None).unwrap();
         assert_eq!((options.steps, options.tasks.len(), options.tasks[0].batch), (7, 1, 16));
+        let typed = |precision| TrainFile::read(&path).unwrap().options(|_| true, Some(precision));
+        assert_eq!(typed(Precision::Bf16).unwrap().precision, Precision::Bf16);
+        assert!(typed(Precision::Int8).unwrap_err().to_string().contains("'int8' is none to train in"));
         std::fs::write(&path, "name: x\nfolder: run\n").unwrap();
-        let tasks = |has: fn(Kind) -> bool| TrainFile::read(&path).unwrap().options(has).unwrap().tasks.len();
+        let tasks = |has: fn(Kind) -> bool| TrainFile::read(&path).unwrap().options(has, None).unwrap().tasks.len();
         assert_eq!((tasks(|_| true), tasks(|kind| kind == Kind::Synonym)), (6, 1));
         std::fs::write(&path, "name: x\nfolder: run\ntrain: { stpes: 7 }\n").unwrap();
         let error = TrainFile::read(&path).unwrap_err().to_string();

@@ -39,6 +39,8 @@ pub(crate) struct Manifest<'a> {
     pub(crate) data: &'a Origin,
     pub(crate) checked: &'a Checked,
     pub(crate) train: &'a TrainOptions,
+    /// Where texts are trained.
+    pub(crate) device: &'a str,
 }
 
 impl TrainLog {
@@ -66,7 +68,7 @@ impl TrainLog {
         let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
         if step > 0 && self.manifest.exists() {
             let mut all: serde_json::Value = serde_json::from_slice(&std::fs::read(&self.manifest)?)?;
-            let went_on = serde_json::json!({ "at": now, "step": step, "version": VERSION, "commit": COMMIT });
+            let went_on = serde_json::json!({ "at": now, "step": step, "version": VERSION, "commit": COMMIT, "device": manifest.device });
             match all["went_on"].as_array_mut() {
                 Some(before) => before.push(went_on),
                 None => all["went_on"] = serde_json::json!([went_on]),

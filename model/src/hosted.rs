@@ -1,8 +1,12 @@
 //! candle for the library that hosts it (`model/cuda`): what its C functions call.
 
+use std::sync::Arc;
+
 pub use crate::device::ABI;
 use crate::encoder::{CandleEncoder, Encoder, Worker};
+
 use crate::pack::PackedBatch;
+use crate::train::{CandleText, Passes, Tape, Weights};
 use crate::{Error, ModelInfo, Result};
 
 pub use crate::search::device::{CandleProducts as HostedProducts, CandleRows as HostedRows};
@@ -22,8 +26,7 @@ impl HostedEncoder {
     /// # Errors
     /// When the JSON is of another version, or the device cannot be opened.
     pub fn open(model: &[u8], device: &str) -> Result<Self> {
-        let info: ModelInfo = serde_json::from_slice(model).map_err(|e| Error::Encoder(format!("model: {e}")))?;
-        Ok(Self(CandleEncoder::load(&info, device)?))
+        Ok(Self(CandleEncoder::load(&model_of(model)?, device)?))
     }
 
     /// How many workers keep the device busy.
@@ -59,11 +62,90 @@ impl HostedWorker {
     /// # Errors
     /// When the offsets are out of order or beyond the ids, or the device fails.
     pub fn encode(&mut self, ids: &[u32], offsets: &[usize]) -> Result<&[f32]> {
-        if offsets.first() != Some(&0) || offsets.last() != Some(&ids.len()) || !offsets.is_sorted() {
-            return Err(Error::Encoder("offsets that do not fit the ids".into()));
-        }
-        let batch = PackedBatch { ids: ids.to_vec(), offsets: offsets.to_vec() };
-        self.worker.encode(&batch, &mut self.out)?;
+        self.worker.encode(&packed(ids, offsets)?, &mut self.out)?;
         Ok(&self.out)
     }
+}
+
+/// Sequences that [`HostedWorker::encode`] and training take: all ids one after the other, and where each begins.
+fn packed(ids: &[u32], offsets: &[usize]) -> Result<PackedBatch> {
+    if offsets.first() != Some(&0) || offsets.last() != Some(&ids.len()) || !offsets.is_sorted() {
+        return Err(Error::Encoder("offsets that do not fit the ids".into()));
+    }
+    Ok(PackedBatch { ids: ids.to_vec(), offsets: offsets.to_vec() })
+}
+
+/// A model that is trained on a candle device.
+pub struct HostedText(CandleText);
+
+/// It with its weights as they are at one step.
+pub struct HostedWeights(Arc<dyn Weights>);
+
+/// A batch on its way back.
+pub struct HostedTape(Box<dyn Tape>);
+
+impl HostedText {
+    /// Opens a device (`cuda:N`, `cpu`) for a model, given as JSON of [`ModelInfo`], whose precision is that of the matrix
+    /// products.
+    ///
+    /// # Errors
+    /// When the JSON is of another version, the model cannot be trained, or the device cannot be opened.
+    pub fn open(model: &[u8], device: &str) -> Result<Self> {
+        Ok(Self(CandleText::load(&model_of(model)?, device)?))
+    }
+
+    /// Parameters that the encoder has.
+    pub fn parameters(&self) -> usize {
+        self.0.parameters()
+    }
+
+    /// The encoder with these parameters.
+    ///
+    /// # Errors
+    /// When their number is another, or the device has no room.
+    pub fn at(&self, p: &[f32], back: bool) -> Result<HostedWeights> {
+        if p.len() != self.parameters() {
+            return Err(Error::Training(format!("{} parameters, not {}", p.len(), self.parameters())));
+        }
+        Ok(HostedWeights(self.0.at(p, back)?))
+    }
+}
+
+impl HostedWeights {
+    /// Vectors of packed sequences, as [`HostedWorker::encode`] takes them.
+    ///
+    /// # Errors
+    /// As of [`HostedWorker::encode`].
+    pub fn encode(&self, ids: &[u32], offsets: &[usize]) -> Result<Vec<f32>> {
+        let batch = packed(ids, offsets)?;
+        self.0.encode(&sequences(&batch))
+    }
+
+    /// The same vectors, and the way back, with all activations or with none.
+    ///
+    /// # Errors
+    /// As of [`HostedWorker::encode`].
+    pub fn forward(&self, ids: &[u32], offsets: &[usize], activations: bool) -> Result<(Vec<f32>, HostedTape)> {
+        let batch = packed(ids, offsets)?;
+        let (vectors, tape) = self.0.clone().forward(&sequences(&batch), activations)?;
+        Ok((vectors, HostedTape(tape)))
+    }
+}
+
+impl HostedTape {
+    /// Adds the gradients of the parameters to `grads`, from those of the vectors.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn backward(&self, grad: &[f32], grads: &mut [f32]) -> Result<()> {
+        self.0.backward(grad, grads)
+    }
+}
+
+fn model_of(json: &[u8]) -> Result<ModelInfo> {
+    serde_json::from_slice(json).map_err(|e| Error::Encoder(format!("model: {e}")))
+}
+
+fn sequences(batch: &PackedBatch) -> Vec<&[u32]> {
+    batch.ranges().map(|range| &batch.ids[range]).collect()
 }

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use generel_model::store::ModelStore;
-use generel_model::train::{SnpFacts, Task, TaskKind, TaskOptions, TrainOptions, Trainer, TrainingSet};
-use generel_model::{Embedder, EmbedderOptions, ModelInfo, Precision, SnpOrigin, SnpQuery};
+use generel_model::train::{Report, SnpFacts, Task, TaskKind, TaskOptions, TrainOptions, Trainer, TrainingSet};
+use generel_model::{Device, DeviceChoice, Embedder, EmbedderOptions, ModelInfo, Precision, SnpOrigin, SnpQuery};
 
 fn info(folder: &Path) -> ModelInfo {
     let folder = std::path::absolute(folder).expect("a path");
@@ -84,11 +84,39 @@ fn start() -> ModelInfo {
     info(Path::new("tests/fixtures/tiny/roberta-mean"))
 }
 
+/// A run by candle, as on a GPU, begins as one by our kernels does and learns the same; a run may go on on another device.
+#[test]
+fn candle_learns_what_our_kernels_learn() {
+    let losses = |choices: [DeviceChoice; 2]| {
+        let (folder, mut losses) = (tempfile::tempdir().expect("a folder"), Vec::new());
+        let options = TrainOptions { report_every: 1, ..options(60, Precision::F32) };
+        for (choice, stop) in choices.into_iter().zip([20, u64::MAX]) {
+            let device = Device { choice, gpu_libraries: Vec::new() };
+            let mut trainer = Trainer::new(&start(), set(), options.clone(), folder.path(), &device).expect("a run");
+            assert_eq!(trainer.device(), choice.to_string());
+            let mut report = |report: &Report| {
+                losses.push(report.tasks.iter().map(|(_, loss, _)| loss).sum::<f32>());
+                if report.step >= stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            };
+            trainer.run(&mut report).expect("steps");
+        }
+        losses
+    };
+    let (cpu, candle) = (DeviceChoice::Cpu, DeviceChoice::Candle);
+    let expected = losses([cpu, cpu]);
+    assert_eq!(expected.len(), 90);
+    for choices in [[candle, candle], [candle, cpu]] {
+        for (step, (loss, expected)) in losses(choices).into_iter().zip(&expected).enumerate() {
+            assert!((loss - expected).abs() < 2e-3 * (1.0 + expected), "{choices:?} {step}: {loss} {expected}");
+        }
+    }
+}
+
 /// Runs to the end, stopped and begun again after the steps given; losses and the model's files.
 fn train(folder: &Path, options: &TrainOptions, stops: &[u64]) -> (Vec<f32>, Vec<Vec<u8>>) {
     let mut losses = Vec::new();
     for stop in stops.iter().copied().chain([u64::MAX]) {
-        let mut trainer = Trainer::new(&start(), set(), options.clone(), folder).expect("a run");
+        let mut trainer = Trainer::new(&start(), set(), options.clone(), folder, &Device::default()).expect("a run");
         trainer
             .run(&mut |report| {
                 losses.push(report.tasks[0].1);
@@ -166,17 +194,20 @@ async fn the_model_embeds_texts_and_snps() {
 #[test]
 fn another_runs_checkpoint_and_a_missing_task_are_errors() {
     let folder = tempfile::tempdir().expect("a folder");
+    let device = Device::default();
     train(folder.path(), &options(10, Precision::F32), &[]);
-    let Err(error) = Trainer::new(&start(), set(), options(11, Precision::F32), folder.path()) else {
+    let Err(error) = Trainer::new(&start(), set(), options(11, Precision::F32), folder.path(), &device) else {
         panic!("another run")
     };
     assert!(error.to_string().contains("other options or data"), "{error}");
     let mut wide = options(10, Precision::F32);
     wide.nested_dimensions = vec![32];
-    let Err(error) = Trainer::new(&start(), set(), wide, folder.path()) else { panic!("not below the dimension") };
+    let Err(error) = Trainer::new(&start(), set(), wide, folder.path(), &device) else {
+        panic!("not below the dimension")
+    };
     assert!(error.to_string().contains("32 is not below the 32"), "{error}");
     let mut wrong = options(10, Precision::F32);
     wrong.tasks[0].name = "synonyms".into();
-    let Err(error) = Trainer::new(&start(), set(), wrong, folder.path()) else { panic!("no such task") };
+    let Err(error) = Trainer::new(&start(), set(), wrong, folder.path(), &device) else { panic!("no such task") };
     assert!(error.to_string().contains("'synonyms'") && error.to_string().contains("snp_trait"), "{error}");
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::prelude::SessionContext;
-use generel_model::Precision;
 use generel_model::store::{MINILM, ModelStore};
 use generel_model::train::{SnpFacts, Task, TaskKind, TaskOptions, TrainOptions, Trainer, TrainingSet};
+use generel_model::{Device, Precision};
 use generel_pipeline::SessionOptions;
 use sqllogictest::{DBOutput, DefaultColumnType, Runner};
 
@@ -143,7 +143,7 @@ fn model_with_snps(place: &Place) -> String {
         checkpoint_every: 1000,
         report_every: 1000,
     };
-    let mut trainer = Trainer::new(&start, set, options, &place.path("run")).expect("a run");
+    let mut trainer = Trainer::new(&start, set, options, &place.path("run"), &Device::default()).expect("a run");
     trainer.run(&mut |_| std::ops::ControlFlow::Continue(())).expect("steps");
     let model = place.path("with-snps");
     trainer.export(&model).expect("a model");

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use clap::Args;
 use generel_model::train::{Report, Trainer};
-use generel_model::{Embedder, EmbedderOptions};
+use generel_model::{Device, Embedder, EmbedderOptions};
 use generel_pipeline::training::evaluate::{Half, Measured, Space, SpaceOptions, evaluate};
 use generel_pipeline::training::{self, Kind, Split, files, leakage};
 
@@ -29,6 +29,7 @@ const EVALUATED: usize = 50;
 #[command(after_help = "Examples:
   generel train train.yaml
   generel train train.yaml --prepare      only the data: pairs, their split, and the check for leaks
+  generel train train.yaml --device cuda:0 --precision bf16
 
 A train file:
   name: mine
@@ -65,6 +66,8 @@ pub(super) async fn run(args: TrainArgs) -> Result<()> {
     if args.prepare {
         return Ok(());
     }
+    let typed = args.over.precision.as_ref().and_then(|precision| precision.0);
+    let (options, evaluate_every) = (file.options(|kind| has(&pairs, kind), typed)?, file.evaluate_every());
     let model = args.over.model().over(&file.model_settings())?.pull().await?;
     let stop = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&stop);
@@ -73,8 +76,8 @@ pub(super) async fn run(args: TrainArgs) -> Result<()> {
         note("ending after this step; run again to go on");
         told.store(true, Ordering::Relaxed);
     });
-    let (options, evaluate_every) = (file.options(|kind| has(&pairs, kind))?, file.evaluate_every());
-    let run = Run { name: file.name, lake: location, info: model.info, options, folder, evaluate_every, stop };
+    let device = Device { choice: model.device, gpu_libraries: environment::gpu_libraries() };
+    let run = Run { name: file.name, lake: location, info: model.info, options, device, folder, evaluate_every, stop };
     tokio::task::spawn_blocking(move || train(&run, &pairs, &checked)).await?
 }
 
@@ -124,6 +127,7 @@ struct Run {
     lake: String,
     info: generel_model::ModelInfo,
     options: generel_model::train::TrainOptions,
+    device: Device,
     folder: PathBuf,
     /// Steps between evaluations; 0 for none.
     evaluate_every: u64,
@@ -133,12 +137,12 @@ struct Run {
 fn train(run: &Run, pairs: &training::Pairs, checked: &leakage::Checked) -> Result<()> {
     let set = files::training_set(pairs);
     let step = Step::begin("ready");
-    let mut trainer = Trainer::new(&run.info, set, run.options.clone(), &run.folder)?;
-    step.end(format!("step {} of {}", trainer.step(), trainer.steps()));
+    let mut trainer = Trainer::new(&run.info, set, run.options.clone(), &run.folder, &run.device)?;
+    step.end(format!("step {} of {}, on {}", trainer.step(), trainer.steps(), trainer.device()));
     let log = TrainLog::open(&run.folder, trainer.step())?;
-    let (data, train) = (&pairs.origin, &run.options);
+    let (data, train, device) = (&pairs.origin, &run.options, trainer.device());
     if trainer.step() < trainer.steps() {
-        let manifest = Manifest { name: &run.name, lake: &run.lake, model: &run.info, data, checked, train };
+        let manifest = Manifest { name: &run.name, lake: &run.lake, model: &run.info, data, checked, train, device };
         log.manifest(&manifest, trainer.step())?;
     }
     while trainer.step() < trainer.steps() && !run.stop.load(Ordering::Relaxed) {

@@ -1,9 +1,10 @@
-//! `generel_cuda`: candle behind C functions. `model/src/encoder/plugin.rs` and `model/src/search/device/plugin.rs` say what
-//! each does and call them; nobody else should.
+//! `generel_cuda`: candle behind C functions. `plugin.rs` in `model/src/encoder`, `model/src/search/device` and
+//! `model/src/train/text` say what each does and call them; nobody else should.
 
 #![allow(unsafe_code)]
 
 mod exit;
+mod train;
 
 use std::ffi::{c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};

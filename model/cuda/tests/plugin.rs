@@ -1,12 +1,14 @@
 //! The library as the program uses it: opened at run time, on candle's CPU device, since a GPU is not everywhere; and the
 //! way back to the CPU where the device asked for cannot be opened.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use arrow::array::{Array, AsArray, FixedSizeListArray, StringArray};
 use arrow::datatypes::Float32Type;
 use generel_model::search::{Corpus, SearchOptions};
 use generel_model::store::ModelStore;
+use generel_model::train::{Task, TaskKind, TaskOptions, TrainOptions, Trainer, TrainingSet};
 use generel_model::{Device, DeviceChoice, Embedder, EmbedderOptions, ModelInfo, Precision};
 
 /// Built with this test: beside its binary or one folder up.
@@ -59,6 +61,74 @@ fn a_search_behind_the_library_finds_what_one_here_finds() {
     }
     let broken = corpus().on_device(&Device { choice: DeviceChoice::Hosted, gpu_libraries: Vec::new() });
     assert!(broken.expect_err("no library").to_string().contains("no GPU library"));
+}
+
+/// Losses of sixty steps on forty pairs of names.
+fn losses(choice: DeviceChoice, library: PathBuf, precision: Precision) -> (String, Vec<f32>) {
+    let n = 40u32;
+    let name = |i: u32, of: &str| format!("{of} no. {i} of the {}", ["heart", "kidney", "left arm"][i as usize % 3]);
+    let set = TrainingSet {
+        texts: (0..n).map(|i| name(i, "disease")).chain((0..n).map(|i| name(i, "rare disorder"))).collect(),
+        entities: (0..n).chain(0..n).collect(),
+        tasks: vec![Task {
+            name: "synonym".into(),
+            kind: TaskKind::Synonyms,
+            left: (0..n).collect(),
+            right: (n..2 * n).collect(),
+            weights: vec![1.0; n as usize],
+        }],
+        ..TrainingSet::default()
+    };
+    let options = TrainOptions {
+        seed: 1,
+        steps: 60,
+        snp_steps: 0,
+        warm_up: 5,
+        tasks: vec![TaskOptions { name: "synonym".into(), batch: 16, weight: 1.0, temperature: 0.1 }],
+        learning_rate: 1e-3,
+        snp_learning_rate: 1e-3,
+        weight_decay: 0.01,
+        precision,
+        max_tokens: 32,
+        nested_dimensions: Vec::new(),
+        average: 0.9,
+        keep: 0.5,
+        hard_negatives: true,
+        gradient_cache: false,
+        checkpoint_every: 100,
+        report_every: 1,
+    };
+    let (device, folder) = (Device { choice, gpu_libraries: vec![library] }, tempfile::tempdir().expect("a folder"));
+    let mut trainer = Trainer::new(&info("roberta-mean"), set, options, folder.path(), &device).expect("a run");
+    let mut losses = Vec::new();
+    trainer
+        .run(&mut |report| {
+            losses.extend(report.tasks.iter().map(|(_, loss, _)| *loss));
+            ControlFlow::Continue(())
+        })
+        .expect("steps");
+    (trainer.device().to_string(), losses)
+}
+
+#[test]
+fn training_behind_the_library_is_candles() {
+    let here = losses(DeviceChoice::Candle, "not-there".into(), Precision::F32).1;
+    assert!(here.last() < here.first(), "nothing was learned: {here:?}");
+    let (device, hosted) = losses(DeviceChoice::Hosted, library(), Precision::F32);
+    assert_eq!((device.as_str(), hosted), ("hosted", here.clone()));
+    // Without CUDA, or without so many GPUs, our kernels train.
+    assert_eq!(losses(DeviceChoice::Cuda(9), library(), Precision::F32).0, "cpu");
+    let Some(library) = std::env::var_os("GENEREL_CUDA").map(PathBuf::from) else {
+        println!("on a GPU: not run, GENEREL_CUDA names no library built with CUDA");
+        return;
+    };
+    for (precision, most) in [(Precision::F32, 0.02), (Precision::Bf16, 0.2)] {
+        let (device, gpu) = losses(DeviceChoice::Cuda(0), library.clone(), precision);
+        assert_eq!(device, "cuda:0");
+        for (step, (gpu, here)) in gpu.iter().zip(&here).enumerate() {
+            assert!((gpu - here).abs() < most * (1.0 + here), "{precision} {step}: {gpu} {here}");
+        }
+    }
 }
 
 #[tokio::test]

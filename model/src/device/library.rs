@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::{Error, Result};
 
 /// Version of the functions' meaning; a library of another version is not used.
-pub const ABI: u32 = 4;
+pub const ABI: u32 = 5;
 /// Room for a message, in bytes.
 const MESSAGE: usize = 1024;
 

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::data::Task;
 use crate::search::{Corpus, Neighbor, SearchOptions};
-use crate::{Error, Precision, Result};
+use crate::{Device, Error, Precision, Result};
 
 /// Entities that are kept as hard to tell from another.
 const NEAR: usize = 8;
@@ -34,9 +34,14 @@ impl HardNegatives {
     /// The nearest others of each entity, by a vector of each, `entities × dimension`; kept in the run's folder.
     ///
     /// # Errors
-    /// When the folder cannot be written.
-    pub(super) fn find(entities: &[u32], vectors: Vec<f32>, dimension: usize, folder: &Path) -> Result<Self> {
-        let corpus = Corpus::new(vectors.clone(), dimension, None, Some(Precision::F32))?;
+    /// When the folder cannot be written, or a device that is no GPU cannot be opened.
+    pub(super) fn find(
+        entities: &[u32],
+        (vectors, dimension): (Vec<f32>, usize),
+        device: &Device,
+        folder: &Path,
+    ) -> Result<Self> {
+        let corpus = Corpus::new(vectors.clone(), dimension, None, Some(Precision::F32))?.on_device(device)?;
         let options = SearchOptions { k: Some(NEAR + 1), ties: false, min_score: -1.0 };
         let piece = entities.len().div_ceil(rayon::current_num_threads()).max(1);
         let found: Vec<Vec<Vec<Neighbor>>> = vectors

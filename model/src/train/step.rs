@@ -10,7 +10,7 @@ use super::hard_negatives::HardNegatives;
 use super::loss::{MASKED, MOST_SCALE, kept, nested};
 use super::optimizer::{PIECE, schedule};
 use super::snp::Batch;
-use super::text::{Packed, Tape};
+use super::text::{Tape, Weights};
 use super::trainer::Trainer;
 use crate::snp::matrix;
 use crate::{Error, Result};
@@ -57,7 +57,7 @@ impl Trainer {
         let (step, joint) = (self.position.step, self.is_joint());
         let genes_used = self.set.tasks.iter().any(|t| t.kind == TaskKind::SnpText);
         if genes_used && (joint && step.is_multiple_of(GENES_EVERY) || step == self.options.steps) {
-            self.snp.gene_texts = self.vectors_of(&self.gene_tokens);
+            self.snp.gene_texts = self.vectors_of(&self.gene_tokens)?;
         }
         let drawn = self.draw();
         let (mut texts, mut snps) = (Vec::new(), Vec::new());
@@ -76,14 +76,14 @@ impl Trainer {
         let (vectors, tape, tokens) = if joint {
             let sequences: Vec<&[u32]> = texts.iter().map(|t| self.tokens[*t as usize].as_slice()).collect();
             let tokens = sequences.iter().map(|s| s.len() as u64).sum();
-            let (vectors, tape) = self.text.forward(p, &sequences, !self.options.gradient_cache);
+            let (vectors, tape) = self.text.at(p, true)?.forward(&sequences, !self.options.gradient_cache)?;
             (vectors, Some(tape), tokens)
         } else {
             let missing: Vec<u32> = texts.iter().copied().filter(|t| !self.fixed.contains_key(t)).collect();
             let sequences: Vec<&[u32]> = missing.iter().map(|t| self.tokens[*t as usize].as_slice()).collect();
             let tokens = sequences.iter().map(|s| s.len() as u64).sum();
             if !missing.is_empty() {
-                let new = self.text.encode(p, &self.text.packed(p), &sequences);
+                let new = self.text.at(p, false)?.encode(&sequences)?;
                 self.fixed.extend(missing.into_iter().zip(new.chunks_exact(d).map(<[f32]>::to_vec)));
             }
             (texts.iter().flat_map(|t| &self.fixed[t]).copied().collect(), None, tokens)
@@ -92,7 +92,7 @@ impl Trainer {
         let vectors = Var::from_tensor(&matrix(vectors, d, &Device::Cpu)?)?;
         let seed = self.options.seed ^ (step + 1).wrapping_mul(0xd134_2543_de82_ef95);
         let batch = if snps.is_empty() { None } else { Some(self.snp.forward(p, snps.clone(), Some(seed))?) };
-        self.losses(&drawn, (&texts, &vectors), (&snps, batch.as_ref()), &mut grads, tape.as_ref())?;
+        self.losses(&drawn, (&texts, &vectors), (&snps, batch.as_ref()), &mut grads, tape.as_deref())?;
         self.update(grads, tokens)
     }
 
@@ -103,7 +103,7 @@ impl Trainer {
         (texts, vectors): (&[u32], &Var),
         (snps, batch): (&[u32], Option<&Batch>),
         grads: &mut [f32],
-        tape: Option<&Tape>,
+        tape: Option<&dyn Tape>,
     ) -> Result<()> {
         let device = &Device::Cpu;
         let mut total: Option<Tensor> = None;
@@ -140,7 +140,7 @@ impl Trainer {
         }
         let Some(mut total) = total else { return Ok(()) };
         if tape.is_some()
-            && let Some(start) = &self.start
+            && let Some(start) = self.start.as_deref()
             && let Some(loss) = self.kept(start, drawn, texts, vectors)?
         {
             let value = f64::from(loss.to_scalar::<f32>()?);
@@ -162,19 +162,13 @@ impl Trainer {
         }
         if let (Some(tape), Some(grad)) = (tape, store.get(vectors)) {
             let grad = grad.flatten_all()?.to_vec1::<f32>()?;
-            self.text.backward(&self.parameters.values, tape, &grad, grads);
+            tape.backward(&grad, grads)?;
         }
         Ok(())
     }
 
     /// How far texts of the batch, names near each other among them, are from where the start has them to each other.
-    fn kept(
-        &self,
-        (start, packed): &(Vec<f32>, Packed),
-        drawn: &[Drawn],
-        texts: &[u32],
-        vectors: &Var,
-    ) -> Result<Option<Tensor>> {
+    fn kept(&self, start: &dyn Weights, drawn: &[Drawn], texts: &[u32], vectors: &Var) -> Result<Option<Tensor>> {
         let kind = |d: &Drawn| self.set.tasks[self.tasks[d.task].index].kind;
         let of_kind = |k: TaskKind| drawn.iter().find(|d| kind(d) == k);
         let Some(Drawn { task, pairs }) = of_kind(TaskKind::Synonyms).or_else(|| of_kind(TaskKind::Related)) else {
@@ -187,7 +181,7 @@ impl Trainer {
         some.sort_unstable();
         some.dedup();
         let sequences: Vec<&[u32]> = some.iter().map(|t| self.tokens[*t as usize].as_slice()).collect();
-        let before = matrix(self.text.encode(start, packed, &sequences), self.text.dimension(), &Device::Cpu)?;
+        let before = matrix(start.encode(&sequences)?, self.text.dimension(), &Device::Cpu)?;
         let places = some.iter().filter_map(|t| texts.binary_search(t).ok()).map(|i| i as u32);
         let now = vectors.index_select(&Tensor::from_iter(places, &Device::Cpu)?, 0)?;
         Ok(Some(kept(&now, &before)?))
@@ -267,14 +261,14 @@ impl Trainer {
     }
 
     /// Vectors of sequences by the weights as they are now.
-    fn vectors_of(&self, sequences: &[Vec<u32>]) -> Vec<f32> {
-        let p = &self.parameters.values;
-        let (mut vectors, packed) = (Vec::with_capacity(sequences.len() * self.text.dimension()), self.text.packed(p));
+    fn vectors_of(&self, sequences: &[Vec<u32>]) -> Result<Vec<f32>> {
+        let weights = self.text.at(&self.parameters.values, false)?;
+        let mut vectors = Vec::with_capacity(sequences.len() * self.text.dimension());
         for some in sequences.chunks(2048) {
             let some: Vec<&[u32]> = some.iter().map(Vec::as_slice).collect();
-            vectors.extend(self.text.encode(p, &packed, &some));
+            vectors.extend(weights.encode(&some)?);
         }
-        vectors
+        Ok(vectors)
     }
 
     /// For each entity, those whose first names are nearest by the start's weights.
@@ -290,7 +284,8 @@ impl Trainer {
         }
         let tokens: Vec<Vec<u32>> = first.values().map(|text| self.tokens[*text as usize].clone()).collect();
         let entities: Vec<u32> = first.into_keys().collect();
-        HardNegatives::find(&entities, self.vectors_of(&tokens), self.text.dimension(), &self.folder)
+        let vectors = self.vectors_of(&tokens)?;
+        HardNegatives::find(&entities, (vectors, self.text.dimension()), &self.device, &self.folder)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::batches::{Sampler, by_entity};
@@ -15,9 +16,9 @@ use super::options::{Report, TaskOptions, TrainOptions, check, fingerprint};
 use super::parameters::Parameters;
 use super::snp::SnpEncoder;
 use super::step::Done;
-use super::text::{Packed, TextEncoder};
+use super::text::{TextEncoder, Weights};
 use crate::tokenize::TextTokenizer;
-use crate::{ModelInfo, Result};
+use crate::{Device, ModelInfo, Result};
 
 /// The smallest step of log scales, beside the layers' learning rate.
 const SCALE_LEARNING_RATE: f32 = 1e-2;
@@ -41,8 +42,9 @@ pub struct Trainer {
     pub(super) average: Vec<f32>,
     pub(super) position: Position,
     pub(super) hard: HardNegatives,
-    /// The text encoder's parameters as the start has them, where the nearness of texts is kept.
-    pub(super) start: Option<(Vec<f32>, Packed)>,
+    /// The text encoder as the start has it, where the nearness of texts is kept.
+    pub(super) start: Option<Arc<dyn Weights>>,
+    pub(super) device: Device,
     /// Sum and number of what [`TrainOptions::keep`] weighs, since the last report.
     pub(super) kept: (f64, u64),
     /// Vectors of texts, once the text encoder stays as it is.
@@ -61,15 +63,22 @@ pub(super) struct RunTask {
 }
 
 impl Trainer {
-    /// Begins a run, or goes on with the one whose checkpoints are in the folder.
+    /// Begins a run, or goes on with the one whose checkpoints are in the folder, on whatever device that was.
     ///
     /// # Errors
-    /// When the model cannot be trained, a task is not in the data or has no pairs, or the folder holds another run.
-    pub fn new(info: &ModelInfo, set: TrainingSet, options: TrainOptions, folder: &Path) -> Result<Self> {
+    /// When the model cannot be trained, a task is not in the data or has no pairs, the folder holds another run, or a device
+    /// that is no GPU cannot be opened.
+    pub fn new(
+        info: &ModelInfo,
+        set: TrainingSet,
+        options: TrainOptions,
+        folder: &Path,
+        device: &Device,
+    ) -> Result<Self> {
         check(&set, &options, info.width)?;
         let run = fingerprint(info, &set, &options)?;
         let mut parameters = Parameters::default();
-        let text = TextEncoder::load(info, options.precision, &mut parameters)?;
+        let text = TextEncoder::load(info, options.precision, device, &mut parameters)?;
         let of_text = 0..parameters.values.len();
         let snp = SnpEncoder::new(&set, text.dimension(), options.seed, &mut parameters);
         let first_scale = parameters.values.len();
@@ -101,11 +110,7 @@ impl Trainer {
         let tokenize = |texts: &[String]| -> Result<Vec<Vec<u32>>> {
             Ok(tokenizer.tokenize(texts)?.into_iter().map(|t| shortened(t.ids, options.max_tokens)).collect())
         };
-        let start = (options.keep > 0.0).then(|| {
-            let values = parameters.values[groups[0].range.clone()].to_vec();
-            let packed = text.packed(&values);
-            (values, packed)
-        });
+        let start = (options.keep > 0.0).then(|| text.at(&parameters.values, false)).transpose()?;
         let (adam, known) = (AdamW::new(parameters.values.len()), Known::new(&set));
         let mut trainer = Self {
             tokens: tokenize(&set.texts)?,
@@ -116,6 +121,7 @@ impl Trainer {
             info: info.clone(),
             hard: HardNegatives::default(),
             start,
+            device: device.clone(),
             kept: (0.0, 0),
             fixed: HashMap::new(),
             options,
@@ -148,6 +154,11 @@ impl Trainer {
             self.hard = self.hard_negatives()?;
         }
         Ok(())
+    }
+
+    /// Where texts are trained in the end: `cpu`, `cuda:N`, …
+    pub fn device(&self) -> &str {
+        self.text.device()
     }
 
     /// Steps done.

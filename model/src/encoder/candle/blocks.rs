@@ -7,45 +7,49 @@ use candle_core::{DType, Device, Tensor};
 use super::BATCH_TOKENS;
 use crate::pack::PackedBatch;
 
-/// Rows of activations on a CPU are a multiple of so many: few rows are multiplied in another order than many.
-const CPU_ROWS: usize = 64;
-
 /// The way from packed tokens to blocks of sequences of one length, for attention, and back.
-pub(super) struct Blocks {
-    /// Rows of activations: the tokens, and rows of padding behind them.
-    pub(super) rows: usize,
-    pub(super) all: Vec<Block>,
+pub(crate) struct Blocks {
+    pub(crate) all: Vec<Block>,
     /// For each place of the blocks, the token: the sequence's first where it has no more.
-    pub(super) spread: Tensor,
-    /// For each row, its place in the blocks.
-    pub(super) gather: Tensor,
+    pub(crate) spread: Tensor,
+    /// For each row of activations, its place in the blocks; rows of padding behind the tokens have the first one.
+    pub(crate) gather: Tensor,
     /// For each sequence, its first token.
-    pub(super) firsts: Tensor,
+    pub(crate) firsts: Tensor,
     /// For each sequence, its place among those of all blocks.
-    pub(super) of_sequences: Tensor,
+    of_sequences: Tensor,
 }
 
 /// Sequences of about one length, one after the other.
-pub(super) struct Block {
+pub(crate) struct Block {
     /// Its first place among those of all blocks.
-    pub(super) first: usize,
-    pub(super) sequences: usize,
-    pub(super) longest: usize,
+    pub(crate) first: usize,
+    pub(crate) sequences: usize,
+    pub(crate) longest: usize,
     /// `[sequences, 1, 1, longest]`: what is added to scores, so that padding has no weight.
-    pub(super) mask: Tensor,
+    pub(crate) mask: Tensor,
     /// `[sequences, 1, longest]`: each token's share of the mean.
-    pub(super) shares: Tensor,
+    pub(crate) shares: Tensor,
 }
 
 impl Blocks {
-    pub(super) fn new(batch: &PackedBatch, device: &Device, dtype: DType) -> candle_core::Result<Self> {
+    /// For activations of so many rows, as many as tokens or more; all blocks of a length with as many sequences if `full`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub(crate) fn new(
+        batch: &PackedBatch,
+        device: &Device,
+        dtype: DType,
+        (rows, full): (usize, bool),
+    ) -> candle_core::Result<Self> {
         let lengths: Vec<usize> = batch.ranges().map(|r| r.len()).collect();
         let (mut spread, mut gather) = (Vec::new(), Vec::with_capacity(batch.tokens()));
         let (mut all, mut of_sequences, mut places_of_sequences) = (Vec::new(), Vec::with_capacity(batch.len()), 0);
         let mut ranges = batch.ranges();
         for run in runs(&lengths) {
             let (first, longest) = (spread.len(), block_length(lengths[run.start]));
-            let sequences = if device.is_cpu() { run.len() } else { most_sequences(longest) };
+            let sequences = if full { most_sequences(longest) } else { run.len() };
             let (mut mask, mut shares) = (vec![0f32; sequences * longest], vec![0f32; sequences * longest]);
             for (i, range) in ranges.by_ref().take(run.len()).enumerate() {
                 for place in 0..longest {
@@ -68,19 +72,30 @@ impl Blocks {
             let shares = Tensor::from_vec(shares, (sequences, 1, longest), device)?;
             all.push(Block { first, sequences, longest, mask, shares });
         }
-        let shape = if device.is_cpu() { CPU_ROWS } else { BATCH_TOKENS };
-        let rows = batch.tokens().next_multiple_of(shape);
         gather.resize(rows, 0);
         let firsts: Vec<u32> = batch.ranges().map(|r| r.start as u32).collect();
         let places = spread.len();
         Ok(Self {
-            rows,
             all,
             spread: Tensor::from_vec(spread, places, device)?,
             gather: Tensor::from_vec(gather, rows, device)?,
             firsts: Tensor::from_vec(firsts, batch.len(), device)?,
             of_sequences: Tensor::from_vec(of_sequences, batch.len(), device)?,
         })
+    }
+
+    /// Means of the sequences' tokens, `[sequences, hidden]`, from `[rows, hidden]`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub(crate) fn means(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        let (spread, hidden) = (x.index_select(&self.spread, 0)?, x.dim(1)?);
+        let mut means = Vec::with_capacity(self.all.len());
+        for &Block { first, sequences, longest, ref shares, .. } in &self.all {
+            let block = spread.narrow(0, first, sequences * longest)?.reshape((sequences, longest, hidden))?;
+            means.push(shares.to_dtype(x.dtype())?.matmul(&block)?.squeeze(1)?);
+        }
+        Tensor::cat(&means, 0)?.index_select(&self.of_sequences, 0)
     }
 }
 

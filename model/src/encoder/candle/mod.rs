@@ -14,7 +14,8 @@ use std::time::Instant;
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops::{layer_norm, softmax};
 
-use self::blocks::{Block, Blocks, block_length};
+use self::blocks::block_length;
+pub(crate) use self::blocks::{Block, Blocks};
 use super::weights::{self, LayerWeights, Weights};
 use super::{Encoder, Place, Worker};
 use crate::config::Config;
@@ -27,6 +28,8 @@ use crate::{Error, ModelInfo, Result};
 /// Tokens of a batch, and rows of its activations: enough to fill a large GPU, few enough for a single text to be soon
 /// done.
 const BATCH_TOKENS: usize = 8 * 1024;
+/// Rows of activations on a CPU are a multiple of so many: few rows are multiplied in another order than many.
+const CPU_ROWS: usize = 64;
 /// Workers of a GPU: while one computes, another's vectors are on their way back, and a third gets its batch ready.
 const GPU_WORKERS: usize = 3;
 
@@ -155,7 +158,10 @@ struct DeviceNorm {
 }
 
 /// The type of numbers that stands for a precision.
-fn dtype(precision: Precision, device: &Device) -> Result<DType> {
+///
+/// # Errors
+/// When candle has none: for int8.
+pub(crate) fn dtype(precision: Precision, device: &Device) -> Result<DType> {
     match (precision, device) {
         (Precision::Int8, _) => {
             Err(Error::Encoder("precision int8 is for our own kernels on the CPU; candle takes f32 or bf16".into()))
@@ -251,8 +257,9 @@ impl Model {
         if let Some(fused) = &self.fused {
             return fused.forward(self, batch);
         }
-        let blocks = Blocks::new(batch, &self.device, self.dtype)?;
-        let rows = blocks.rows;
+        let is_cpu = self.device.is_cpu();
+        let rows = batch.tokens().next_multiple_of(if is_cpu { CPU_ROWS } else { BATCH_TOKENS });
+        let blocks = Blocks::new(batch, &self.device, self.dtype, (rows, !is_cpu))?;
         let mut ids = batch.ids.clone();
         ids.resize(rows, 0);
         let mut positions: Vec<u32> = batch.ranges().flat_map(|r| 0..r.len() as u32).collect();
@@ -306,16 +313,7 @@ impl Model {
         let x = x.to_dtype(DType::F32)?;
         let pooled = match self.pooling {
             Pooling::Cls => x.index_select(&blocks.firsts, 0)?,
-            Pooling::Mean => {
-                let spread = x.index_select(&blocks.spread, 0)?;
-                let mut means = Vec::with_capacity(blocks.all.len());
-                for &Block { first, sequences, longest, ref shares, .. } in &blocks.all {
-                    let block = spread.narrow(0, first, sequences * longest)?;
-                    let block = block.reshape((sequences, longest, self.config.hidden))?;
-                    means.push(shares.matmul(&block)?.squeeze(1)?);
-                }
-                Tensor::cat(&means, 0)?.index_select(&blocks.of_sequences, 0)?
-            }
+            Pooling::Mean => blocks.means(&x)?,
         };
         let length = pooled.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.maximum(1e-12f32)?;
         pooled.broadcast_div(&length)

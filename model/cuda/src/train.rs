@@ -1,0 +1,168 @@
+//! The text encoder in training.
+
+use std::ffi::{c_char, c_void};
+use std::slice;
+use std::sync::Once;
+
+use generel_model::hosted::{HostedTape, HostedText, HostedWeights};
+
+use crate::{close, copy, exit, reported};
+
+/// The first passes are what cuBLAS and the kernels are loaded by.
+fn loaded(once: &Once) {
+    once.call_once(exit::register);
+}
+
+/// # Safety
+/// Pointers are of as many bytes as said; `parameters` can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn generel_text_open(
+    model: *const u8,
+    model_len: usize,
+    device: *const u8,
+    device_len: usize,
+    parameters: *mut usize,
+    message: *mut c_char,
+    message_len: usize,
+) -> *mut c_void {
+    // SAFETY: the caller's promises.
+    let opened = unsafe {
+        let (model, device) = (slice::from_raw_parts(model, model_len), slice::from_raw_parts(device, device_len));
+        reported(message, message_len, || {
+            let device = std::str::from_utf8(device).map_err(|e| e.to_string())?;
+            let text = HostedText::open(model, device).map_err(|e| e.to_string())?;
+            exit::register();
+            *parameters = text.parameters();
+            Ok(text)
+        })
+    };
+    opened.map_or(std::ptr::null_mut(), |text| Box::into_raw(Box::new(text)).cast())
+}
+
+/// # Safety
+/// `text` is of [`generel_text_open`] and not closed; `p` is of `len` floats.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn generel_text_at(
+    text: *mut c_void,
+    p: *const f32,
+    len: usize,
+    back: bool,
+    message: *mut c_char,
+    message_len: usize,
+) -> *mut c_void {
+    // SAFETY: the caller's promises.
+    let weights = unsafe {
+        let (text, p) = (&*text.cast::<HostedText>(), slice::from_raw_parts(p, len));
+        reported(message, message_len, || text.at(p, back).map_err(|e| e.to_string()))
+    };
+    weights.map_or(std::ptr::null_mut(), |weights| Box::into_raw(Box::new(weights)).cast())
+}
+
+/// # Safety
+/// `weights` is of [`generel_text_at`] and not closed; `offsets` has `sequences + 1` entries, the last being the number of
+/// `ids`; `out` has room for `out_len` floats.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn generel_weights_encode(
+    weights: *mut c_void,
+    ids: *const u32,
+    offsets: *const usize,
+    sequences: usize,
+    out: *mut f32,
+    out_len: usize,
+    message: *mut c_char,
+    message_len: usize,
+) -> i32 {
+    // SAFETY: the caller's promises.
+    let done = unsafe {
+        let weights = &*weights.cast::<HostedWeights>();
+        let offsets = slice::from_raw_parts(offsets, sequences + 1);
+        let (ids, out) = (slice::from_raw_parts(ids, offsets[sequences]), slice::from_raw_parts_mut(out, out_len));
+        reported(message, message_len, || {
+            let vectors = weights.encode(ids, offsets).map_err(|e| e.to_string())?;
+            static ENCODED: Once = Once::new();
+            loaded(&ENCODED);
+            copy(&vectors, out)
+        })
+    };
+    i32::from(done.is_none())
+}
+
+/// # Safety
+/// As of [`generel_weights_encode`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn generel_weights_forward(
+    weights: *mut c_void,
+    ids: *const u32,
+    offsets: *const usize,
+    sequences: usize,
+    activations: bool,
+    out: *mut f32,
+    out_len: usize,
+    message: *mut c_char,
+    message_len: usize,
+) -> *mut c_void {
+    // SAFETY: the caller's promises.
+    let tape = unsafe {
+        let weights = &*weights.cast::<HostedWeights>();
+        let offsets = slice::from_raw_parts(offsets, sequences + 1);
+        let (ids, out) = (slice::from_raw_parts(ids, offsets[sequences]), slice::from_raw_parts_mut(out, out_len));
+        reported(message, message_len, || {
+            let (vectors, tape) = weights.forward(ids, offsets, activations).map_err(|e| e.to_string())?;
+            static PASSED: Once = Once::new();
+            loaded(&PASSED);
+            copy(&vectors, out)?;
+            Ok(tape)
+        })
+    };
+    tape.map_or(std::ptr::null_mut(), |tape| Box::into_raw(Box::new(tape)).cast())
+}
+
+/// # Safety
+/// `tape` is of [`generel_weights_forward`] and not closed; pointers are of as many floats as said.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn generel_tape_backward(
+    tape: *mut c_void,
+    grad: *const f32,
+    grad_len: usize,
+    grads: *mut f32,
+    grads_len: usize,
+    message: *mut c_char,
+    message_len: usize,
+) -> i32 {
+    // SAFETY: the caller's promises.
+    let done = unsafe {
+        let tape = &*tape.cast::<HostedTape>();
+        let (grad, grads) = (slice::from_raw_parts(grad, grad_len), slice::from_raw_parts_mut(grads, grads_len));
+        reported(message, message_len, || {
+            tape.backward(grad, grads).map_err(|e| e.to_string())?;
+            static WENT_BACK: Once = Once::new();
+            loaded(&WENT_BACK);
+            Ok(())
+        })
+    };
+    i32::from(done.is_none())
+}
+
+/// # Safety
+/// `tape` is of [`generel_weights_forward`] and closed once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn generel_tape_close(tape: *mut c_void) {
+    // SAFETY: the caller's promise.
+    unsafe { close::<HostedTape>(tape) };
+}
+
+/// # Safety
+/// `weights` is of [`generel_text_at`] and closed once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn generel_weights_close(weights: *mut c_void) {
+    // SAFETY: the caller's promise.
+    unsafe { close::<HostedWeights>(weights) };
+}
+
+/// # Safety
+/// `text` is of [`generel_text_open`] and closed once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn generel_text_close(text: *mut c_void) {
+    // SAFETY: the caller's promise.
+    unsafe { close::<HostedText>(text) };
+}

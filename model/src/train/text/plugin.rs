@@ -1,0 +1,255 @@
+//! The encoder behind the functions of the GPU library; see [`crate::device`].
+
+#![allow(unsafe_code)]
+
+use std::ffi::{c_char, c_void};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Passes, Tape, Weights};
+use crate::device::{Library, with_message};
+use crate::pack::PackedBatch;
+use crate::{Error, ModelInfo, Result};
+
+/// What a library offers. Handles hold what they are made of: they may be closed in any order.
+#[derive(Clone, Copy)]
+struct Functions {
+    /// Opens a device for a model (JSON of [`ModelInfo`]), and says how many parameters the encoder has: a handle, or NULL
+    /// and a message.
+    open: unsafe extern "C" fn(
+        model: *const u8,
+        model_len: usize,
+        device: *const u8,
+        device_len: usize,
+        parameters: *mut usize,
+        message: *mut c_char,
+        message_len: usize,
+    ) -> *mut c_void,
+    /// The encoder with these parameters: a handle, or NULL and a message.
+    at: unsafe extern "C" fn(
+        text: *mut c_void,
+        p: *const f32,
+        len: usize,
+        back: bool,
+        message: *mut c_char,
+        message_len: usize,
+    ) -> *mut c_void,
+    /// Vectors of sequences: 0, or 1 and a message.
+    encode: unsafe extern "C" fn(
+        weights: *mut c_void,
+        ids: *const u32,
+        offsets: *const usize,
+        sequences: usize,
+        out: *mut f32,
+        out_len: usize,
+        message: *mut c_char,
+        message_len: usize,
+    ) -> i32,
+    /// The same, and the way back: a handle, or NULL and a message.
+    forward: unsafe extern "C" fn(
+        weights: *mut c_void,
+        ids: *const u32,
+        offsets: *const usize,
+        sequences: usize,
+        activations: bool,
+        out: *mut f32,
+        out_len: usize,
+        message: *mut c_char,
+        message_len: usize,
+    ) -> *mut c_void,
+    /// Adds the gradients of the parameters: 0, or 1 and a message.
+    backward: unsafe extern "C" fn(
+        tape: *mut c_void,
+        grad: *const f32,
+        grad_len: usize,
+        grads: *mut f32,
+        grads_len: usize,
+        message: *mut c_char,
+        message_len: usize,
+    ) -> i32,
+    close_tape: unsafe extern "C" fn(tape: *mut c_void),
+    close_weights: unsafe extern "C" fn(weights: *mut c_void),
+    close: unsafe extern "C" fn(text: *mut c_void),
+}
+
+/// The encoder in a library.
+pub(super) struct PluginText(Handle);
+
+struct PluginWeights(Handle);
+
+struct PluginTape(Handle);
+
+/// Something in the library, closed at the end.
+struct Handle {
+    opened: Arc<Opened>,
+    place: *mut c_void,
+    close: unsafe extern "C" fn(*mut c_void),
+}
+
+struct Opened {
+    functions: Functions,
+    dimension: usize,
+    parameters: usize,
+    /// Keeps the functions where they are.
+    _library: Library,
+}
+
+// SAFETY: a library's objects may be used from any thread.
+unsafe impl Send for Handle {}
+// SAFETY: as above.
+unsafe impl Sync for Handle {}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: the handle is of these functions and used no more.
+        unsafe { (self.close)(self.place) };
+    }
+}
+
+impl PluginText {
+    /// Opens the first library that exists, and a device in it, for a model of so many parameters.
+    ///
+    /// # Errors
+    /// With the reason, when there is no library, it does not open (no driver), or the device does not.
+    pub(super) fn load(info: &ModelInfo, parameters: usize, libraries: &[PathBuf], device: &str) -> Result<Self> {
+        let library = Library::open(libraries)?;
+        // SAFETY: the types are those of model/cuda.
+        let functions = unsafe {
+            Functions {
+                open: library.function("generel_text_open")?,
+                at: library.function("generel_text_at")?,
+                encode: library.function("generel_weights_encode")?,
+                forward: library.function("generel_weights_forward")?,
+                backward: library.function("generel_tape_backward")?,
+                close_tape: library.function("generel_tape_close")?,
+                close_weights: library.function("generel_weights_close")?,
+                close: library.function("generel_text_close")?,
+            }
+        };
+        let model = serde_json::to_vec(info).map_err(|e| Error::Training(e.to_string()))?;
+        let mut found = 0;
+        let place = with_message(|(message, len)| {
+            // SAFETY: pointers and lengths are of live slices.
+            let place = unsafe {
+                (functions.open)(
+                    model.as_ptr(),
+                    model.len(),
+                    device.as_ptr(),
+                    device.len(),
+                    &raw mut found,
+                    message,
+                    len,
+                )
+            };
+            (!place.is_null()).then_some(place)
+        })?;
+        tracing::info!(device, library = %library.path().display(), "training on the GPU");
+        let opened = Arc::new(Opened { functions, dimension: info.width, parameters, _library: library });
+        let own = Self(Handle { opened, place, close: functions.close });
+        if found == parameters {
+            Ok(own)
+        } else {
+            Err(Error::Training(format!("{found} parameters in the GPU library, not {parameters}")))
+        }
+    }
+}
+
+impl Handle {
+    /// Another handle, made of this one by a call that fails with NULL and a message.
+    fn make(
+        &self,
+        close: unsafe extern "C" fn(*mut c_void),
+        call: impl FnOnce(*mut c_char, usize) -> *mut c_void,
+    ) -> Result<Self> {
+        let place = with_message(|(message, len)| {
+            let place = call(message, len);
+            (!place.is_null()).then_some(place)
+        })?;
+        Ok(Self { opened: self.opened.clone(), place, close })
+    }
+}
+
+impl Passes for PluginText {
+    fn at(&self, p: &[f32], back: bool) -> Result<Arc<dyn Weights>> {
+        let Self(text) = self;
+        let Opened { functions, parameters, .. } = *text.opened;
+        let p = &p[..parameters];
+        let weights = text.make(functions.close_weights, |message, len| {
+            // SAFETY: the handle is of these functions; pointer and length are of a live slice.
+            unsafe { (functions.at)(text.place, p.as_ptr(), p.len(), back, message, len) }
+        })?;
+        Ok(Arc::new(PluginWeights(weights)))
+    }
+}
+
+impl Weights for PluginWeights {
+    fn encode(&self, sequences: &[&[u32]]) -> Result<Vec<f32>> {
+        let Self(weights) = self;
+        let batch = PackedBatch::new(sequences.iter().copied());
+        let mut out = vec![0.0; batch.len() * weights.opened.dimension];
+        with_message(|(message, len)| {
+            // SAFETY: the handle is of these functions; pointers and lengths are of live slices, `offsets` has one entry
+            // more than sequences.
+            let status = unsafe {
+                (weights.opened.functions.encode)(
+                    weights.place,
+                    batch.ids.as_ptr(),
+                    batch.offsets.as_ptr(),
+                    batch.len(),
+                    out.as_mut_ptr(),
+                    out.len(),
+                    message,
+                    len,
+                )
+            };
+            (status == 0).then_some(())
+        })?;
+        Ok(out)
+    }
+
+    fn forward(self: Arc<Self>, sequences: &[&[u32]], activations: bool) -> Result<(Vec<f32>, Box<dyn Tape>)> {
+        let Self(weights) = &*self;
+        let batch = PackedBatch::new(sequences.iter().copied());
+        let mut out = vec![0.0; batch.len() * weights.opened.dimension];
+        let functions = weights.opened.functions;
+        let tape = weights.make(functions.close_tape, |message, len| {
+            // SAFETY: as above.
+            unsafe {
+                (functions.forward)(
+                    weights.place,
+                    batch.ids.as_ptr(),
+                    batch.offsets.as_ptr(),
+                    batch.len(),
+                    activations,
+                    out.as_mut_ptr(),
+                    out.len(),
+                    message,
+                    len,
+                )
+            }
+        })?;
+        Ok((out, Box::new(PluginTape(tape))))
+    }
+}
+
+impl Tape for PluginTape {
+    fn backward(&self, grad: &[f32], grads: &mut [f32]) -> Result<()> {
+        let Self(tape) = self;
+        let grads = &mut grads[..tape.opened.parameters];
+        with_message(|(message, len)| {
+            // SAFETY: the handle is of these functions; pointers and lengths are of live slices.
+            let status = unsafe {
+                (tape.opened.functions.backward)(
+                    tape.place,
+                    grad.as_ptr(),
+                    grad.len(),
+                    grads.as_mut_ptr(),
+                    grads.len(),
+                    message,
+                    len,
+                )
+            };
+            (status == 0).then_some(())
+        })
+    }
+}
