@@ -60,7 +60,7 @@ struct Train {
     /// AdamW's weight decay.
     weight_decay: f32,
     /// Numbers of the text encoder's matrix products: f32, or bf16, which is faster on GPUs and on CPUs with instructions for
-    /// it; `--precision` and GENEREL_PRECISION win.
+    /// it; `--precision` wins.
     precision: String,
     /// Longest text, in tokens.
     max_tokens: usize,
@@ -162,33 +162,52 @@ impl TrainFile {
         }
     }
 
+    /// Whether the tasks that the file names are some.
+    ///
+    /// # Errors
+    /// When one is none, with those that there are.
+    pub(crate) fn check_tasks(&self) -> Result<()> {
+        let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+        let named = self.train.tasks.iter().flat_map(BTreeMap::keys);
+        match named.into_iter().find(|name| !known.contains(&name.as_str())) {
+            Some(name) => {
+                let problem = format!("{}: there is no task '{name}'; known: {}", self.name, known.join(", "));
+                Err(UsageError(problem).into())
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Steps between evaluations.
     pub(crate) fn evaluate_every(&self) -> u64 {
         self.train.evaluate_every
     }
 
-    /// How it is trained, on data that has pairs of these kinds; a precision that was typed wins.
+    /// Numbers of the matrix products: what was typed, or else what the file says.
     ///
     /// # Errors
-    /// When the precision is none to train in.
-    pub(crate) fn options(&self, has: impl Fn(Kind) -> bool, typed: Option<Precision>) -> Result<TrainOptions> {
+    /// When they are none to train in.
+    pub(crate) fn precision(&self, typed: Option<Precision>) -> Result<Precision> {
+        let own = &self.train.precision;
+        let (asked, by) =
+            typed.map_or_else(|| (own.clone(), self.name.as_str()), |typed| (typed.to_string(), "--precision"));
+        match asked.parse() {
+            Ok(precision @ (Precision::F32 | Precision::Bf16)) => Ok(precision),
+            _ => Err(UsageError(format!("{by}: precision '{asked}' is none to train in; known: f32, bf16")).into()),
+        }
+    }
+
+    /// How it is trained, on data that has pairs of these kinds.
+    pub(crate) fn options(&self, has: impl Fn(Kind) -> bool, precision: Precision) -> TrainOptions {
         let t = self.train.clone();
         let tasks = t.tasks.unwrap_or_else(|| default_tasks(has));
-        let asked = typed.map_or(t.precision, |typed| typed.to_string());
-        let precision = match asked.parse() {
-            Ok(precision @ (Precision::F32 | Precision::Bf16)) => precision,
-            _ => {
-                let problem = format!("{}: precision '{asked}' is none to train in; known: f32, bf16", self.name);
-                return Err(UsageError(problem).into());
-            }
-        };
         let task = |(name, task): (String, TaskFile)| TaskOptions {
             name,
             batch: task.batch,
             weight: task.weight,
             temperature: task.temperature,
         };
-        Ok(TrainOptions {
+        TrainOptions {
             precision,
             seed: t.seed,
             steps: t.steps,
@@ -206,7 +225,7 @@ impl TrainFile {
             gradient_cache: t.gradient_cache,
             checkpoint_every: t.checkpoint_every,
             report_every: t.report_every,
-        })
+        }
     }
 }
 
@@ -225,13 +244,15 @@ mod tests {
         let path = folder.path().join("train.yaml");
         std::fs::write(&path, "name: x\nfolder: run\ntrain: { steps: 7, tasks: { synonym: { batch: 16 } } }\n")
             .unwrap();
-        let options = TrainFile::read(&path).unwrap().options(|_| true, None).unwrap();
+        let options = TrainFile::read(&path).unwrap().options(|_| true, Precision::F32);
         assert_eq!((options.steps, options.tasks.len(), options.tasks[0].batch), (7, 1, 16));
-        let typed = |precision| TrainFile::read(&path).unwrap().options(|_| true, Some(precision));
-        assert_eq!(typed(Precision::Bf16).unwrap().precision, Precision::Bf16);
-        assert!(typed(Precision::Int8).unwrap_err().to_string().contains("'int8' is none to train in"));
+        let precision = |typed| TrainFile::read(&path).unwrap().precision(typed);
+        assert_eq!(precision(None).unwrap(), Precision::F32);
+        assert_eq!(precision(Some(Precision::Bf16)).unwrap(), Precision::Bf16);
+        let error = precision(Some(Precision::Int8)).unwrap_err().to_string();
+        assert!(error.contains("--precision") && error.contains("'int8' is none to train in"), "{error}");
         std::fs::write(&path, "name: x\nfolder: run\n").unwrap();
-        let tasks = |has: fn(Kind) -> bool| TrainFile::read(&path).unwrap().options(has, None).unwrap().tasks.len();
+        let tasks = |has: fn(Kind) -> bool| TrainFile::read(&path).unwrap().options(has, Precision::F32).tasks.len();
         assert_eq!((tasks(|_| true), tasks(|kind| kind == Kind::Synonym)), (6, 1));
         std::fs::write(&path, "name: x\nfolder: run\ntrain: { stpes: 7 }\n").unwrap();
         let error = TrainFile::read(&path).unwrap_err().to_string();

@@ -69,7 +69,9 @@ impl HostedWorker {
 
 /// Sequences that [`HostedWorker::encode`] and training take: all ids one after the other, and where each begins.
 fn packed(ids: &[u32], offsets: &[usize]) -> Result<PackedBatch> {
-    if offsets.first() != Some(&0) || offsets.last() != Some(&ids.len()) || !offsets.is_sorted() {
+    // A sequence has a token at least.
+    let ascend = offsets.is_sorted_by(|a, b| a < b);
+    if offsets.first() != Some(&0) || offsets.last() != Some(&ids.len()) || !ascend {
         return Err(Error::Encoder("offsets that do not fit the ids".into()));
     }
     Ok(PackedBatch { ids: ids.to_vec(), offsets: offsets.to_vec() })
@@ -79,10 +81,26 @@ fn packed(ids: &[u32], offsets: &[usize]) -> Result<PackedBatch> {
 pub struct HostedText(CandleText);
 
 /// It with its weights as they are at one step.
-pub struct HostedWeights(Arc<dyn Weights>);
+pub struct HostedWeights {
+    weights: Arc<dyn Weights>,
+    parameters: usize,
+}
 
 /// A batch on its way back.
-pub struct HostedTape(Box<dyn Tape>);
+pub struct HostedTape {
+    tape: Option<Box<dyn Tape>>,
+    /// Numbers of the vectors' gradient.
+    vectors: usize,
+    parameters: usize,
+}
+
+// Handles of them are used from any thread.
+const _: () = {
+    const fn any_thread<T: Send + Sync>() {}
+    any_thread::<HostedText>();
+    any_thread::<HostedWeights>();
+    any_thread::<HostedTape>();
+};
 
 impl HostedText {
     /// Opens a device (`cuda:N`, `cpu`) for a model, given as JSON of [`ModelInfo`], whose precision is that of the matrix
@@ -103,11 +121,11 @@ impl HostedText {
     ///
     /// # Errors
     /// When their number is another, or the device has no room.
-    pub fn at(&self, p: &[f32], back: bool) -> Result<HostedWeights> {
+    pub fn at(&self, p: &[f32]) -> Result<HostedWeights> {
         if p.len() != self.parameters() {
             return Err(Error::Training(format!("{} parameters, not {}", p.len(), self.parameters())));
         }
-        Ok(HostedWeights(self.0.at(p, back)?))
+        Ok(HostedWeights { weights: self.0.at(p, true)?, parameters: self.parameters() })
     }
 }
 
@@ -118,7 +136,7 @@ impl HostedWeights {
     /// As of [`HostedWorker::encode`].
     pub fn encode(&self, ids: &[u32], offsets: &[usize]) -> Result<Vec<f32>> {
         let batch = packed(ids, offsets)?;
-        self.0.encode(&sequences(&batch))
+        self.weights.encode(&sequences(&batch))
     }
 
     /// The same vectors, and the way back, with all activations or with none.
@@ -127,18 +145,25 @@ impl HostedWeights {
     /// As of [`HostedWorker::encode`].
     pub fn forward(&self, ids: &[u32], offsets: &[usize], activations: bool) -> Result<(Vec<f32>, HostedTape)> {
         let batch = packed(ids, offsets)?;
-        let (vectors, tape) = self.0.clone().forward(&sequences(&batch), activations)?;
-        Ok((vectors, HostedTape(tape)))
+        let (vectors, tape) = self.weights.clone().forward(&sequences(&batch), activations)?;
+        let tape = HostedTape { tape: Some(tape), vectors: vectors.len(), parameters: self.parameters };
+        Ok((vectors, tape))
     }
 }
 
 impl HostedTape {
-    /// Adds the gradients of the parameters to `grads`, from those of the vectors.
+    /// Adds the gradients of the parameters to `grads`, from those of the vectors; once.
     ///
     /// # Errors
-    /// When the device fails.
-    pub fn backward(&self, grad: &[f32], grads: &mut [f32]) -> Result<()> {
-        self.0.backward(grad, grads)
+    /// When a slice has another length, it is called again, or the device fails.
+    pub fn backward(&mut self, grad: &[f32], grads: &mut [f32]) -> Result<()> {
+        if (grad.len(), grads.len()) != (self.vectors, self.parameters) {
+            let (grad, grads) = (grad.len(), grads.len());
+            let problem = format!("gradients of {grad} and {grads}, not of {} and {}", self.vectors, self.parameters);
+            return Err(Error::Training(problem));
+        }
+        let tape = self.tape.take().ok_or_else(|| Error::Training("a way back is gone once".into()))?;
+        tape.backward(grad, grads)
     }
 }
 

@@ -2,10 +2,14 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use generel_model::store::ModelStore;
 use generel_model::train::{Report, SnpFacts, Task, TaskKind, TaskOptions, TrainOptions, Trainer, TrainingSet};
-use generel_model::{Device, DeviceChoice, Embedder, EmbedderOptions, ModelInfo, Precision, SnpOrigin, SnpQuery};
+use generel_model::{
+    Device, DeviceChoice, Embedder, EmbedderOptions, ModelInfo, Precision, SnpOrigin, SnpQuery, StoreError, Vector,
+    VectorStore,
+};
 
 fn info(folder: &Path) -> ModelInfo {
     let folder = std::path::absolute(folder).expect("a path");
@@ -146,6 +150,21 @@ fn two_hundred_steps_twice_and_stopped_between_end_in_the_same_weights() {
     }
 }
 
+/// Remembers what it is given.
+#[derive(Debug, Default)]
+struct Texts(Mutex<Vec<String>>);
+
+#[async_trait::async_trait]
+impl VectorStore for Texts {
+    async fn get_many(&self, texts: &[Arc<str>]) -> Result<Vec<Option<Vector>>, StoreError> {
+        Ok(vec![None; texts.len()])
+    }
+
+    fn put_many(&self, vectors: &[(Arc<str>, Vector)]) {
+        self.0.lock().expect("texts").extend(vectors.iter().map(|(text, _)| text.to_string()));
+    }
+}
+
 #[tokio::test]
 async fn the_model_embeds_texts_and_snps() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -167,6 +186,13 @@ async fn the_model_embeds_texts_and_snps() {
         let length: f32 = vector.iter().map(|v| v * v).sum();
         assert!((length - if origin.is_some() { 1.0 } else { 0.0 }).abs() < 1e-4);
     }
+    // What was asked for is stored, genes' texts are not.
+    let store = Arc::new(Texts::default());
+    let stored = Embedder::new(info(&model), EmbedderOptions::default());
+    assert!(stored.set_store(store.clone()));
+    assert_eq!(stored.embed_snps(&queries).await.expect("vectors").0, vectors);
+    stored.embed_one("disease number 3").await.expect("a vector");
+    assert_eq!(*store.0.lock().expect("texts"), ["disease number 3"]);
     let of_trait = embedder.embed_one("disease number 3").await.expect("a vector").expect("a text");
     let other = embedder.embed_one("disease number 7").await.expect("a vector").expect("a text");
     let cosine = |v: &[f32]| generel_model::search::cosine(&vectors[..v.len()], v).expect("a direction");
@@ -206,6 +232,20 @@ fn another_runs_checkpoint_and_a_missing_task_are_errors() {
         panic!("not below the dimension")
     };
     assert!(error.to_string().contains("32 is not below the 32"), "{error}");
+    for (change, problem) in [
+        ((|o| o.learning_rate = -0.1) as fn(&mut TrainOptions), "learning_rate must be above 0"),
+        (|o| o.snp_learning_rate = f32::NAN, "snp_learning_rate must be above 0"),
+        (|o| o.average = 2.0, "average must be 0 or more"),
+        (|o| o.weight_decay = -5.0, "weight_decay must be from 0 to 1"),
+        (|o| o.max_tokens = 0, "max_tokens must be 3 or more"),
+        (|o| o.tasks[1].weight = -0.2, "the weight of 'relation' must be 0 or more"),
+        (|o| o.tasks[1].temperature = 0.0, "the temperature of 'relation' must be from"),
+    ] {
+        let mut options = options(10, Precision::F32);
+        change(&mut options);
+        let Err(error) = Trainer::new(&start(), set(), options, folder.path(), &device) else { panic!("{problem}") };
+        assert!(error.to_string().contains(problem), "{error}");
+    }
     let mut wrong = options(10, Precision::F32);
     wrong.tasks[0].name = "synonyms".into();
     let Err(error) = Trainer::new(&start(), set(), wrong, folder.path(), &device) else { panic!("no such task") };

@@ -1,5 +1,6 @@
 //! The only place that builds a SessionContext: the lake's tables, GENEREL's functions, and the limits.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
@@ -10,6 +11,7 @@ use generel_schemas::tables::{self, EMBEDDINGS};
 use generel_udfs::SimilarityIndexes;
 
 use crate::lake::{LakeIndexes, LakeVectors};
+use crate::text_columns::text_columns;
 use crate::{Error, Lake, Result};
 
 /// Name under which the stored vectors of all models stand, untyped.
@@ -104,6 +106,31 @@ impl Session {
     /// The query context.
     pub fn ctx(&self) -> &SessionContext {
         &self.ctx
+    }
+
+    /// Whether what an option names is among the values of a query's one column.
+    ///
+    /// # Errors
+    /// When it is not, with those that are known, or the query fails.
+    pub(crate) async fn known(
+        &self,
+        option: &str,
+        what: &str,
+        query: &str,
+        asked: impl Iterator<Item = &String>,
+    ) -> Result<()> {
+        let asked: Vec<&String> = asked.collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let mut known = BTreeSet::new();
+        for batch in self.ctx.sql(query).await?.collect().await? {
+            let [values] = text_columns::<1>(&batch)?;
+            known.extend(values.iter().flatten().map(str::to_string));
+        }
+        let Some(unknown) = asked.into_iter().find(|name| !known.contains(*name)) else { return Ok(()) };
+        let known: Vec<String> = known.into_iter().collect();
+        Err(Error::Invalid(format!("{option}: the lake has no {what} '{unknown}'; known: {}", known.join(", "))))
     }
 
     /// Sees what was committed since the session was opened.

@@ -42,6 +42,9 @@ fn events_of_the_same_persons_become_edges_and_few_persons_are_not_told_of() {
         "select subject, predicate, object, round(weight, 4), provenance from kg_edges where source = 'cooccurrence'";
     // ln(12 · 24 / (12 · 12)) = 0.6931; the codes have no vocabulary.
     assert_eq!(place.rows(edges), ["hospital:A,biolink:correlated_with,hospital:B,0.6931,12 persons within 30 days"]);
+    // A name that is none takes nothing away.
+    place.generel(&["cooccurrence", "--source", "synthae"]).fails_with(2, &["source", "'synthae'", "known: "]);
+    place.generel(&["cooccurrence", "--tables", "conditions"]).fails_with(2, &["tables", "'conditions'", "condition"]);
     let again = place.generel(&["cooccurrence"]);
     assert!(again.stderr.contains("up to date, nothing to do"), "{}", again.stderr);
 

@@ -42,6 +42,10 @@ fn train(place: &Place, arguments: &[&str]) -> Ran {
     Ran::of(command(place, arguments))
 }
 
+fn place_text(place: &Place, file: &str) -> String {
+    std::fs::read_to_string(place.path(file)).expect(file)
+}
+
 fn files(folder: &Path) -> Vec<Vec<u8>> {
     ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "snps.safetensors"]
         .map(|file| std::fs::read(folder.join("model").join(file)).expect(file))
@@ -51,6 +55,10 @@ fn files(folder: &Path) -> Vec<Vec<u8>> {
 #[test]
 fn a_killed_run_ends_where_an_undisturbed_one_does() {
     let place = place();
+    place.write("none.yaml", place_text(&place, "whole.yaml").replace("synonym:", "synonyms:"));
+    train(&place, &["none.yaml"]).fails_with(2, &["no task 'synonyms'", "synonym, hierarchy"]);
+    place.write("none.yaml", place_text(&place, "whole.yaml").replace("data: {", "data: { sources: [nobody],"));
+    train(&place, &["none.yaml"]).fails_with(2, &["data.sources", "'nobody'", "doid, gwas"]);
     let prepared = train(&place, &["whole.yaml", "--prepare"]);
     assert_eq!(prepared.code, 0, "{}", prepared.stderr);
     assert!(prepared.stderr.contains("no leak: none of"), "{}", prepared.stderr);
@@ -92,6 +100,22 @@ fn a_killed_run_ends_where_an_undisturbed_one_does() {
     assert_eq!(manifest["train"]["seed"], 1);
     assert!(manifest["data"]["tables"]["gwas_associations"].is_number(), "{manifest}");
     assert!(manifest["went_on"][0]["step"].is_number() && manifest["model"]["folder"].is_null(), "{manifest}");
+    // A model is for all to read, and what a checkpoint has lost is told.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |file: &str| std::fs::metadata(place.path(file)).expect(file).permissions().mode();
+        assert_eq!(mode("whole/model/model-00001-of-00002.safetensors"), mode("whole/log.csv"));
+    }
+    let state = place.path("killed/checkpoints/step-0000050/state.safetensors");
+    let mut bytes = std::fs::read(&state).expect("a checkpoint");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&state, bytes).expect("a file");
+    train(&place, &["killed.yaml"]).fails_with(1, &["step-0000050", "is damaged", "remove"]);
+    // The data stays as it was made, and one is told.
+    let elsewhere = train(&place, &["whole.yaml", "--lake", "nowhere"]);
+    assert!(elsewhere.code == 0 && elsewhere.stderr.contains("the lake nowhere is not there"), "{}", elsewhere.stderr);
     let other = read("whole.yaml").replace("7.3", "8");
     place.write("other.yaml", other);
     train(&place, &["other.yaml"]).fails_with(2, &["whole/data", "other options"]);
@@ -99,16 +123,58 @@ fn a_killed_run_ends_where_an_undisturbed_one_does() {
     place.write("ratings.csv", "term1,term2,score\nasthma,bronchitis,3\nasthma,acne,1\nacne,rosacea,3\nflu,acne,0.5\n");
     let arguments =
         ["eval", "space", "--data", "whole/data", "--model", "whole/model", "--most", "50", "--bootstrap", "20"];
-    let more = ["--ratings", "ratings.csv", "--json", "space.json", "--page", "space.html"];
+    // Two relations of the lake's own names, and SNPs that nobody has seen.
+    let names =
+        ["asthma", "acne", "gout", "rosacea", "influenza", "psoriasis", "scurvy", "rickets", "measles", "mumps"];
+    let pair = |i: usize| {
+        let (left, right) = (names[i % 10], names[(i + 1 + i / 10) % 10]);
+        format!("{left}\tchronic {right}\t{}\n", if i < 40 { "near" } else { "far" })
+    };
+    place.write("texts.tsv", format!("left\tright\trelation\n{}", (0..80).map(pair).collect::<String>()));
+    let association = |i: usize| {
+        format!(
+            "rs{},{},1.{i},1e-{},GENE{i},{},{}\n",
+            9_000_000_000 + i as u64,
+            names[i % 10],
+            i + 5,
+            1 + i % 22,
+            1000 * i
+        )
+    };
+    let snps: String = (10..50).map(association).collect();
+    place.write("snps.csv", format!("rsid,trait,odds_ratio,p_value,genes,chromosome,base_pair_location\n{snps}"));
+    let files = ["--ratings", "ratings.csv", "--pairs", "texts.tsv", "--pairs", "snps.csv"];
+    let more = [&files[..], &["--json", "space.json", "--page", "space.html"]].concat();
     let ran = place.generel(&[&arguments[..], &more[..]].concat());
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    for words in
-        ["synonyms", "relations, pairs unseen", "SNP and trait", "strength", "people's ratings", "acc@1", "graph"]
-    {
+    for words in [
+        "synonyms",
+        "relations, pairs unseen",
+        "SNP and trait",
+        "strength",
+        "people's ratings",
+        "acc@1",
+        "graph",
+        "texts ",
+        "snps: -log10 p",
+    ] {
         assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
     }
     assert!(std::fs::read_to_string(place.path("space.html")).expect("a page").contains("SNPs unseen"));
     assert!(std::fs::read_to_string(place.path("space.json")).expect("JSON").contains("\"measure\": \"auc\""));
+    // Files alone: nothing of the data, and baselines that know files.
+    let alone = place.generel(&[&["eval", "space", "--model", "whole/model", "--details"][..], &files].concat());
+    assert_eq!(alone.code, 0, "{}", alone.stderr);
+    for words in ["texts: far", "texts: near", "snps: |log odds ratio|", "ratings", "words"] {
+        assert!(alone.stdout.contains(words), "{words}: {}", alone.stdout);
+    }
+    assert!(!alone.stdout.contains("synonyms") && !alone.stdout.contains("graph"), "{}", alone.stdout);
+    place.generel(&["eval", "space", "--model", "whole/model"]).fails_with(2, &["required"]);
+    place.write("broken.csv", "left,right\nasthma,\nacne,rosacea\n");
+    let broken = ["eval", "space", "--model", "whole/model", "--pairs", "broken.csv"];
+    assert!(place.generel(&broken).stderr.contains("broken.csv: 1 rows left out"), "{broken:?}");
+    place.write("broken.csv", "left,right,p_value\nasthma,acne,low\n");
+    place.generel(&broken).fails_with(1, &["broken.csv:2", "'pvalue' is no number: 'low'"]);
 }
 
 #[test]

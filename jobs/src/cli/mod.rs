@@ -305,7 +305,9 @@ fn start_log(options: &LogOptions) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match options.log_format {
-        LogFormat::Text => log.with_ansi(std::env::var_os("NO_COLOR").is_none()).init(),
+        LogFormat::Text => log
+            .with_ansi(std::env::var_os("NO_COLOR").is_none() && std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .init(),
         LogFormat::Json => log.json().init(),
     }
 }

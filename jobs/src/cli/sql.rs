@@ -26,8 +26,9 @@ use crate::runner::session;
 
 Tables: concepts, concept_names, patient_events, kg_edges, gwas_associations, embeddings, mappings, quarantine, runs.
 Functions: embed(text), cosine_similarity(vector, vector), concept_similarity(text, text), as_vector(list, model_id),
-normalize_rsid(text), normalize_allele(text), curie(prefix, code); table functions similarity_join('left', 'right', k,
-min_score), nearest('table', 'text', k, min_score).")]
+normalize_rsid(text), normalize_allele(text), curie(prefix, code), embed_snp(rsid, genes, chromosome, position, consequence),
+snp_origin(…); table functions similarity_join('left', 'right', k, min_score), nearest('table', 'text', k, min_score),
+nearest_snps('text', k, min_score), nearest_concepts('rsid', k, min_score, 'table').")]
 pub(super) struct SqlArgs {
     /// The query; several are separated by semicolons
     #[arg(short = 'c', long = "command", value_name = "SQL", conflicts_with = "file", allow_hyphen_values = true)]

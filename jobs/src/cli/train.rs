@@ -1,21 +1,23 @@
 //! `generel train`: a model of one's own, from the lake.
 
 use std::fmt::Write as _;
+use std::fs::{File, TryLockError};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use generel_model::train::{Report, Trainer};
-use generel_model::{Device, Embedder, EmbedderOptions};
+use generel_model::{Device, DeviceChoice, Embedder, EmbedderOptions, Precision};
 use generel_pipeline::training::evaluate::{Half, Measured, Space, SpaceOptions, evaluate};
 use generel_pipeline::training::{self, Kind, Split, files, leakage};
 
-use super::{FileOverrides, folder_of};
+use super::{Choice, folder_of};
 use crate::environment;
 use crate::exit::UsageError;
+use crate::models::ModelOverrides;
 use crate::progress::{Step, note};
 use crate::runner::{lake_location, session};
 use crate::serve::until_told_to_end;
@@ -41,9 +43,9 @@ A train file:
     steps: 2000
     tasks: { synonym: { batch: 128 }, relation: { batch: 48, weight: 0.4 } }
 
-Run again, it goes on from its last checkpoint; Ctrl-C leaves one. The model is a folder for --model: runs/mine/model. Beside
+Run again, it goes on from its last checkpoint; Ctrl-C leaves one, and the exit code 1. The model is a folder for --model: runs/mine/model. Beside
 it: log.csv and measures.csv (losses, and what is measured every evaluate_every steps on pairs held out), curves.html (both
-as a page), run.json (program, commit, model, tables' versions, seeds, options).
+as a page), run.json (program, commit, model, tables' versions, seeds, options, device).
 Its JSON Schema: generel train-schema. ${NAME} is replaced from the environment.")]
 pub(super) struct TrainArgs {
     /// The train file
@@ -52,33 +54,65 @@ pub(super) struct TrainArgs {
     /// Make the data and check it, and end
     #[arg(long)]
     prepare: bool,
-    #[command(flatten)]
-    over: FileOverrides,
+    /// The lake: a folder or a URI; wins over the file
+    #[arg(long, env = "GENEREL_LAKE", value_name = "URI")]
+    lake: Option<String>,
+    /// The model that the run begins with; wins over the file
+    #[arg(long, env = "GENEREL_MODEL", value_name = "NAME")]
+    model: Option<String>,
+    /// Numbers of the text encoder's matrix products, f32 or bf16; wins over the file
+    #[arg(long, value_name = "PRECISION")]
+    precision: Option<Precision>,
+    /// Where texts are trained (auto, cpu, cuda:N)
+    #[arg(long, env = "GENEREL_DEVICE", default_value = "auto", value_name = "DEVICE")]
+    device: DeviceChoice,
 }
 
 pub(super) async fn run(args: TrainArgs) -> Result<()> {
     let file = TrainFile::read(&args.train)?;
-    let base = folder_of(&args.train);
+    let (base, precision) = (folder_of(&args.train), file.precision(args.precision)?);
+    file.check_tasks()?;
     let folder = base.join(&file.folder);
     let data = folder.join("data");
-    let location = lake_location(args.over.lake.as_deref(), file.lake.as_deref(), base);
+    let location = lake_location(args.lake.as_deref(), file.lake.as_deref(), base);
+    let _alone = alone(&folder)?;
     let (pairs, checked) = prepare(&file, &location, &data).await?;
+    let (options, evaluate_every) = (file.options(|kind| has(&pairs, kind), precision), file.evaluate_every());
+    for task in &options.tasks {
+        if !Kind::ALL.iter().any(|kind| kind.as_str() == task.name && has(&pairs, *kind)) {
+            let problem =
+                format!("{}: the task '{}' has fewer than two pairs in {}", file.name, task.name, data.display());
+            return Err(UsageError(problem).into());
+        }
+    }
     if args.prepare {
         return Ok(());
     }
-    let typed = args.over.precision.as_ref().and_then(|precision| precision.0);
-    let (options, evaluate_every) = (file.options(|kind| has(&pairs, kind), typed)?, file.evaluate_every());
-    let model = args.over.model().over(&file.model_settings())?.pull().await?;
+    let over = ModelOverrides { name: args.model, precision: Some(Choice(Some(precision))), device: Some(args.device) };
+    let model = over.over(&file.model_settings())?.pull().await?;
     let stop = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&stop);
     tokio::spawn(async move {
         until_told_to_end().await;
-        note("ending after this step; run again to go on");
+        note("ending after this step");
         told.store(true, Ordering::Relaxed);
     });
     let device = Device { choice: model.device, gpu_libraries: environment::gpu_libraries() };
     let run = Run { name: file.name, lake: location, info: model.info, options, device, folder, evaluate_every, stop };
     tokio::task::spawn_blocking(move || train(&run, &pairs, &checked)).await?
+}
+
+/// Keeps other processes out of a run's folder while it lives.
+fn alone(folder: &Path) -> Result<File> {
+    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let path = folder.join(".lock");
+    let file = File::create(&path).with_context(|| path.display().to_string())?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!("{}: another process trains there", folder.display()),
+        // Where files cannot be locked, one takes care oneself.
+        Err(TryLockError::Error(_)) => Ok(file),
+    }
 }
 
 /// The pairs of the run: made from the lake once, then those of its folder.
@@ -92,6 +126,18 @@ async fn prepare(file: &TrainFile, location: &str, data: &Path) -> Result<(train
                 "{place} was made by other options than those of 'data'; remove it, or name another folder"
             ))
             .into());
+        }
+        // A run that goes on, goes on with its data; that there is newer is worth a word.
+        let now = match generel_pipeline::Lake::open(location) {
+            Ok(lake) => Some(training::versions(&lake).await?),
+            Err(_) => None,
+        };
+        if now.as_ref() != Some(&pairs.origin.tables) {
+            let what = if now.is_some() { "has changed since, or is another" } else { "is not there" };
+            note(format_args!(
+                "the lake {location} {what}: {} stays as it was made; remove it for new data",
+                data.display()
+            ));
         }
         pairs
     } else {
@@ -136,6 +182,9 @@ struct Run {
 
 fn train(run: &Run, pairs: &training::Pairs, checked: &leakage::Checked) -> Result<()> {
     let set = files::training_set(pairs);
+    if run.info.folder.join("snps.safetensors").exists() {
+        note("the SNP encoder begins anew: texts move, and another lake has other SNPs");
+    }
     let step = Step::begin("ready");
     let mut trainer = Trainer::new(&run.info, set, run.options.clone(), &run.folder, &run.device)?;
     step.end(format!("step {} of {}, on {}", trainer.step(), trainer.steps(), trainer.device()));
@@ -163,30 +212,34 @@ fn train(run: &Run, pairs: &training::Pairs, checked: &leakage::Checked) -> Resu
         let is_due = next.is_some_and(|next| trainer.step() >= next || trainer.step() == trainer.steps());
         if is_due && !run.stop.load(Ordering::Relaxed) {
             // The weights are safe, and what is measured changes none.
-            match evaluated(&trainer, pairs, &run.folder) {
+            match evaluated(&trainer, pairs, run) {
                 Ok(measured) => log.measures(trainer.step(), &measured)?,
                 Err(error) => note(format_args!("the evaluation failed: {error:#}")),
             }
         }
         log.page(&run.name)?;
     }
-    if trainer.step() == trainer.steps() {
-        let model = run.folder.join("model");
-        trainer.export(&model)?;
-        note(format_args!("the model: --model {}", model.display()));
+    if trainer.step() < trainer.steps() {
+        bail!("{}: told to end at step {} of {}; run again to go on", run.name, trainer.step(), trainer.steps());
     }
+    let model = run.folder.join("model");
+    trainer.export(&model)?;
+    note(format_args!("the model: --model {}", model.display()));
     Ok(())
 }
 
 /// What the weights are good for as they are now, on a few of the pairs held out.
-fn evaluated(trainer: &Trainer, pairs: &training::Pairs, folder: &Path) -> Result<Vec<Measured>> {
+fn evaluated(trainer: &Trainer, pairs: &training::Pairs, run: &Run) -> Result<Vec<Measured>> {
     let step = Step::begin("evaluation");
-    let model = folder.join("evaluated");
+    let model = run.folder.join("evaluated");
     trainer.export(&model)?;
     let info = environment::model_store()?.info(&model.display().to_string())?;
-    let space = Space::Model("trained".to_string(), Embedder::new(info, EmbedderOptions::default()));
+    let Device { choice, gpu_libraries } = run.device.clone();
+    let options = EmbedderOptions { device: choice, gpu_libraries, ..EmbedderOptions::default() };
+    let space = Space::Model("trained".to_string(), Embedder::new(info, options));
     let half = Half::Development;
-    let options = SpaceOptions { half, ratings: Vec::new(), most: EVALUATED, resamples: 0, seed: 1 };
+    let options =
+        SpaceOptions { half, ratings: Vec::new(), listed: Vec::new(), most: EVALUATED, resamples: 0, seed: 1 };
     let measured = tokio::runtime::Handle::current().block_on(evaluate(pairs, &[space], &options, &|_| ()))?;
     let main: Vec<String> = measured
         .iter()

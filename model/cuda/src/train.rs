@@ -2,16 +2,10 @@
 
 use std::ffi::{c_char, c_void};
 use std::slice;
-use std::sync::Once;
 
 use generel_model::hosted::{HostedTape, HostedText, HostedWeights};
 
 use crate::{close, copy, exit, reported};
-
-/// The first passes are what cuBLAS and the kernels are loaded by.
-fn loaded(once: &Once) {
-    once.call_once(exit::register);
-}
 
 /// # Safety
 /// Pointers are of as many bytes as said; `parameters` can be written.
@@ -30,6 +24,7 @@ pub unsafe extern "C" fn generel_text_open(
         let (model, device) = (slice::from_raw_parts(model, model_len), slice::from_raw_parts(device, device_len));
         reported(message, message_len, || {
             let device = std::str::from_utf8(device).map_err(|e| e.to_string())?;
+            // It has gone there and back once: all of CUDA's libraries are loaded.
             let text = HostedText::open(model, device).map_err(|e| e.to_string())?;
             exit::register();
             *parameters = text.parameters();
@@ -46,14 +41,13 @@ pub unsafe extern "C" fn generel_text_at(
     text: *mut c_void,
     p: *const f32,
     len: usize,
-    back: bool,
     message: *mut c_char,
     message_len: usize,
 ) -> *mut c_void {
     // SAFETY: the caller's promises.
     let weights = unsafe {
         let (text, p) = (&*text.cast::<HostedText>(), slice::from_raw_parts(p, len));
-        reported(message, message_len, || text.at(p, back).map_err(|e| e.to_string()))
+        reported(message, message_len, || text.at(p).map_err(|e| e.to_string()))
     };
     weights.map_or(std::ptr::null_mut(), |weights| Box::into_raw(Box::new(weights)).cast())
 }
@@ -79,8 +73,6 @@ pub unsafe extern "C" fn generel_weights_encode(
         let (ids, out) = (slice::from_raw_parts(ids, offsets[sequences]), slice::from_raw_parts_mut(out, out_len));
         reported(message, message_len, || {
             let vectors = weights.encode(ids, offsets).map_err(|e| e.to_string())?;
-            static ENCODED: Once = Once::new();
-            loaded(&ENCODED);
             copy(&vectors, out)
         })
     };
@@ -108,8 +100,6 @@ pub unsafe extern "C" fn generel_weights_forward(
         let (ids, out) = (slice::from_raw_parts(ids, offsets[sequences]), slice::from_raw_parts_mut(out, out_len));
         reported(message, message_len, || {
             let (vectors, tape) = weights.forward(ids, offsets, activations).map_err(|e| e.to_string())?;
-            static PASSED: Once = Once::new();
-            loaded(&PASSED);
             copy(&vectors, out)?;
             Ok(tape)
         })
@@ -131,14 +121,9 @@ pub unsafe extern "C" fn generel_tape_backward(
 ) -> i32 {
     // SAFETY: the caller's promises.
     let done = unsafe {
-        let tape = &*tape.cast::<HostedTape>();
+        let tape = &mut *tape.cast::<HostedTape>();
         let (grad, grads) = (slice::from_raw_parts(grad, grad_len), slice::from_raw_parts_mut(grads, grads_len));
-        reported(message, message_len, || {
-            tape.backward(grad, grads).map_err(|e| e.to_string())?;
-            static WENT_BACK: Once = Once::new();
-            loaded(&WENT_BACK);
-            Ok(())
-        })
+        reported(message, message_len, || tape.backward(grad, grads).map_err(|e| e.to_string()))
     };
     i32::from(done.is_none())
 }

@@ -93,7 +93,8 @@ fn losses(choice: DeviceChoice, library: PathBuf, precision: Precision) -> (Stri
         nested_dimensions: Vec::new(),
         average: 0.9,
         keep: 0.5,
-        hard_negatives: true,
+        // They follow from vectors: a last digit, and batches are others.
+        hard_negatives: false,
         gradient_cache: false,
         checkpoint_every: 100,
         report_every: 1,

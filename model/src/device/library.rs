@@ -34,7 +34,10 @@ impl Library {
     /// With the reason, when there is none, it does not open (no driver), or it is of another version.
     pub(crate) fn open(libraries: &[PathBuf]) -> Result<Self> {
         let Some(path) = libraries.iter().find(|path| path.exists()) else {
-            return Err(Error::Device("no GPU library (generel_cuda) beside the program".into()));
+            return Err(Error::Device(
+                "no GPU library (libgenerel_cuda, made by scripts/cuda-build) beside the program or at GENEREL_CUDA"
+                    .into(),
+            ));
         };
         // SAFETY: the library is ours by its name and version; its initializers do nothing but CUDA's own.
         let library = unsafe { libloading::Library::new(path) }.map_err(|e| failed(path, &e))?;

@@ -14,7 +14,7 @@ pub(crate) use library::{Library, with_message};
 
 use crate::{Error, Result};
 
-/// Where encoders and searches run.
+/// Where encoders, searches and training run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// The first GPU if there is one and its library is at hand, else the CPU.

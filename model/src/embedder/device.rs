@@ -186,7 +186,8 @@ impl Device {
             self.cache.insert(claim.shared_text(), vector.clone());
         }
         if let Some(store) = self.store.get() {
-            let kept: Vec<_> = made.iter().map(|(claim, vector)| (claim.shared_text(), vector.clone())).collect();
+            let kept = made.iter().filter(|(claim, _)| claim.is_stored);
+            let kept: Vec<_> = kept.map(|(claim, vector)| (claim.shared_text(), vector.clone())).collect();
             store.put_many(&kept);
         }
         made.into_iter().for_each(|(claim, vector)| claim.land(Ok(vector)));

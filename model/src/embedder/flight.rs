@@ -21,6 +21,8 @@ pub(super) struct Claim {
     sender: watch::Sender<Outcome>,
     flights: Flights,
     in_flight: bool,
+    /// Whether what comes home goes to the store, too.
+    pub(super) is_stored: bool,
 }
 
 /// Waits for a text.
@@ -43,7 +45,8 @@ impl Flights {
                     Some(vector) => Landing(watch::Sender::new(Some(Ok(vector))).subscribe()),
                     None => {
                         let (text, sender) = (free.key().clone(), watch::Sender::new(None));
-                        claims.push(Claim { text, sender: sender.clone(), flights: self.clone(), in_flight: true });
+                        let (sender, flights) = (sender.clone(), self.clone());
+                        claims.push(Claim { text, sender: sender.clone(), flights, in_flight: true, is_stored: true });
                         Landing(free.insert(sender).subscribe())
                     }
                 },

@@ -218,7 +218,7 @@ impl Embedder {
             distinct: column.distinct().len() as u64,
             ..CallStats::default()
         };
-        let vectors = self.embed_distinct(column.distinct(), &mut stats).await?;
+        let vectors = self.embed_distinct(column.distinct(), true, &mut stats).await?;
         Ok((column.scatter(&vectors, self.inner.info.dimension), stats))
     }
 
@@ -231,12 +231,13 @@ impl Embedder {
         if text.is_empty() {
             return Ok(None);
         }
-        let vectors = self.embed_distinct(&[Arc::from(text.as_ref())], &mut CallStats::default()).await?;
+        let vectors = self.embed_distinct(&[Arc::from(text.as_ref())], true, &mut CallStats::default()).await?;
         Ok(vectors.first().map(|v| v.to_vec()))
     }
 
     /// Vectors of distinct, normalized, non-empty texts, in order.
-    async fn embed_distinct(&self, texts: &[Arc<str>], stats: &mut CallStats) -> Result<Vec<Vector>> {
+    /// Vectors of normalized texts, each once; new ones go to the store if `keep`.
+    async fn embed_distinct(&self, texts: &[Arc<str>], keep: bool, stats: &mut CallStats) -> Result<Vec<Vector>> {
         let mut vectors: Vec<Option<Vector>> = texts.iter().map(|t| self.inner.cache.get(t)).collect();
         let hits = vectors.iter().flatten().count();
         self.inner.counters.cache_hits(hits);
@@ -246,9 +247,10 @@ impl Embedder {
             if missing.is_empty() {
                 return Ok(vectors.into_iter().flatten().collect());
             }
-            let (claims, mut landings) =
+            let (mut claims, mut landings) =
                 self.inner.flights.board(missing.iter().map(|i| texts[*i].clone()), |text| self.inner.cache.get(text));
             stats.joined += (missing.len() - claims.len()) as u64;
+            claims.iter_mut().for_each(|claim| claim.is_stored = keep);
             let claims = self.look_up(claims, stats).await;
             stats.encoded += claims.len() as u64;
             self.send(claims, stats).await?;

@@ -33,7 +33,8 @@ impl Embedder {
         let mut distinct: Vec<Arc<str>> = texts.iter().map(|(_, text)| Arc::clone(text)).collect();
         distinct.sort_unstable();
         distinct.dedup();
-        let vectors = self.embed_distinct(&distinct, &mut CallStats::default()).await?;
+        // Nobody has asked for them: they stay out of the lake's table of vectors, and out of searches in it.
+        let vectors = self.embed_distinct(&distinct, false, &mut CallStats::default()).await?;
         let gene_texts = texts
             .into_iter()
             .filter_map(|(symbol, text)| Some((symbol, vectors[distinct.binary_search(&text).ok()?].to_vec())))

@@ -8,7 +8,7 @@ mod weights;
 use std::fmt;
 use std::sync::Arc;
 
-pub(crate) use candle::{Block, Blocks, CandleEncoder, dtype};
+pub(crate) use candle::{BATCH_TOKENS, Block, Blocks, CandleEncoder};
 pub(crate) use cpu::CpuEncoder;
 pub(crate) use plugin::Plugin;
 pub(crate) use weights::{Embeddings, Names, Tensors};

@@ -54,7 +54,11 @@ pub(super) fn write(
     let (mut weight_map, mut bytes) = (BTreeMap::new(), 0);
     for (shard, file) in shards.iter().zip(SHARDS) {
         let path = folder.join(file);
-        candle_core::safetensors::save(shard, &path).map_err(|e| Error::folder(&path, e))?;
+        // The library's file is its owner's alone: others are to read the model, too.
+        let own = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+        candle_core::safetensors::save(shard, own.path()).map_err(|e| Error::folder(&path, e))?;
+        let saved = std::fs::read(own.path()).map_err(failed)?;
+        std::fs::write(&path, saved).map_err(|e| Error::folder(&path, e))?;
         weight_map.extend(shard.keys().map(|name| (name.clone(), file.to_string())));
         bytes += shard.values().map(|t| t.elem_count() * t.dtype().size_in_bytes()).sum::<usize>();
     }

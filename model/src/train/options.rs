@@ -37,7 +37,7 @@ pub struct TrainOptions {
     /// Whether half of a batch of synonyms are names near those of the other half.
     pub hard_negatives: bool,
     /// Whether activations are computed again on the way back, a piece of the batch at a time, as in GradCache (Gao et al.
-    /// 2021): a larger batch has no more of them in memory. The weights are the same to the bit.
+    /// 2021): a larger batch has no more of them in memory. The weights are the same, on the CPU to the bit.
     pub gradient_cache: bool,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
@@ -88,6 +88,19 @@ pub(super) fn check(set: &TrainingSet, options: &TrainOptions, dimension: usize)
     if options.tasks.is_empty() {
         return wrong("there is no task".into());
     }
+    let rates = [("learning_rate", options.learning_rate), ("snp_learning_rate", options.snp_learning_rate)];
+    if let Some((name, rate)) = rates.into_iter().find(|(_, rate)| !(*rate > 0.0 && *rate <= 1.0)) {
+        return wrong(format!("{name} must be above 0 and at most 1, not {rate}"));
+    }
+    if !(0.0..1.0).contains(&options.average) {
+        return wrong(format!("average must be 0 or more and below 1, not {}", options.average));
+    }
+    if !(0.0..=1.0).contains(&options.weight_decay) {
+        return wrong(format!("weight_decay must be from 0 to 1, not {}", options.weight_decay));
+    }
+    if options.max_tokens < 3 {
+        return wrong(format!("max_tokens must be 3 or more, not {}", options.max_tokens));
+    }
     if let Some(d) = options.nested_dimensions.iter().find(|d| !(1..dimension).contains(d)) {
         return wrong(format!("nested_dimensions: {d} is not below the {dimension} of the model's vectors"));
     }
@@ -100,6 +113,15 @@ pub(super) fn check(set: &TrainingSet, options: &TrainOptions, dimension: usize)
         match found.map(|t| t.left.len()) {
             None => return wrong(format!("there is no task '{}' in the data; known: {}", task.name, known.join(", "))),
             Some(0 | 1) => return wrong(format!("the task '{}' has fewer than two pairs in the data", task.name)),
+            Some(_) if !(task.weight >= 0.0 && task.weight.is_finite()) => {
+                return wrong(format!("the weight of '{}' must be 0 or more, not {}", task.name, task.weight));
+            }
+            Some(_) if !(task.temperature >= 0.01 && task.temperature <= 1.0) => {
+                return wrong(format!(
+                    "the temperature of '{}' must be from 0.01 to 1, not {}",
+                    task.name, task.temperature
+                ));
+            }
             Some(_) if task.batch < 2 => return wrong(format!("the batch of '{}' must be 2 or more", task.name)),
             Some(_) => {}
         }

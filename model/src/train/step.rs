@@ -83,7 +83,11 @@ impl Trainer {
             let sequences: Vec<&[u32]> = missing.iter().map(|t| self.tokens[*t as usize].as_slice()).collect();
             let tokens = sequences.iter().map(|s| s.len() as u64).sum();
             if !missing.is_empty() {
-                let new = self.text.at(p, false)?.encode(&sequences)?;
+                let still = match &self.still {
+                    Some(still) => still,
+                    None => self.still.insert(self.text.at(p, false)?),
+                };
+                let new = still.encode(&sequences)?;
                 self.fixed.extend(missing.into_iter().zip(new.chunks_exact(d).map(<[f32]>::to_vec)));
             }
             (texts.iter().flat_map(|t| &self.fixed[t]).copied().collect(), None, tokens)
@@ -92,7 +96,7 @@ impl Trainer {
         let vectors = Var::from_tensor(&matrix(vectors, d, &Device::Cpu)?)?;
         let seed = self.options.seed ^ (step + 1).wrapping_mul(0xd134_2543_de82_ef95);
         let batch = if snps.is_empty() { None } else { Some(self.snp.forward(p, snps.clone(), Some(seed))?) };
-        self.losses(&drawn, (&texts, &vectors), (&snps, batch.as_ref()), &mut grads, tape.as_deref())?;
+        self.losses(&drawn, (&texts, &vectors), (&snps, batch.as_ref()), &mut grads, tape)?;
         self.update(grads, tokens)
     }
 
@@ -103,7 +107,7 @@ impl Trainer {
         (texts, vectors): (&[u32], &Var),
         (snps, batch): (&[u32], Option<&Batch>),
         grads: &mut [f32],
-        tape: Option<&dyn Tape>,
+        tape: Option<Box<dyn Tape>>,
     ) -> Result<()> {
         let device = &Device::Cpu;
         let mut total: Option<Tensor> = None;
@@ -250,6 +254,7 @@ impl Trainer {
         let text = self.groups[0].range.clone();
         values[text.clone()].copy_from_slice(&self.average[text]);
         self.snp.begin(self.options.seed, values);
+        self.start = None;
         for task in &self.tasks {
             values[task.scale] = (1.0 / task.options.temperature).ln();
         }
@@ -272,7 +277,7 @@ impl Trainer {
     }
 
     /// For each entity, those whose first names are nearest by the start's weights.
-    pub(super) fn hard_negatives(&self) -> Result<HardNegatives> {
+    pub(super) fn hard_negatives(&self, device: &crate::Device) -> Result<HardNegatives> {
         if let Some(found) = HardNegatives::read(&self.folder)? {
             return Ok(found);
         }
@@ -285,7 +290,7 @@ impl Trainer {
         let tokens: Vec<Vec<u32>> = first.values().map(|text| self.tokens[*text as usize].clone()).collect();
         let entities: Vec<u32> = first.into_keys().collect();
         let vectors = self.vectors_of(&tokens)?;
-        HardNegatives::find(&entities, (vectors, self.text.dimension()), &self.device, &self.folder)
+        HardNegatives::find(&entities, (vectors, self.text.dimension()), device, &self.folder)
     }
 }
 

@@ -18,7 +18,7 @@ use super::snp::SnpEncoder;
 use super::step::Done;
 use super::text::{TextEncoder, Weights};
 use crate::tokenize::TextTokenizer;
-use crate::{Device, ModelInfo, Result};
+use crate::{Device, Error, ModelInfo, Result};
 
 /// The smallest step of log scales, beside the layers' learning rate.
 const SCALE_LEARNING_RATE: f32 = 1e-2;
@@ -44,7 +44,8 @@ pub struct Trainer {
     pub(super) hard: HardNegatives,
     /// The text encoder as the start has it, where the nearness of texts is kept.
     pub(super) start: Option<Arc<dyn Weights>>,
-    pub(super) device: Device,
+    /// It as it is in the end, once it stays so.
+    pub(super) still: Option<Arc<dyn Weights>>,
     /// Sum and number of what [`TrainOptions::keep`] weighs, since the last report.
     pub(super) kept: (f64, u64),
     /// Vectors of texts, once the text encoder stays as it is.
@@ -67,7 +68,7 @@ impl Trainer {
     ///
     /// # Errors
     /// When the model cannot be trained, a task is not in the data or has no pairs, the folder holds another run, or a device
-    /// that is no GPU cannot be opened.
+    /// cannot be opened, where it is no GPU, or has no room.
     pub fn new(
         info: &ModelInfo,
         set: TrainingSet,
@@ -76,6 +77,10 @@ impl Trainer {
         device: &Device,
     ) -> Result<Self> {
         check(&set, &options, info.width)?;
+        if info.is_cut() {
+            let problem = format!("'{}' keeps some of its components; name the whole model", info.name);
+            return Err(Error::Training(problem));
+        }
         let run = fingerprint(info, &set, &options)?;
         let mut parameters = Parameters::default();
         let text = TextEncoder::load(info, options.precision, device, &mut parameters)?;
@@ -121,7 +126,7 @@ impl Trainer {
             info: info.clone(),
             hard: HardNegatives::default(),
             start,
-            device: device.clone(),
+            still: None,
             kept: (0.0, 0),
             fixed: HashMap::new(),
             options,
@@ -135,7 +140,7 @@ impl Trainer {
             parameters,
             adam,
         };
-        trainer.resume()?;
+        trainer.resume(device)?;
         Ok(trainer)
     }
 
@@ -143,7 +148,7 @@ impl Trainer {
         self.folder.join("checkpoints")
     }
 
-    fn resume(&mut self) -> Result<()> {
+    fn resume(&mut self, device: &Device) -> Result<()> {
         if let Some(state) = checkpoint::load(&self.checkpoints(), &self.parameters, &self.run)? {
             self.parameters.values = state.values;
             (self.adam.first, self.adam.second) = (state.first, state.second);
@@ -151,7 +156,7 @@ impl Trainer {
             self.snp.gene_texts = state.gene_texts;
         }
         if self.options.hard_negatives && self.tasks.iter().any(|t| !t.by_entity.is_empty()) {
-            self.hard = self.hard_negatives()?;
+            self.hard = self.hard_negatives(device)?;
         }
         Ok(())
     }

@@ -142,6 +142,10 @@ pub async fn cooccurrence(
     let Some(version) = version else {
         return Err(Error::Invalid("the lake has no patient events; ingest some first".into()));
     };
+    let sources = "SELECT DISTINCT source FROM patient_events";
+    session.known("source", "source of patient events", sources, options.sources.iter()).await?;
+    let tables = "SELECT DISTINCT event_table FROM patient_events";
+    session.known("tables", "table of patient events", tables, options.event_tables.iter()).await?;
     let state = options.fingerprint(version)?;
     let mark = Mark::new(format!("generel/cooccurrence/{}", options.name), state.as_i64());
     let mut report = CooccurrenceReport {

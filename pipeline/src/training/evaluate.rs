@@ -1,12 +1,14 @@
 //! What a space is good for, on pairs that were held out: synonyms found, relations and associations told from chance,
 //! strength of association, and agreement with people.
 
+mod benchmarks;
 mod families;
 mod halves;
+mod listed;
 mod neighbors;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use arrow::array::{Array, AsArray, StringArray};
 use arrow::datatypes::Float32Type;
@@ -18,7 +20,7 @@ pub use self::halves::Half;
 use self::neighbors::Neighbors;
 use super::clusters::key;
 use super::pairs::{Kind, Pairs, Split};
-use crate::{Error, Result};
+use crate::Result;
 
 /// How to evaluate.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +29,8 @@ pub struct SpaceOptions {
     pub half: Half,
     /// Files of pairs of terms and people's ratings.
     pub ratings: Vec<PathBuf>,
+    /// Files of pairs that belong together.
+    pub listed: Vec<PathBuf>,
     /// Pairs of a relation, and queries of a source, at most.
     pub most: usize,
     /// Resamples of the intervals.
@@ -38,7 +42,7 @@ pub struct SpaceOptions {
 /// One measure of one method.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
-    /// The family of tasks: synonyms, relations, snp_trait, strength, ratings.
+    /// The family of tasks: synonyms, relations, SNPs and traits, strength, pairs of a file, people's ratings.
     pub family: String,
     /// What was measured: a source, a relation, a split, a file; `all` for the mean over them.
     pub of: String,
@@ -73,7 +77,7 @@ impl Space {
     }
 }
 
-/// Measures each space on the pairs held out.
+/// Measures each space on the pairs held out, and on files; `progress` is told of each, in words.
 ///
 /// # Errors
 /// When a model fails or a file of ratings cannot be read.
@@ -83,10 +87,10 @@ pub async fn evaluate(
     options: &SpaceOptions,
     progress: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<Vec<Measured>> {
-    let families = families::families(pairs, options)?;
+    let families = families::families(pairs, options, progress)?;
     let mut measured = Vec::new();
     for space in spaces {
-        progress(space.name());
+        progress(&format!("measuring {}", space.name()));
         let scorer = Scorer::new(space, pairs, &families, options).await?;
         measured.extend(families::measure(&families, &scorer, space.name(), options));
     }
@@ -117,7 +121,9 @@ impl Scorer {
         let row =
             |i: usize| vectors.is_valid(i).then(|| vectors.value(i).as_primitive::<Float32Type>().values().to_vec());
         let texts = texts.iter().enumerate().filter_map(|(i, t)| Some(((*t).to_string(), row(i)?))).collect();
-        let known: HashMap<&str, _> = pairs.variants.iter().map(|v| (v.rsid.as_str(), v)).collect();
+        // What a file says of an SNP stands behind what the data says.
+        let all = families.variants.iter().chain(&pairs.variants);
+        let known: HashMap<&str, _> = all.map(|v| (v.rsid.as_str(), v)).collect();
         let queries: Vec<SnpQuery> = families
             .snps()
             .into_iter()
@@ -241,32 +247,4 @@ fn pieces_shared(a: &str, b: &str) -> f32 {
     let (a, b) = (pieces(a), pieces(b));
     let common = a.iter().filter(|piece| b.binary_search(piece).is_ok()).count();
     2.0 * common as f32 / (a.len() + b.len()).max(1) as f32
-}
-
-/// Pairs of terms with people's ratings: columns `term1`, `term2` and `score` in any spelling of these.
-fn read_ratings(path: &Path) -> Result<Vec<(String, String, f32)>> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-    let separator = if text.lines().next().unwrap_or_default().contains('\t') { b'\t' } else { b',' };
-    let mut reader = csv::ReaderBuilder::new().delimiter(separator).flexible(true).from_reader(text.as_bytes());
-    let header: Vec<String> = match reader.headers() {
-        Ok(header) => header.iter().map(|h| h.trim().to_lowercase().replace(['_', ' ', '-'], "")).collect(),
-        Err(error) => return Err(Error::format(path, 1, error.to_string())),
-    };
-    let find = |names: &[&str]| header.iter().position(|h| names.contains(&h.as_str()));
-    let columns = find(&["term1", "label1", "snomedlabel1", "name1"])
-        .zip(find(&["term2", "label2", "snomedlabel2", "name2"]))
-        .zip(find(&["score", "rating", "mean", "relatedness", "meanrating"]));
-    let Some(((first, second), score)) = columns else {
-        let problem = format!("expected columns term1, term2 and score; found {}", header.join(", "));
-        return Err(Error::format(path, 1, problem));
-    };
-    let mut ratings = Vec::new();
-    for (i, record) in reader.records().enumerate() {
-        let line = i as u64 + 2;
-        let record = record.map_err(|e| Error::format(path, line, e.to_string()))?;
-        let cell = |at: usize| record.get(at).unwrap_or_default().trim();
-        let rating = cell(score).parse().map_err(|_| Error::format(path, line, "the score is no number"))?;
-        ratings.push((cell(first).to_string(), cell(second).to_string(), rating));
-    }
-    Ok(ratings)
 }

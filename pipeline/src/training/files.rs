@@ -19,7 +19,8 @@ use crate::{Error, Result};
 const PAIRS: &str = "pairs.parquet";
 const VARIANTS: &str = "snps.parquet";
 const NAMES: &str = "held-out-names.parquet";
-const ORIGIN: &str = "origin.json";
+/// The file that says what data was made of.
+pub const ORIGIN: &str = "origin.json";
 
 /// Writes the pairs to a folder.
 ///

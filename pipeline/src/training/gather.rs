@@ -155,6 +155,18 @@ pub(super) async fn gather(session: &Session, options: &DataOptions) -> Result<G
     Ok(gathered)
 }
 
+/// Whether the lake has the sources and predicates that the options name.
+///
+/// # Errors
+/// When it has not, with those that it has.
+pub(super) async fn check(session: &Session, options: &DataOptions) -> Result<()> {
+    let sources = "SELECT DISTINCT source FROM (SELECT source FROM concept_names UNION ALL SELECT source FROM kg_edges \
+        UNION ALL SELECT source FROM gwas_associations)";
+    session.known("data.sources", "source", sources, options.sources.iter()).await?;
+    let predicates = "SELECT DISTINCT predicate FROM kg_edges";
+    session.known("data.predicates", "predicate", predicates, options.predicates.keys()).await
+}
+
 /// A query's rows: the numbers behind the first `N` columns, and those as texts, NULL as nothing.
 async fn rows<const N: usize>(
     session: &Session,

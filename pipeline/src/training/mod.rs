@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use generel_schemas::tables::{CONCEPT_NAMES, CONCEPTS, GWAS_ASSOCIATIONS, KG_EDGES};
 
-use crate::{Result, Session};
+use crate::{Error, Lake, Result, Session};
 
 /// What goes into the data, and what is held out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -65,19 +65,62 @@ impl Default for DataOptions {
     }
 }
 
-/// Gathers the pairs of a lake and splits them.
+impl DataOptions {
+    /// Whether data can be made by these options.
+    ///
+    /// # Errors
+    /// When a share is none, or a weight is negative.
+    pub fn check(&self) -> Result<()> {
+        for (name, share) in [
+            ("held_out_concepts", self.held_out_concepts),
+            ("held_out_pairs", self.held_out_pairs),
+            ("held_out_associations", self.held_out_associations),
+            ("held_out_snps", self.held_out_snps),
+        ] {
+            if !(0.0..1.0).contains(&share) {
+                return Err(Error::Invalid(format!("data.{name} must be 0 or more and below 1, not {share}")));
+            }
+        }
+        if let Some((name, weight)) =
+            self.predicates.iter().find(|(_, weight)| !(**weight >= 0.0 && weight.is_finite()))
+        {
+            return Err(Error::Invalid(format!(
+                "data.predicates: the weight of {name} must be 0 or more, not {weight}"
+            )));
+        }
+        let p = self.min_neg_log_10_p;
+        if p < 0.0 || p.is_nan() {
+            return Err(Error::Invalid(format!("data.min_neg_log_10_p must be 0 or more, not {p}")));
+        }
+        Ok(())
+    }
+}
+
+/// Versions of the lake's tables that data is made of.
 ///
 /// # Errors
 /// When a table cannot be read.
+pub async fn versions(lake: &Lake) -> Result<BTreeMap<String, u64>> {
+    let mut versions = BTreeMap::new();
+    for table in [&CONCEPTS, &CONCEPT_NAMES, &KG_EDGES, &GWAS_ASSOCIATIONS] {
+        if let Some(version) = lake.table(table).await?.and_then(|table| table.version()) {
+            versions.insert(table.name.to_string(), version);
+        }
+    }
+    Ok(versions)
+}
+
+/// Gathers the pairs of a lake and splits them.
+///
+/// # Errors
+/// When the options are none to make data by, name a source or predicate that the lake has not, or a table cannot be read.
 pub async fn prepare(session: &Session, options: &DataOptions) -> Result<Pairs> {
+    options.check()?;
+    gather::check(session, options).await?;
     let gathered = gather::gather(session, options).await?;
     let clusters = clusters::Clusters::new(&gathered);
     let mut pairs = pairs::build(&gathered, &clusters, options);
-    for table in [&CONCEPTS, &CONCEPT_NAMES, &KG_EDGES, &GWAS_ASSOCIATIONS] {
-        if let Some(version) = session.lake.table(table).await?.and_then(|table| table.version()) {
-            pairs.origin.tables.insert(table.name.to_string(), version);
-        }
-    }
+    pairs.origin.tables = versions(&session.lake).await?;
     Ok(pairs)
 }
 

@@ -38,7 +38,8 @@ pub(crate) fn origin(embedder: Embedder) -> ScalarUDF {
 }
 
 fn of(embedder: Embedder, asked: Asked) -> ScalarUDF {
-    let counts = [1, 2, 4, 5].map(TypeSignature::Any).to_vec();
+    // Three are told what is missing.
+    let counts = [1, 2, 3, 4, 5].map(TypeSignature::Any).to_vec();
     let signature = Signature::new(TypeSignature::OneOf(counts), Volatility::Stable);
     AsyncScalarUDF::new(Arc::new(EmbedSnp { embedder, asked, signature })).into_scalar_udf()
 }
@@ -85,6 +86,9 @@ impl ScalarUDFImpl for EmbedSnp {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        if args.arg_fields.len() == 3 {
+            return plan_err!("{} takes a chromosome and a position, or neither", self.name());
+        }
         for (i, what) in [(0, "an rsID"), (1, "gene symbols"), (4, "a consequence")] {
             if let Some(field) = args.arg_fields.get(i)
                 && !is_text(field.data_type())

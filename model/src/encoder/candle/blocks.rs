@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 
 use super::BATCH_TOKENS;
+use crate::info::Pooling;
 use crate::pack::PackedBatch;
 
 /// The way from packed tokens to blocks of sequences of one length, for attention, and back.
@@ -41,7 +42,8 @@ impl Blocks {
         batch: &PackedBatch,
         device: &Device,
         dtype: DType,
-        (rows, full): (usize, bool),
+        rows: usize,
+        full: bool,
     ) -> candle_core::Result<Self> {
         let lengths: Vec<usize> = batch.ranges().map(|r| r.len()).collect();
         let (mut spread, mut gather) = (Vec::new(), Vec::with_capacity(batch.tokens()));
@@ -84,18 +86,50 @@ impl Blocks {
         })
     }
 
-    /// Means of the sequences' tokens, `[sequences, hidden]`, from `[rows, hidden]`.
+    /// One vector a sequence, `[sequences, hidden]` from `[rows, hidden]`: at length 1, and the lengths before,
+    /// `[sequences, 1]`.
     ///
     /// # Errors
     /// When the device fails.
-    pub(crate) fn means(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let (spread, hidden) = (x.index_select(&self.spread, 0)?, x.dim(1)?);
-        let mut means = Vec::with_capacity(self.all.len());
-        for &Block { first, sequences, longest, ref shares, .. } in &self.all {
-            let block = spread.narrow(0, first, sequences * longest)?.reshape((sequences, longest, hidden))?;
-            means.push(shares.to_dtype(x.dtype())?.matmul(&block)?.squeeze(1)?);
-        }
-        Tensor::cat(&means, 0)?.index_select(&self.of_sequences, 0)
+    pub(crate) fn pool(&self, x: &Tensor, pooling: Pooling) -> candle_core::Result<(Tensor, Tensor)> {
+        let pooled = match pooling {
+            Pooling::Cls => x.index_select(&self.firsts, 0)?,
+            Pooling::Mean => {
+                let (spread, hidden) = (x.index_select(&self.spread, 0)?, x.dim(1)?);
+                let mut means = Vec::with_capacity(self.all.len());
+                for &Block { first, sequences, longest, ref shares, .. } in &self.all {
+                    let block = spread.narrow(0, first, sequences * longest)?.reshape((sequences, longest, hidden))?;
+                    means.push(shares.to_dtype(x.dtype())?.matmul(&block)?.squeeze(1)?);
+                }
+                Tensor::cat(&means, 0)?.index_select(&self.of_sequences, 0)?
+            }
+        };
+        let lengths = pooled.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.maximum(1e-12f32)?;
+        Ok((pooled.broadcast_div(&lengths)?, lengths))
+    }
+
+    /// For each block `[sequences, 1, longest, 1]`: 1 where there is a token, 0 for padding.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub(crate) fn is_token(&self, dtype: DType) -> candle_core::Result<Vec<Tensor>> {
+        self.all.iter().map(|block| block.shares.gt(0f32)?.to_dtype(dtype)?.unsqueeze(D::Minus1)).collect()
+    }
+}
+
+impl Block {
+    /// The block's places of `[places, parts · hidden]`, as `[parts, sequences, heads, longest, size]`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub(crate) fn heads_of(&self, spread: &Tensor, parts: usize, heads: usize) -> candle_core::Result<Tensor> {
+        let &Self { first, sequences, longest, .. } = self;
+        let size = spread.dim(1)? / parts / heads;
+        spread
+            .narrow(0, first, sequences * longest)?
+            .reshape((sequences, longest, parts, heads, size))?
+            .permute((2, 0, 3, 1, 4))?
+            .contiguous()
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{Error, ModelInfo, Result};
 
 /// Tokens of a batch, and rows of its activations: enough to fill a large GPU, few enough for a single text to be soon
 /// done.
-const BATCH_TOKENS: usize = 8 * 1024;
+pub(crate) const BATCH_TOKENS: usize = 8 * 1024;
 /// Rows of activations on a CPU are a multiple of so many: few rows are multiplied in another order than many.
 const CPU_ROWS: usize = 64;
 /// Workers of a GPU: while one computes, another's vectors are on their way back, and a third gets its batch ready.
@@ -158,10 +158,7 @@ struct DeviceNorm {
 }
 
 /// The type of numbers that stands for a precision.
-///
-/// # Errors
-/// When candle has none: for int8.
-pub(crate) fn dtype(precision: Precision, device: &Device) -> Result<DType> {
+fn dtype(precision: Precision, device: &Device) -> Result<DType> {
     match (precision, device) {
         (Precision::Int8, _) => {
             Err(Error::Encoder("precision int8 is for our own kernels on the CPU; candle takes f32 or bf16".into()))
@@ -259,7 +256,7 @@ impl Model {
         }
         let is_cpu = self.device.is_cpu();
         let rows = batch.tokens().next_multiple_of(if is_cpu { CPU_ROWS } else { BATCH_TOKENS });
-        let blocks = Blocks::new(batch, &self.device, self.dtype, (rows, !is_cpu))?;
+        let blocks = Blocks::new(batch, &self.device, self.dtype, rows, !is_cpu)?;
         let mut ids = batch.ids.clone();
         ids.resize(rows, 0);
         let mut positions: Vec<u32> = batch.ranges().flat_map(|r| 0..r.len() as u32).collect();
@@ -281,22 +278,18 @@ impl Model {
             };
             x = layer.out_norm.forward(&(layer.down.forward(&wide)? + &x)?)?;
         }
-        self.pool(&x, &blocks)
+        // Each of length 1, in 32-bit floats.
+        Ok(blocks.pool(&x.to_dtype(DType::F32)?, self.pooling)?.0)
     }
 
     /// `[rows, 3 · hidden]` → `[rows, hidden]`. Queries are scaled already.
     fn attend(&self, qkv: &Tensor, blocks: &Blocks) -> candle_core::Result<Tensor> {
-        let (heads, size, hidden) = (self.config.heads, self.config.head_size(), self.config.hidden);
+        let (heads, hidden) = (self.config.heads, self.config.hidden);
         let spread = qkv.index_select(&blocks.spread, 0)?;
         let mut contexts = Vec::with_capacity(blocks.all.len());
         for block in &blocks.all {
-            let &Block { first, sequences, longest, .. } = block;
-            // [sequences, longest, 3, heads, size] → [3, sequences, heads, longest, size]
-            let of_block = spread
-                .narrow(0, first, sequences * longest)?
-                .reshape((sequences, longest, 3, heads, size))?
-                .permute((2, 0, 3, 1, 4))?
-                .contiguous()?;
+            let &Block { sequences, longest, .. } = block;
+            let of_block = block.heads_of(&spread, 3, heads)?;
             let (q, k, v) = (of_block.get(0)?, of_block.get(1)?, of_block.get(2)?);
             let mut scores = q.matmul(&k.t()?)?.broadcast_add(&block.mask)?;
             if let Some(bias) = &self.bias {
@@ -306,17 +299,6 @@ impl Model {
             contexts.push(context.transpose(1, 2)?.reshape((sequences * longest, hidden))?);
         }
         Tensor::cat(&contexts, 0)?.index_select(&blocks.gather, 0)
-    }
-
-    /// `[rows, hidden]` → `[sequences, hidden]`, each row of length 1, in 32-bit floats.
-    fn pool(&self, x: &Tensor, blocks: &Blocks) -> candle_core::Result<Tensor> {
-        let x = x.to_dtype(DType::F32)?;
-        let pooled = match self.pooling {
-            Pooling::Cls => x.index_select(&blocks.firsts, 0)?,
-            Pooling::Mean => blocks.means(&x)?,
-        };
-        let length = pooled.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.maximum(1e-12f32)?;
-        pooled.broadcast_div(&length)
     }
 }
 

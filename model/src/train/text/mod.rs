@@ -52,12 +52,12 @@ pub(crate) trait Weights: Send + Sync {
 }
 
 /// A batch on its way back.
-pub(crate) trait Tape: Send {
+pub(crate) trait Tape: Send + Sync {
     /// Adds the gradients of the parameters to `grads`, from those of the vectors, `[sequences, dimension]`.
     ///
     /// # Errors
     /// When the device fails.
-    fn backward(&self, grad: &[f32], grads: &mut [f32]) -> Result<()>;
+    fn backward(self: Box<Self>, grad: &[f32], grads: &mut [f32]) -> Result<()>;
 }
 
 impl TextEncoder {

@@ -30,7 +30,6 @@ struct Functions {
         text: *mut c_void,
         p: *const f32,
         len: usize,
-        back: bool,
         message: *mut c_char,
         message_len: usize,
     ) -> *mut c_void,
@@ -57,7 +56,7 @@ struct Functions {
         message: *mut c_char,
         message_len: usize,
     ) -> *mut c_void,
-    /// Adds the gradients of the parameters: 0, or 1 and a message.
+    /// Adds the gradients of the parameters, once: 0, or 1 and a message.
     backward: unsafe extern "C" fn(
         tape: *mut c_void,
         grad: *const f32,
@@ -143,14 +142,14 @@ impl PluginText {
             };
             (!place.is_null()).then_some(place)
         })?;
-        tracing::info!(device, library = %library.path().display(), "training on the GPU");
+        let path = library.path().to_path_buf();
         let opened = Arc::new(Opened { functions, dimension: info.width, parameters, _library: library });
         let own = Self(Handle { opened, place, close: functions.close });
-        if found == parameters {
-            Ok(own)
-        } else {
-            Err(Error::Training(format!("{found} parameters in the GPU library, not {parameters}")))
+        if found != parameters {
+            return Err(Error::Training(format!("{found} parameters in the GPU library, not {parameters}")));
         }
+        tracing::info!(device, library = %path.display(), "training on a device");
+        Ok(own)
     }
 }
 
@@ -170,13 +169,13 @@ impl Handle {
 }
 
 impl Passes for PluginText {
-    fn at(&self, p: &[f32], back: bool) -> Result<Arc<dyn Weights>> {
+    fn at(&self, p: &[f32], _back: bool) -> Result<Arc<dyn Weights>> {
         let Self(text) = self;
         let Opened { functions, parameters, .. } = *text.opened;
         let p = &p[..parameters];
         let weights = text.make(functions.close_weights, |message, len| {
             // SAFETY: the handle is of these functions; pointer and length are of a live slice.
-            unsafe { (functions.at)(text.place, p.as_ptr(), p.len(), back, message, len) }
+            unsafe { (functions.at)(text.place, p.as_ptr(), p.len(), message, len) }
         })?;
         Ok(Arc::new(PluginWeights(weights)))
     }
@@ -233,8 +232,8 @@ impl Weights for PluginWeights {
 }
 
 impl Tape for PluginTape {
-    fn backward(&self, grad: &[f32], grads: &mut [f32]) -> Result<()> {
-        let Self(tape) = self;
+    fn backward(self: Box<Self>, grad: &[f32], grads: &mut [f32]) -> Result<()> {
+        let Self(tape) = *self;
         let grads = &mut grads[..tape.opened.parameters];
         with_message(|(message, len)| {
             // SAFETY: the handle is of these functions; pointers and lengths are of live slices.

@@ -1,3 +1,7 @@
+use std::path::PathBuf;
+
+use candle_core::DType;
+
 use super::*;
 use crate::DeviceChoice;
 use crate::store::ModelStore;
@@ -17,9 +21,11 @@ pub(super) fn tiny(name: &str) -> (ModelInfo, Parameters, Vec<Vec<u32>>) {
     (info, parameters, tokens.into_iter().map(|t| t.ids).collect())
 }
 
-fn passes(info: &ModelInfo, precision: Precision, choice: DeviceChoice) -> TextEncoder {
-    let device = Device { choice, gpu_libraries: Vec::new() };
-    TextEncoder::load(info, precision, &device, &mut Parameters::default()).unwrap()
+fn encoder(info: &ModelInfo, precision: Precision, choice: DeviceChoice, library: Option<PathBuf>) -> TextEncoder {
+    let device = Device { choice, gpu_libraries: library.into_iter().collect() };
+    let encoder = TextEncoder::load(info, precision, &device, &mut Parameters::default()).unwrap();
+    assert_eq!(encoder.device(), choice.to_string());
+    encoder
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
@@ -41,23 +47,37 @@ fn gradients_agree_with_those_in_f64() {
             tape.backward(&wanted, &mut grads).unwrap();
             grads
         };
-        let expected = of(&CandleText::exact(&info).unwrap(), true);
+        let expected = of(&CandleText::on_cpu(&info, [DType::F64; 2]).unwrap(), true);
         // How many numbers of a gradient agree depends on how much of it cancels out.
-        for (choice, precision, most) in [
-            (DeviceChoice::Cpu, Precision::F32, 1e-4),
-            (DeviceChoice::Cpu, Precision::Bf16, 0.05),
-            (DeviceChoice::Candle, Precision::F32, 1e-4),
+        let (f32, bf16) = ((Precision::F32, 1e-4), (Precision::Bf16, 0.05));
+        let gpu = std::env::var_os("GENEREL_CUDA").map(PathBuf::from);
+        let mut all: Vec<(String, Box<dyn Passes>, f64)> = Vec::new();
+        for (choice, (precision, most)) in [
+            (DeviceChoice::Cpu, f32),
+            (DeviceChoice::Cpu, bf16),
+            (DeviceChoice::Candle, f32),
+            (DeviceChoice::Candle, bf16),
+            (DeviceChoice::Cuda(0), f32),
+            (DeviceChoice::Cuda(0), bf16),
         ] {
-            let encoder = passes(&info, precision, choice);
-            assert_eq!(encoder.device(), choice.to_string());
-            let grads = of(&*encoder.passes, true);
-            assert!(grads == of(&*encoder.passes, false), "{name} {choice}: activations computed again are others");
+            // Where there is a GPU, and a library for it.
+            if gpu.is_some() || choice != DeviceChoice::Cuda(0) {
+                let encoder = encoder(&info, precision, choice, gpu.clone());
+                all.push((format!("{choice} {precision}"), encoder.passes, most));
+            }
+        }
+        let pieces = CandleText::on_cpu(&info, [DType::BF16, DType::F32]).unwrap();
+        all.push(("several pieces".to_string(), Box::new(pieces), bf16.1));
+        for (by, passes, most) in all {
+            let grads = of(&*passes, true);
+            assert!(grads == of(&*passes, false), "{name} {by}: activations computed again are others");
             let length = |x: &[f32]| x.iter().map(|x| f64::from(x * x)).sum::<f64>().sqrt();
             for (tensor, range) in parameters.ranges() {
                 let (ours, exact) = (&grads[range.clone()], &expected[range]);
                 let apart: Vec<f32> = ours.iter().zip(exact).map(|(a, b)| a - b).collect();
-                let error = length(&apart) / (length(exact) + 1e-3 * length(&expected));
-                assert!(error < most, "{name} {choice} {precision} {tensor}: {error}");
+                // The gradient of keys' biases is 0 but for rounding.
+                let error = length(&apart) / (length(exact) + 1e-2 * length(&expected));
+                assert!(error < most, "{name} {by} {tensor}: {error}");
             }
         }
     }
@@ -76,7 +96,7 @@ async fn the_way_there_is_the_encoders() {
         let (info, parameters, _) = tiny("roberta-mean");
         let tokens = TextTokenizer::load(&info).unwrap().tokenize(&texts).unwrap();
         let sequences: Vec<&[u32]> = tokens.iter().map(|t| t.ids.as_slice()).collect();
-        let encoder = passes(&info, precision, choice);
+        let encoder = encoder(&info, precision, choice, None);
         let vectors = encoder.at(&parameters.values, false).unwrap().encode(&sequences).unwrap();
         let embedder =
             crate::Embedder::new(info.with_precision(Some(Precision::F32)), crate::EmbedderOptions::default());

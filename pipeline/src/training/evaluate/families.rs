@@ -6,7 +6,8 @@ use generel_model::evaluate::{auc, estimate, spearman};
 use generel_model::normalize;
 
 use super::halves::Halves;
-use super::{Kind, Measured, Pairs, Scorer, SpaceOptions, Split, key, read_ratings};
+use super::neighbors::Near;
+use super::{Kind, Measured, Pairs, Scorer, SpaceOptions, Split, benchmarks, key, listed};
 use crate::Result;
 use crate::training::{Pair, Variant};
 
@@ -21,8 +22,6 @@ const FEWEST: usize = 30;
 const SEVERAL: usize = 3;
 /// Tries to find a wrong pair.
 const TRIES: usize = 50;
-/// Bases within which an SNP trained on tells of another.
-const NEAR: u32 = 500_000;
 
 /// One side of a pair.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,17 +32,17 @@ pub(super) struct Side {
 }
 
 impl Side {
-    fn text(name: &str, cluster: u32) -> Self {
+    pub(super) fn text(name: &str, cluster: u32) -> Self {
         Self { name: name.to_string(), cluster, is_snp: false }
     }
 }
 
 /// Right pairs, and a wrong one of the same types for each.
-struct Contrast {
-    family: &'static str,
-    of: String,
-    right: Vec<(Side, Side)>,
-    wrong: Vec<(Side, Side)>,
+pub(super) struct Contrast {
+    pub(super) family: &'static str,
+    pub(super) of: String,
+    pub(super) right: Vec<(Side, Side)>,
+    pub(super) wrong: Vec<(Side, Side)>,
 }
 
 /// Names whose concept's label is to be found.
@@ -54,13 +53,13 @@ struct Retrieval {
 }
 
 /// Pairs whose score should rise with a value.
-struct Correlation {
-    family: &'static str,
-    of: String,
-    pairs: Vec<(Side, Side)>,
-    values: Vec<f32>,
+pub(super) struct Correlation {
+    pub(super) family: &'static str,
+    pub(super) of: String,
+    pub(super) pairs: Vec<(Side, Side)>,
+    pub(super) values: Vec<f32>,
     /// Whether pairs are compared with those of the same right side alone.
-    within: bool,
+    pub(super) within: bool,
 }
 
 /// Everything that is asked.
@@ -68,6 +67,8 @@ pub(super) struct Families {
     contrasts: Vec<Contrast>,
     retrievals: Vec<Retrieval>,
     correlations: Vec<Correlation>,
+    /// What files say of SNPs.
+    pub(super) variants: Vec<Variant>,
 }
 
 impl Families {
@@ -97,7 +98,7 @@ impl Families {
 }
 
 /// Chooses what is asked, by the options' seed alone.
-pub(super) fn families(pairs: &Pairs, options: &SpaceOptions) -> Result<Families> {
+pub(super) fn families(pairs: &Pairs, options: &SpaceOptions, say: &dyn Fn(&str)) -> Result<Families> {
     let halves = Halves::new(pairs, options.half);
     let mut chooser =
         Chooser { random: fastrand::Rng::with_seed(options.seed), most: options.most, known: known(pairs), halves };
@@ -113,8 +114,17 @@ pub(super) fn families(pairs: &Pairs, options: &SpaceOptions) -> Result<Families
                 of_relation.entry(format!("{} ({})", pair.relation, pair.source)).or_default().push(pair);
             }
         }
+        let all: usize = of_relation.values().map(Vec::len).sum();
+        let mut measured = 0;
         for (of, pairs) in of_relation.into_iter().filter(|(_, pairs)| pairs.len() >= FEWEST) {
+            measured += pairs.len();
             contrasts.push(chooser.contrast(family, of, &pairs));
+        }
+        if measured < all {
+            say(&format!(
+                "{family}: {} of {all} pairs are of relations with fewer than {FEWEST}, and not measured",
+                all - measured
+            ));
         }
     }
     let variants: HashMap<&str, &Variant> = pairs.variants.iter().map(|v| (v.rsid.as_str(), v)).collect();
@@ -136,6 +146,8 @@ pub(super) fn families(pairs: &Pairs, options: &SpaceOptions) -> Result<Families
     ] {
         if some.len() >= FEWEST {
             contrasts.push(chooser.contrast(SNPS, of.to_string(), some));
+        } else if !some.is_empty() {
+            say(&format!("{SNPS}, {of}: {} pairs, fewer than {FEWEST}, and not measured", some.len()));
         }
     }
     let mut correlations = Vec::new();
@@ -160,10 +172,10 @@ pub(super) fn families(pairs: &Pairs, options: &SpaceOptions) -> Result<Families
         }
     }
     for path in &options.ratings {
-        let ratings = read_ratings(path)?;
+        let ratings = benchmarks::ratings(path)?;
         correlations.push(Correlation {
             family: "people's ratings",
-            of: path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+            of: listed::stem(path),
             pairs: ratings
                 .iter()
                 .map(|(a, b, _)| (Side::text(&normalize(a), 0), Side::text(&normalize(b), 0)))
@@ -172,7 +184,8 @@ pub(super) fn families(pairs: &Pairs, options: &SpaceOptions) -> Result<Families
             within: false,
         });
     }
-    Ok(Families { contrasts, retrievals, correlations })
+    let variants = listed::add(&options.listed, pairs, &mut chooser, &mut contrasts, &mut correlations, say)?;
+    Ok(Families { contrasts, retrievals, correlations, variants })
 }
 
 fn sides(pair: &Pair) -> (Side, Side) {
@@ -193,14 +206,15 @@ fn known(pairs: &Pairs) -> HashSet<(String, u32)> {
     known
 }
 
-fn of_left(side: &Side) -> String {
+/// What [`Chooser::known`] has of a left side.
+pub(super) fn of_left(side: &Side) -> String {
     if side.is_snp { side.name.clone() } else { side.cluster.to_string() }
 }
 
-struct Chooser {
+pub(super) struct Chooser {
     random: fastrand::Rng,
     most: usize,
-    known: HashSet<(String, u32)>,
+    pub(super) known: HashSet<(String, u32)>,
     halves: Halves,
 }
 
@@ -217,8 +231,19 @@ impl Chooser {
     /// common on their sides as the right ones are.
     fn contrast(&mut self, family: &'static str, of: String, pairs: &[&Pair]) -> Contrast {
         let all: Vec<(Side, Side)> = pairs.iter().map(|p| sides(p)).collect();
+        self.contrast_of(family, of, &all, self.most)
+    }
+
+    /// The same, of at most so many pairs.
+    pub(super) fn contrast_of(
+        &mut self,
+        family: &'static str,
+        of: String,
+        all: &[(Side, Side)],
+        most: usize,
+    ) -> Contrast {
         let (mut right, mut wrong) = (Vec::new(), Vec::new());
-        for (left, good) in self.some(&all, self.most) {
+        for (left, good) in self.some(all, most) {
             let bad = (0..TRIES).map(|_| &all[self.random.usize(..all.len())].1).find(|other| {
                 other.cluster != left.cluster
                     && other.cluster != good.cluster
@@ -261,35 +286,6 @@ impl Chooser {
     }
 }
 
-/// Where each trait's SNPs are that are trained on.
-struct Near(HashMap<u32, Vec<(u8, u32)>>);
-
-impl Near {
-    fn new(pairs: &Pairs, variants: &HashMap<&str, &Variant>) -> Self {
-        let mut places: HashMap<u32, Vec<(u8, u32)>> = HashMap::new();
-        for pair in
-            pairs.pairs.iter().filter(|p| p.kind == Kind::SnpTrait && matches!(p.split, Split::Train | Split::Thinned))
-        {
-            if let Some(place) = place(pair, variants) {
-                places.entry(pair.right_cluster).or_default().push(place);
-            }
-        }
-        Self(places)
-    }
-
-    fn any(&self, pair: &Pair, variants: &HashMap<&str, &Variant>) -> bool {
-        let Some((chromosome, position)) = place(pair, variants) else { return false };
-        self.0
-            .get(&pair.right_cluster)
-            .is_some_and(|all| all.iter().any(|(c, p)| *c == chromosome && p.abs_diff(position) <= NEAR))
-    }
-}
-
-fn place(pair: &Pair, variants: &HashMap<&str, &Variant>) -> Option<(u8, u32)> {
-    let variant = variants.get(pair.left.as_str())?;
-    variant.chromosome.zip(variant.position)
-}
-
 /// Scores everything in one space and counts.
 pub(super) fn measure(families: &Families, scorer: &Scorer, method: &str, options: &SpaceOptions) -> Vec<Measured> {
     let mut all = Vec::new();
@@ -315,7 +311,7 @@ pub(super) fn measure(families: &Families, scorer: &Scorer, method: &str, option
         }
     }
     let mut pooled: BTreeMap<&str, Vec<(f32, f32)>> = BTreeMap::new();
-    for contrast in families.contrasts.iter().filter(|c| scorer.knows_texts() || c.family == SNPS) {
+    for contrast in families.contrasts.iter().filter(|c| scorer.knows_texts() || has_snps(&c.right)) {
         let scores: Vec<(f32, f32)> = contrast
             .right
             .iter()
@@ -328,14 +324,14 @@ pub(super) fn measure(families: &Families, scorer: &Scorer, method: &str, option
             "auc",
             estimate(scores.len(), options.resamples, |some| area(&scores, some)),
         );
-        if contrast.family != SNPS {
+        if contrast.family != SNPS && contrast.family != listed::FAMILY {
             pooled.entry(contrast.family).or_default().extend(scores);
         }
     }
     for (family, scores) in pooled {
         add(family, "all", "auc", estimate(scores.len(), options.resamples, |some| area(&scores, some)));
     }
-    for correlation in families.correlations.iter().filter(|c| scorer.knows_texts() || c.family == STRENGTH) {
+    for correlation in families.correlations.iter().filter(|c| scorer.knows_texts() || has_snps(&c.pairs)) {
         let scores: Vec<f32> = correlation.pairs.iter().map(|(a, b)| scorer.score(a, b)).collect();
         let (scores, values) = match correlation.within {
             true => (correlation.ranks(&scores), correlation.ranks(&correlation.values)),
@@ -348,6 +344,10 @@ pub(super) fn measure(families: &Families, scorer: &Scorer, method: &str, option
         add(correlation.family, &correlation.of, "spearman", estimate(scores.len(), options.resamples, of_some));
     }
     all
+}
+
+fn has_snps(pairs: &[(Side, Side)]) -> bool {
+    pairs.iter().any(|(left, _)| left.is_snp)
 }
 
 impl Correlation {

@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 
 use super::pieces_shared;
-use crate::training::{Kind, Pairs, Split};
+use crate::training::{Kind, Pair, Pairs, Split, Variant};
 
 /// Bases in which what an SNP tells of another falls to a third.
 const REACH: f32 = 250_000.0;
 /// Bases beyond which it tells nothing.
 const FARTHEST: u32 = 1_000_000;
+
+/// Bases within which an SNP trained on tells of another.
+const NEAR: u32 = 500_000;
 
 /// What is trained on, by place.
 pub(super) struct Neighbors {
@@ -52,10 +55,39 @@ impl Neighbors {
     }
 }
 
+/// Where each trait's SNPs are that are trained on.
+pub(super) struct Near(HashMap<u32, Vec<(u8, u32)>>);
+
+impl Near {
+    pub(super) fn new(pairs: &Pairs, variants: &HashMap<&str, &Variant>) -> Self {
+        let mut places: HashMap<u32, Vec<(u8, u32)>> = HashMap::new();
+        for pair in
+            pairs.pairs.iter().filter(|p| p.kind == Kind::SnpTrait && matches!(p.split, Split::Train | Split::Thinned))
+        {
+            if let Some(place) = place(pair, variants) {
+                places.entry(pair.right_cluster).or_default().push(place);
+            }
+        }
+        Self(places)
+    }
+
+    /// Whether one of a pair's trait is near its SNP.
+    pub(super) fn any(&self, pair: &Pair, variants: &HashMap<&str, &Variant>) -> bool {
+        let Some((chromosome, position)) = place(pair, variants) else { return false };
+        self.0
+            .get(&pair.right_cluster)
+            .is_some_and(|all| all.iter().any(|(c, p)| *c == chromosome && p.abs_diff(position) <= NEAR))
+    }
+}
+
+fn place(pair: &Pair, variants: &HashMap<&str, &Variant>) -> Option<(u8, u32)> {
+    let variant = variants.get(pair.left.as_str())?;
+    variant.chromosome.zip(variant.position)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::training::{Pair, Variant};
 
     #[test]
     fn the_nearest_tells_most_and_what_is_not_trained_on_nothing() {

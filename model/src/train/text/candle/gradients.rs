@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use candle_core::{DType, Result, Tensor};
+use rayon::prelude::*;
 
 use crate::kernels::training::add;
+use crate::train::optimizer::PIECE;
 
 /// Sums of gradients, by where their parameters begin.
 #[derive(Default)]
@@ -39,7 +41,8 @@ impl Gradients {
         let mut rest = all.as_slice();
         for (start, sum) in &self.0 {
             let (own, others) = rest.split_at(sum.elem_count());
-            add(&mut grads[*start..start + own.len()], own);
+            let sums = grads[*start..start + own.len()].par_chunks_mut(PIECE);
+            sums.zip(own.par_chunks(PIECE)).for_each(|(sum, own)| add(sum, own));
             rest = others;
         }
         Ok(())

@@ -8,10 +8,9 @@ use candle_nn::ops::softmax_last_dim;
 
 use super::super::layout::{Layer, Linear, Norm};
 use super::gradients::Gradients;
-use crate::encoder::{Block, Blocks};
+use crate::encoder::Blocks;
 
 /// What all layers share on their way there and back.
-#[derive(Clone, Copy)]
 pub(super) struct Run<'a> {
     /// The parameters as they are, and as matrix products take them.
     pub(super) floats: &'a Tensor,
@@ -21,7 +20,15 @@ pub(super) struct Run<'a> {
     pub(super) hidden: usize,
 }
 
-/// What a layer's way back needs.
+/// What they share on their way back.
+pub(super) struct Back {
+    /// For each block, as [`Blocks::is_token`] has it.
+    pub(super) is_token: Vec<Tensor>,
+    /// `[1, tokens]`: a product with it sums columns, faster than candle's sums do.
+    pub(super) ones: Tensor,
+}
+
+/// What a layer's way back needs. What only products take is kept as they take it.
 pub(super) struct LayerTape {
     input: Tensor,
     attention: Vec<BlockTape>,
@@ -32,10 +39,10 @@ pub(super) struct LayerTape {
     out_norm: NormTape,
 }
 
-/// A block's queries (scaled), keys and values, `[sequences, heads, longest, size]` as products take them, and attention
-/// weights, `[sequences, heads, longest, longest]`.
+/// A block's queries, keys and values, `[3, sequences, heads, longest, size]` as products take them, and attention weights,
+/// `[sequences, heads, longest, longest]`.
 struct BlockTape {
-    qkv: [Tensor; 3],
+    qkv: Tensor,
     weights: Tensor,
 }
 
@@ -57,27 +64,18 @@ impl Run<'_> {
         self.products.narrow(0, weights.start, weights.len())?.reshape((weights.len() / inputs, *inputs))
     }
 
-    fn product(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-        let numbers = self.products.dtype();
-        a.to_dtype(numbers)?.matmul(&b.to_dtype(numbers)?)?.to_dtype(self.floats.dtype())
+    /// As products take it. Before it is transposed: a GPU converts what lies in order several times as fast.
+    fn factor(&self, x: &Tensor) -> Result<Tensor> {
+        x.to_dtype(self.products.dtype())
     }
 
-    fn head_size(&self) -> usize {
-        self.hidden / self.heads
+    /// The product of two [`Run::factor`]s, as all else takes it.
+    fn product(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        a.matmul(b)?.to_dtype(self.floats.dtype())
     }
 
     fn scale(&self) -> f64 {
-        1.0 / (self.head_size() as f64).sqrt()
-    }
-
-    /// `[tokens, parts · hidden]` → a block's `[parts, sequences, heads, longest, size]`.
-    fn heads_of(&self, spread: &Tensor, block: &Block, parts: usize) -> Result<Tensor> {
-        let Block { first, sequences, longest, .. } = block;
-        spread
-            .narrow(0, *first, sequences * longest)?
-            .reshape((*sequences, *longest, parts, self.heads, self.head_size()))?
-            .permute((2, 0, 3, 1, 4))?
-            .contiguous()
+        ((self.hidden / self.heads) as f64).sqrt().recip()
     }
 
     /// Blocks' `[sequences, heads, longest, size]` for each part → `[tokens, parts · hidden]`.
@@ -93,49 +91,66 @@ impl Run<'_> {
         let spread = qkv.index_select(&self.blocks.spread, 0)?;
         let (mut contexts, mut tapes) = (Vec::new(), Vec::new());
         for block in &self.blocks.all {
-            let of_block = self.heads_of(&spread, block, 3)?;
-            let part = |i: usize| of_block.get(i)?.to_dtype(self.products.dtype());
-            let q = of_block.get(0)?.affine(self.scale(), 0.0)?.to_dtype(self.products.dtype())?;
-            let (k, v) = (part(1)?, part(2)?);
-            let scores = self.product(&q, &k.t()?)?.broadcast_add(&block.mask)?;
+            let qkv = self.factor(&block.heads_of(&spread, 3, self.heads)?)?;
+            let (q, k, v) = (qkv.get(0)?, qkv.get(1)?, qkv.get(2)?);
+            let scores = self.product(&q, &k.t()?)?.affine(self.scale(), 0.0)?.broadcast_add(&block.mask)?;
             let weights = softmax_last_dim(&scores)?;
-            contexts.push(vec![self.product(&weights, &v)?]);
-            tapes.push(BlockTape { qkv: [q, k, v], weights });
+            contexts.push(vec![self.product(&self.factor(&weights)?, &v)?]);
+            tapes.push(BlockTape { qkv, weights });
         }
         Ok((self.tokens_of(&contexts)?, tapes))
     }
 
     /// The gradient of `qkv` from that of the context.
-    fn attend_backward(&self, tapes: &[BlockTape], grad: &Tensor) -> Result<Tensor> {
+    fn attend_backward(&self, back: &Back, tapes: &[BlockTape], grad: &Tensor) -> Result<Tensor> {
         let spread = grad.index_select(&self.blocks.spread, 0)?;
         let mut grads = Vec::new();
-        for (block, BlockTape { qkv: [q, k, v], weights }) in self.blocks.all.iter().zip(tapes) {
+        for ((block, is_token), BlockTape { qkv, weights }) in self.blocks.all.iter().zip(&back.is_token).zip(tapes) {
+            let (q, k, v) = (qkv.get(0)?, qkv.get(1)?, qkv.get(2)?);
             // Padding has the gradient of its sequence's first token there, and none in truth.
-            let is_token = block.shares.gt(0f32)?.to_dtype(grad.dtype())?.unsqueeze(D::Minus1)?;
-            let grad = self.heads_of(&spread, block, 1)?.squeeze(0)?.broadcast_mul(&is_token)?;
+            let grad = block.heads_of(&spread, 1, self.heads)?.squeeze(0)?.broadcast_mul(is_token)?;
+            let grad = self.factor(&grad)?;
             let slopes = self.product(&grad, &v.t()?)?;
             let along = (&slopes * weights)?.sum_keepdim(D::Minus1)?;
-            let scores = (slopes.broadcast_sub(&along)? * weights)?;
-            let queries = self.product(&scores, k)?.affine(self.scale(), 0.0)?;
-            let keys = self.product(&scores.t()?, q)?;
-            let values = self.product(&weights.t()?, &grad)?;
+            let scores = (slopes.broadcast_sub(&along)? * weights)?.affine(self.scale(), 0.0)?;
+            let scores = self.factor(&scores)?;
+            let (queries, keys) = (self.product(&scores, &k)?, self.product(&scores.t()?, &q)?);
+            let values = self.product(&self.factor(weights)?.t()?, &grad)?;
             grads.push(vec![queries, keys, values]);
         }
         self.tokens_of(&grads)
     }
 }
 
+impl Back {
+    /// `[tokens, n]` → `n` sums.
+    fn sum(&self, grad: &Tensor) -> Result<Tensor> {
+        self.ones.matmul(grad)
+    }
+}
+
 impl Linear {
+    /// Of a factor.
     fn forward(&self, run: &Run<'_>, x: &Tensor) -> Result<Tensor> {
         run.product(x, &run.matrix(self)?.t()?)?.broadcast_add(&run.row(&self.bias)?)
     }
 
-    /// Adds the gradients of weights and bias.
-    fn backward_weights(&self, run: &Run<'_>, x: &Tensor, grad: &Tensor, grads: &mut Gradients) -> Result<()> {
-        grads.add(&self.weights, &run.product(&grad.t()?, x)?)?;
-        grads.add(&self.bias, &grad.sum(0)?)
+    /// Adds the gradients of weights and bias, from the input (a factor) and the result's gradient; the latter as a factor,
+    /// for the input's.
+    fn backward_weights(
+        &self,
+        (run, back): (&Run<'_>, &Back),
+        x: &Tensor,
+        grad: &Tensor,
+        grads: &mut Gradients,
+    ) -> Result<Tensor> {
+        let factor = run.factor(grad)?;
+        grads.add(&self.weights, &run.product(&factor.t()?, x)?)?;
+        grads.add(&self.bias, &back.sum(grad)?)?;
+        Ok(factor)
     }
 
+    /// Of a factor.
     fn backward_input(&self, run: &Run<'_>, grad: &Tensor) -> Result<Tensor> {
         run.product(grad, &run.matrix(self)?)
     }
@@ -152,10 +167,16 @@ impl Norm {
     }
 
     /// The gradient of the result becomes that of the input.
-    fn backward(&self, run: &Run<'_>, tape: &NormTape, grad: &Tensor, grads: &mut Gradients) -> Result<Tensor> {
+    fn backward(
+        &self,
+        (run, back): (&Run<'_>, &Back),
+        tape: &NormTape,
+        grad: &Tensor,
+        grads: &mut Gradients,
+    ) -> Result<Tensor> {
         let NormTape { normalized, scales } = tape;
-        grads.add(&self.weight, &(grad * normalized)?.sum(0)?)?;
-        grads.add(&self.bias, &grad.sum(0)?)?;
+        grads.add(&self.weight, &back.sum(&(grad * normalized)?)?)?;
+        grads.add(&self.bias, &back.sum(grad)?)?;
         let grad = grad.broadcast_mul(&run.row(&self.weight)?)?;
         let along = (&grad * normalized)?.mean_keepdim(D::Minus1)?;
         let rest = grad.broadcast_sub(&grad.mean_keepdim(D::Minus1)?)?;
@@ -172,11 +193,14 @@ fn gelu_slope(x: &Tensor) -> Result<Tensor> {
 
 impl Layer {
     /// `[tokens, hidden]` → the same.
-    pub(super) fn forward(&self, run: &Run<'_>, input: Tensor) -> Result<(Tensor, LayerTape)> {
+    pub(super) fn forward(&self, run: &Run<'_>, x: Tensor) -> Result<(Tensor, LayerTape)> {
+        let input = run.factor(&x)?;
         let (context, attention) = run.attend(&self.qkv.forward(run, &input)?)?;
-        let (between, norm) = self.norm.forward(run, &(self.output.forward(run, &context)? + &input)?)?;
+        let context = run.factor(&context)?;
+        let (y, norm) = self.norm.forward(run, &(self.output.forward(run, &context)? + x)?)?;
+        let between = run.factor(&y)?;
         let wide = self.up.forward(run, &between)?;
-        let x = (self.down.forward(run, &wide.gelu_erf()?)? + &between)?;
+        let x = (self.down.forward(run, &run.factor(&wide.gelu_erf()?)?)? + y)?;
         let (y, out_norm) = self.out_norm.forward(run, &x)?;
         Ok((y, LayerTape { input, attention, context, norm, between, wide, out_norm }))
     }
@@ -186,21 +210,23 @@ impl Layer {
     pub(super) fn backward(
         &self,
         run: &Run<'_>,
+        back: &Back,
         is_first: bool,
-        tape: &LayerTape,
+        tape: LayerTape,
         grad: Tensor,
         grads: &mut Gradients,
     ) -> Result<Tensor> {
-        let grad = self.out_norm.backward(run, &tape.out_norm, &grad, grads)?;
-        self.down.backward_weights(run, &tape.wide.gelu_erf()?, &grad, grads)?;
-        let wide = (self.down.backward_input(run, &grad)? * gelu_slope(&tape.wide)?)?;
-        self.up.backward_weights(run, &tape.between, &wide, grads)?;
-        let grad = (grad + self.up.backward_input(run, &wide)?)?;
-        let grad = self.norm.backward(run, &tape.norm, &grad, grads)?;
-        self.output.backward_weights(run, &tape.context, &grad, grads)?;
-        let context = self.output.backward_input(run, &grad)?;
-        let qkv = run.attend_backward(&tape.attention, &context)?;
-        self.qkv.backward_weights(run, &tape.input, &qkv, grads)?;
-        if is_first { Ok(grad) } else { grad + self.qkv.backward_input(run, &qkv)? }
+        let by = (run, back);
+        let grad = self.out_norm.backward(by, &tape.out_norm, &grad, grads)?;
+        let active = run.factor(&tape.wide.gelu_erf()?)?;
+        let factor = self.down.backward_weights(by, &active, &grad, grads)?;
+        let wide = (self.down.backward_input(run, &factor)? * gelu_slope(&tape.wide)?)?;
+        let factor = self.up.backward_weights(by, &tape.between, &wide, grads)?;
+        let grad = (grad + self.up.backward_input(run, &factor)?)?;
+        let grad = self.norm.backward(by, &tape.norm, &grad, grads)?;
+        let factor = self.output.backward_weights(by, &tape.context, &grad, grads)?;
+        let qkv = run.attend_backward(back, &tape.attention, &self.output.backward_input(run, &factor)?)?;
+        let factor = self.qkv.backward_weights(by, &tape.input, &qkv, grads)?;
+        if is_first { Ok(grad) } else { grad + self.qkv.backward_input(run, &factor)? }
     }
 }

@@ -14,18 +14,15 @@ use candle_core::{D, DType, Device, Result as CandleResult, Tensor};
 use candle_nn::ops::layer_norm_slow;
 
 use self::gradients::Gradients;
-use self::layer::{LayerTape, Run};
+use self::layer::{Back, LayerTape, Run};
 use super::layout::Layout;
 use super::pieces::Pieces;
 use super::{Passes, Tape, Weights};
-use crate::encoder::{Block, Blocks};
+use crate::encoder::{BATCH_TOKENS, Block, Blocks};
 use crate::info::Pooling;
 use crate::pack::PackedBatch;
 use crate::train::parameters::Parameters;
-use crate::{ModelInfo, Result};
-
-/// Tokens that a device takes at a time.
-const PIECE_TOKENS: usize = 8 * 1024;
+use crate::{Error, ModelInfo, Precision, Result};
 
 /// The encoder by candle.
 pub(crate) struct CandleText(Arc<Fixed>);
@@ -39,6 +36,8 @@ struct Fixed {
     words: Tensor,
     positions: Tensor,
     norm: [Tensor; 2],
+    /// Tokens that the device takes at a time.
+    piece_tokens: usize,
 }
 
 struct CandleWeights {
@@ -66,18 +65,33 @@ struct Piece {
 }
 
 impl CandleText {
-    /// Reads a model for `cpu`, `metal`, or (in a build with the feature `cuda`) `cuda:N`; products in its precision.
+    /// Reads a model for `cpu`, `metal`, or (in a build with the feature `cuda`) `cuda:N`; products in its precision. One
+    /// short text goes there and back, so that what a device lacks shows here.
     ///
     /// # Errors
-    /// When the model cannot be trained, or the device cannot be opened or has no room.
+    /// When the model cannot be trained, or the device cannot be opened, has no room or not all kernels.
     pub(crate) fn load(info: &ModelInfo, device: &str) -> Result<Self> {
         let device = crate::device::open(device)?;
-        let products = crate::encoder::dtype(info.precision, &device)?;
-        Self::new(info, device, [products, DType::F32])
+        let products = match info.precision {
+            Precision::F32 => DType::F32,
+            Precision::Bf16 => DType::BF16,
+            Precision::Int8 => return Err(Error::Training("precision int8 is none to train in".into())),
+        };
+        let mut parameters = Parameters::default();
+        let own = Self::new(info, device, [products, DType::F32], BATCH_TOKENS, &mut parameters)?;
+        let (vectors, tape) = own.at(&parameters.values, true)?.forward(&[&[0, 0, 0]], true)?;
+        tape.backward(&vectors, &mut parameters.values)?;
+        Ok(own)
     }
 
-    fn new(info: &ModelInfo, device: Device, dtypes: [DType; 2]) -> Result<Self> {
-        let layout = Layout::read(info, &mut Parameters::default())?;
+    fn new(
+        info: &ModelInfo,
+        device: Device,
+        dtypes: [DType; 2],
+        piece_tokens: usize,
+        parameters: &mut Parameters,
+    ) -> Result<Self> {
+        let layout = Layout::read(info, parameters)?;
         let hidden = layout.config.hidden;
         let rows =
             |values: &[f32]| Tensor::from_slice(values, (values.len() / hidden, hidden), &device)?.to_dtype(dtypes[1]);
@@ -86,13 +100,13 @@ impl CandleText {
         let norm = [row(&layout.norm.weight)?, row(&layout.norm.bias)?];
         // They are on the device now.
         let layout = Layout { words: Vec::new(), positions: Vec::new(), ..layout };
-        Ok(Self(Arc::new(Fixed { layout, device, dtypes, words, positions, norm })))
+        Ok(Self(Arc::new(Fixed { layout, device, dtypes, words, positions, norm, piece_tokens })))
     }
 
-    /// The encoder in 64-bit floats on the CPU: what others are compared with.
+    /// The encoder on the CPU, products and all else in these numbers, in small pieces: what others are compared with.
     #[cfg(test)]
-    pub(super) fn exact(info: &ModelInfo) -> Result<Self> {
-        Self::new(info, Device::Cpu, [DType::F64; 2])
+    pub(super) fn on_cpu(info: &ModelInfo, dtypes: [DType; 2]) -> Result<Self> {
+        Self::new(info, Device::Cpu, dtypes, 256, &mut Parameters::default())
     }
 
     /// Parameters that are of the encoder: the first ones.
@@ -113,7 +127,7 @@ impl Passes for CandleText {
 
 impl Weights for CandleWeights {
     fn encode(&self, sequences: &[&[u32]]) -> Result<Vec<f32>> {
-        let pieces = Pieces::new(sequences, PIECE_TOKENS);
+        let pieces = Pieces::new(sequences, self.fixed.piece_tokens);
         let encode = |range: &Range<usize>| -> Result<Vec<f32>> {
             let vectors = self.forward_piece(range.clone(), pieces.batch(range, sequences), false)?.vectors;
             Ok(values(&vectors)?)
@@ -123,7 +137,7 @@ impl Weights for CandleWeights {
     }
 
     fn forward(self: Arc<Self>, sequences: &[&[u32]], activations: bool) -> Result<(Vec<f32>, Box<dyn Tape>)> {
-        let pieces = Pieces::new(sequences, PIECE_TOKENS);
+        let pieces = Pieces::new(sequences, self.fixed.piece_tokens);
         let forward =
             |range: &Range<usize>| self.forward_piece(range.clone(), pieces.batch(range, sequences), activations);
         let done: Vec<Piece> = pieces.ranges.iter().map(forward).collect::<CandleResult<_>>()?;
@@ -163,22 +177,18 @@ impl CandleWeights {
     }
 
     fn forward_piece(&self, sequences: Range<usize>, batch: PackedBatch, keep: bool) -> CandleResult<Piece> {
-        let blocks = Blocks::new(&batch, &self.fixed.device, self.floats.dtype(), (batch.tokens(), false))?;
+        let blocks = Blocks::new(&batch, &self.fixed.device, self.floats.dtype(), batch.tokens(), false)?;
         let (x, layers) = self.forward_layers(&batch, &blocks, keep)?;
-        let pooled = match self.fixed.layout.pooling {
-            Pooling::Cls => x.index_select(&blocks.firsts, 0)?,
-            Pooling::Mean => blocks.means(&x)?,
-        };
-        let lengths = pooled.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.maximum(1e-12f32)?;
-        Ok(Piece { vectors: pooled.broadcast_div(&lengths)?, sequences, batch, blocks, layers, lengths })
+        let (vectors, lengths) = blocks.pool(&x, self.fixed.layout.pooling)?;
+        Ok(Piece { sequences, batch, blocks, layers, vectors, lengths })
     }
 
-    fn backward_piece(&self, piece: &Piece, grad: Vec<f32>, grads: &mut Gradients) -> CandleResult<()> {
+    fn backward_piece(&self, piece: Piece, grad: Vec<f32>, grads: &mut Gradients) -> CandleResult<()> {
         let Fixed { layout, device, .. } = &*self.fixed;
-        let Piece { batch, blocks, vectors, lengths, .. } = piece;
+        let Piece { batch, blocks, layers, vectors, lengths, .. } = piece;
         let grad = Tensor::from_vec(grad, vectors.shape(), device)?.to_dtype(self.floats.dtype())?;
-        let along = (vectors * &grad)?.sum_keepdim(D::Minus1)?;
-        let pooled = (grad - vectors.broadcast_mul(&along)?)?.broadcast_div(lengths)?;
+        let along = (&vectors * &grad)?.sum_keepdim(D::Minus1)?;
+        let pooled = (grad - vectors.broadcast_mul(&along)?)?.broadcast_div(&lengths)?;
         let mut x = match layout.pooling {
             Pooling::Cls => {
                 let rows = Tensor::zeros((batch.tokens(), layout.config.hidden), pooled.dtype(), device)?;
@@ -196,11 +206,16 @@ impl CandleWeights {
                 Tensor::cat(&spread, 0)?.index_select(&blocks.gather, 0)?
             }
         };
-        let again = piece.layers.is_empty().then(|| self.forward_layers(batch, blocks, true)).transpose()?;
-        let tapes = again.as_ref().map_or(&piece.layers, |(_, tapes)| tapes);
-        let run = self.run(blocks);
-        for (i, (layer, tape)) in layout.layers.iter().zip(tapes).enumerate().rev() {
-            x = layer.backward(&run, i == 0, tape, x, grads)?;
+        let mut tapes = layers;
+        if tapes.is_empty() {
+            tapes = self.forward_layers(&batch, &blocks, true)?.1;
+        }
+        let (run, ones) = (self.run(&blocks), Tensor::ones((1, batch.tokens()), x.dtype(), device)?);
+        let back = Back { is_token: blocks.is_token(x.dtype())?, ones };
+        for (i, layer) in layout.layers.iter().enumerate().rev() {
+            // What a layer's way back needs is given up with it.
+            let Some(tape) = tapes.pop() else { break };
+            x = layer.backward(&run, &back, i == 0, tape, x, grads)?;
         }
         Ok(())
     }
@@ -211,12 +226,12 @@ fn values(x: &Tensor) -> CandleResult<Vec<f32>> {
 }
 
 impl Tape for CandleTape {
-    fn backward(&self, grad: &[f32], grads: &mut [f32]) -> Result<()> {
-        let d = self.weights.fixed.layout.config.hidden;
+    fn backward(self: Box<Self>, grad: &[f32], grads: &mut [f32]) -> Result<()> {
+        let Self { weights, pieces, done } = *self;
         let mut sums = Gradients::default();
-        for piece in &self.done {
-            let grad = self.pieces.rows_of(&piece.sequences, grad, d);
-            self.weights.backward_piece(piece, grad, &mut sums)?;
+        for piece in done {
+            let grad = pieces.rows_of(&piece.sequences, grad, weights.fixed.layout.config.hidden);
+            weights.backward_piece(piece, grad, &mut sums)?;
         }
         Ok(sums.add_to(grads)?)
     }
@@ -232,7 +247,7 @@ mod tests {
     fn gradients_agree_with_differences_in_f64() {
         for name in ["bert-cls", "roberta-mean"] {
             let (info, parameters, tokens) = tiny(name);
-            let Fixed { layout, .. } = &*CandleText::exact(&info).unwrap().0;
+            let Fixed { layout, .. } = &*CandleText::on_cpu(&info, [DType::F64; 2]).unwrap().0;
             let len = layout.parameters;
             let sequences: Vec<&[u32]> = tokens.iter().step_by(9).map(Vec::as_slice).collect();
             let mut random = fastrand::Rng::with_seed(11);
@@ -241,10 +256,10 @@ mod tests {
             let p: Vec<f64> = parameters.values[..len].iter().map(|p| f64::from(*p)).collect();
             let at = |p: &[f64]| {
                 let floats = Tensor::from_slice(p, len, &Device::Cpu).unwrap();
-                let fixed = CandleText::exact(&info).unwrap().0;
+                let fixed = CandleText::on_cpu(&info, [DType::F64; 2]).unwrap().0;
                 Arc::new(CandleWeights { fixed, products: floats.clone(), floats })
             };
-            let pieces = Pieces::new(&sequences, PIECE_TOKENS);
+            let pieces = Pieces::new(&sequences, BATCH_TOKENS);
             assert_eq!(pieces.ranges.len(), 1);
             let range = pieces.ranges[0].clone();
             let rows = pieces.rows_of(&range, &wanted, layout.config.hidden);

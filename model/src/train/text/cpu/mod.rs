@@ -172,7 +172,7 @@ impl CpuWeights {
 }
 
 impl Tape for CpuTape {
-    fn backward(&self, grad: &[f32], grads: &mut [f32]) -> Result<()> {
+    fn backward(self: Box<Self>, grad: &[f32], grads: &mut [f32]) -> Result<()> {
         // As many lanes as threads, each with gradients of its own, summed in order: the same bits every time.
         let lanes = rayon::current_num_threads().min(self.done.len()).max(1);
         let mut others: Vec<Vec<f32>> = (1..lanes).into_par_iter().map(|_| vec![0.0; grads.len()]).collect();
