@@ -12,7 +12,7 @@ pub struct TrainOptions {
     pub seed: u64,
     /// Steps in which both encoders are trained.
     pub steps: u64,
-    /// Steps after these in which the SNP encoder alone is trained, against texts that stay where they are.
+    /// Steps after these in which the SNP encoder alone is trained, against texts that stay where they are; none without SNPs.
     pub snp_steps: u64,
     /// Steps in which the learning rate rises.
     pub warm_up: u64,

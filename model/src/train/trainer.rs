@@ -72,10 +72,18 @@ impl Trainer {
     pub fn new(
         info: &ModelInfo,
         set: TrainingSet,
-        options: TrainOptions,
+        mut options: TrainOptions,
         folder: &Path,
         device: &Device,
     ) -> Result<Self> {
+        if !options
+            .tasks
+            .iter()
+            .any(|task| set.tasks.iter().any(|t| t.name == task.name && t.kind == TaskKind::SnpText))
+        {
+            // There are no SNPs to train alone.
+            options.snp_steps = 0;
+        }
         check(&set, &options, info.width)?;
         if info.is_cut() {
             let problem = format!("'{}' keeps some of its components; name the whole model", info.name);

@@ -270,10 +270,12 @@ impl TopicSink {
 
     /// Does a step again where the library says that this may help.
     fn retried(&self, step: impl Fn() -> rdkafka::error::KafkaResult<()>) -> std::result::Result<(), Trouble> {
-        for _ in 0..MOST_FAILURES {
+        for attempt in 0..MOST_FAILURES {
+            // A step that the transaction failed in the middle of says no more than that; the next one says why.
+            let is_cut_off = |code| attempt == 0 && code == RDKafkaErrorCode::State;
             match step() {
                 Ok(()) => return Ok(()),
-                Err(KafkaError::Transaction(error)) if error.is_retriable() => {
+                Err(KafkaError::Transaction(error)) if error.is_retriable() || is_cut_off(error.code()) => {
                     tracing::warn!(%error, "the transaction is tried again");
                     self.producer.poll(Duration::from_millis(200));
                 }

@@ -273,7 +273,7 @@ impl RowParser for Rows {
             event_datetime: out
                 .or_hole("event_datetime", row.text(columns.datetime).map(|t| values::datetime(t).ok_or(()))),
             source_vocabulary: concept.map(|c| &*c.vocabulary).filter(|text| !text.is_empty()),
-            source_code: row.text(columns.source_value),
+            source_code: out.or_hole("source_code", row.text(columns.source_value).map(code)),
             source_name: concept.map(|c| &*c.name).filter(|text| !text.is_empty()),
             concept_id: Some(concept_id),
             value_as_number: out
@@ -284,6 +284,16 @@ impl RowParser for Rows {
         out.event(&event);
         Ok(Taken::Kept)
     }
+}
+
+/// A source value that is a code. A UUID is none: it names one visit in the hospital's own systems, and leads to the person.
+fn code(text: &str) -> std::result::Result<&str, ()> {
+    let is_uuid = text.len() == 36
+        && text.bytes().enumerate().all(|(i, byte)| match i {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        });
+    if is_uuid { Err(()) } else { Ok(text) }
 }
 
 impl Rows {
@@ -351,6 +361,17 @@ mod tests {
 
     fn rejected(chunks: &[Chunk]) -> Vec<(u64, RejectReason, &str)> {
         chunks.iter().flat_map(|c| &c.rejected).map(|r| (r.line, r.reason, r.raw.as_str())).collect()
+    }
+
+    #[test]
+    fn what_names_one_visit_is_no_code() {
+        let header = "visit_occurrence_id,person_id,visit_concept_id,visit_start_date,visit_start_datetime,visit_source_value,\
+                      visit_source_concept_id";
+        let rows = "1,anna,11,2020-01-02,,3528b5de-9f60-a69a-ca36-d508f1f31852,0\n2,anna,11,2020-01-03,,inpatient,0\n";
+        let chunks = read(&[("VISIT_OCCURRENCE.csv", format!("{header}\n{rows}").as_bytes())]).unwrap();
+        assert!(rejected(&chunks).is_empty());
+        assert_eq!(column(&chunks, "source_code"), ["-", "inpatient"]);
+        assert_eq!(chunks[0].nulled.get("source_code"), Some(&1));
     }
 
     #[test]
