@@ -225,7 +225,7 @@ fn another_runs_checkpoint_and_a_missing_task_are_errors() {
     let Err(error) = Trainer::new(&start(), set(), options(11, Precision::F32), folder.path(), &device) else {
         panic!("another run")
     };
-    assert!(error.to_string().contains("other options or data"), "{error}");
+    assert!(error.to_string().contains("of a run with other steps;"), "{error}");
     let mut wide = options(10, Precision::F32);
     wide.nested_dimensions = vec![32];
     let Err(error) = Trainer::new(&start(), set(), wide, folder.path(), &device) else {

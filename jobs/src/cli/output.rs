@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use arrow::array::RecordBatch;
 use arrow::csv::WriterBuilder;
 use arrow::datatypes::SchemaRef;
+use arrow::json::writer::{JsonArray, LineDelimited, WriterBuilder as JsonBuilder};
 use arrow::json::{ArrayWriter, LineDelimitedWriter};
 use arrow::util::pretty::pretty_format_batches;
 use clap::ValueEnum;
@@ -97,6 +98,8 @@ enum Sink<'a> {
 
 impl<'a> Sink<'a> {
     fn new(form: Form, schema: SchemaRef, out: &'a mut (dyn Write + Send)) -> Result<Self> {
+        // A column without a value is still a column.
+        let json = || JsonBuilder::new().with_explicit_nulls(true);
         Ok(match form {
             Form::Table => bail!("a table is not streamed"),
             Form::Csv => {
@@ -110,8 +113,8 @@ impl<'a> Sink<'a> {
                 writer.write(&RecordBatch::new_empty(schema))?;
                 Self::Csv(Box::new(writer))
             }
-            Form::Json => Self::Json(ArrayWriter::new(out)),
-            Form::Ndjson => Self::Ndjson(LineDelimitedWriter::new(out)),
+            Form::Json => Self::Json(json().build::<_, JsonArray>(out)),
+            Form::Ndjson => Self::Ndjson(json().build::<_, LineDelimited>(out)),
             Form::Parquet => Self::Parquet(Box::new(ArrowWriter::try_new(out, schema, None)?)),
         })
     }

@@ -1,8 +1,10 @@
 //! A run's state on disk: parameters, moments, and where it was.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::parameters::Parameters;
 use crate::info::read_json;
@@ -36,6 +38,8 @@ pub(super) struct Position {
     pub(super) step: u64,
     /// Hash over options and data: a checkpoint of another run is refused.
     pub(super) run: String,
+    /// What decides the weights, by name, to say what is other.
+    pub(super) options: BTreeMap<String, Value>,
     /// Seconds that the steps took, over all of the run's processes.
     pub(super) seconds: f64,
     /// BLAKE3 of the other files, one after the other.
@@ -72,7 +76,7 @@ pub(super) fn save(folder: &Path, parameters: &Parameters, state: &State) -> Res
 ///
 /// # Errors
 /// When it is of another run, or damaged.
-pub(super) fn load(folder: &Path, parameters: &Parameters, run: &str) -> Result<Option<State>> {
+pub(super) fn load(folder: &Path, parameters: &Parameters, of: &Position) -> Result<Option<State>> {
     remove_staging(folder);
     let Some(last) = all(folder)?.pop() else { return Ok(None) };
     let damaged = |problem: String| {
@@ -80,8 +84,12 @@ pub(super) fn load(folder: &Path, parameters: &Parameters, run: &str) -> Result<
         Error::folder(&last, format!("{problem}; remove {name} to go on from the checkpoint before it"))
     };
     let position: Position = read_json(&last.join(STATE)).map_err(|e| damaged(e.to_string()))?;
-    if position.run != run {
-        let problem = "is of a run with other options or data; give another folder, or remove this one";
+    if position.run != of.run {
+        let other =
+            |(name, value): (&String, &Value)| (position.options.get(name) != Some(value)).then(|| name.clone());
+        let others: Vec<String> = of.options.iter().filter_map(other).collect();
+        let what = if others.is_empty() { "data".to_string() } else { others.join(", ") };
+        let problem = format!("is of a run with other {what}; give another folder, or remove this one");
         return Err(Error::folder(&last, problem));
     }
     if hash(&last)? != position.hash {

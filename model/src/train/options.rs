@@ -1,6 +1,9 @@
 //! How a run goes, and what it says of itself.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::data::TrainingSet;
 use crate::{Error, ModelInfo, Precision, Result};
@@ -129,12 +132,23 @@ pub(super) fn check(set: &TrainingSet, options: &TrainOptions, dimension: usize)
     Ok(())
 }
 
-/// Hash over the start, the data and what decides the weights.
-pub(super) fn fingerprint(info: &ModelInfo, set: &TrainingSet, options: &TrainOptions) -> Result<String> {
+/// What decides the weights: the start and the options, by name.
+///
+/// # Errors
+/// When an option is no JSON.
+pub(super) fn decisive(info: &ModelInfo, options: &TrainOptions) -> Result<BTreeMap<String, Value>> {
+    let options = TrainOptions { gradient_cache: false, checkpoint_every: 0, report_every: 0, ..options.clone() };
+    let options = serde_json::to_value(options).map_err(|e| Error::Training(e.to_string()))?;
+    let mut named: BTreeMap<String, Value> =
+        options.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+    named.insert("model".into(), info.fingerprint.clone().into());
+    Ok(named)
+}
+
+/// Hash over what decides the weights, and the data.
+pub(super) fn fingerprint(decisive: &BTreeMap<String, Value>, set: &TrainingSet) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(info.fingerprint.as_bytes());
-    let decisive = TrainOptions { gradient_cache: false, checkpoint_every: 0, report_every: 0, ..options.clone() };
-    hasher.update(&serde_json::to_vec(&decisive).map_err(|e| Error::Training(e.to_string()))?);
+    hasher.update(&serde_json::to_vec(decisive).map_err(|e| Error::Training(e.to_string()))?);
     for text in set.texts.iter().chain(&set.genes).chain(set.snps.iter().map(|s| &s.rsid)) {
         hasher.update(text.as_bytes());
         hasher.update(&[0]);

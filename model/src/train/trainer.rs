@@ -12,7 +12,7 @@ use super::data::{Known, TaskKind, TrainingSet};
 use super::hard_negatives::HardNegatives;
 use super::loss::KEPT_TEMPERATURE;
 use super::optimizer::{AdamW, Group};
-use super::options::{Report, TaskOptions, TrainOptions, check, fingerprint};
+use super::options::{Report, TaskOptions, TrainOptions, check, decisive, fingerprint};
 use super::parameters::Parameters;
 use super::snp::SnpEncoder;
 use super::step::Done;
@@ -29,7 +29,6 @@ pub struct Trainer {
     pub(super) options: TrainOptions,
     pub(super) set: TrainingSet,
     pub(super) folder: PathBuf,
-    pub(super) run: String,
     pub(super) known: Known,
     pub(super) tokens: Vec<Vec<u32>>,
     pub(super) gene_tokens: Vec<Vec<u32>>,
@@ -89,7 +88,8 @@ impl Trainer {
             let problem = format!("'{}' keeps some of its components; name the whole model", info.name);
             return Err(Error::Training(problem));
         }
-        let run = fingerprint(info, &set, &options)?;
+        let decisive = decisive(info, &options)?;
+        let run = fingerprint(&decisive, &set)?;
         let mut parameters = Parameters::default();
         let text = TextEncoder::load(info, options.precision, device, &mut parameters)?;
         let of_text = 0..parameters.values.len();
@@ -129,7 +129,7 @@ impl Trainer {
             tokens: tokenize(&set.texts)?,
             gene_tokens: tokenize(&set.genes)?,
             average: parameters.values.clone(),
-            position: Position { run: run.clone(), ..Position::default() },
+            position: Position { run, options: decisive, ..Position::default() },
             folder: folder.to_path_buf(),
             info: info.clone(),
             hard: HardNegatives::default(),
@@ -139,7 +139,6 @@ impl Trainer {
             fixed: HashMap::new(),
             options,
             set,
-            run,
             known,
             text,
             snp,
@@ -157,7 +156,7 @@ impl Trainer {
     }
 
     fn resume(&mut self, device: &Device) -> Result<()> {
-        if let Some(state) = checkpoint::load(&self.checkpoints(), &self.parameters, &self.run)? {
+        if let Some(state) = checkpoint::load(&self.checkpoints(), &self.parameters, &self.position)? {
             self.parameters.values = state.values;
             (self.adam.first, self.adam.second) = (state.first, state.second);
             (self.average, self.position) = (state.average, state.position);
