@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 pub use crate::device::ABI;
 use crate::encoder::{CandleEncoder, Encoder, Worker};
-
 use crate::pack::PackedBatch;
 use crate::train::{CandleText, Passes, Tape, Weights};
 use crate::{Error, ModelInfo, Result};

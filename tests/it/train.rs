@@ -42,10 +42,6 @@ fn train(place: &Place, arguments: &[&str]) -> Ran {
     Ran::of(command(place, arguments))
 }
 
-fn place_text(place: &Place, file: &str) -> String {
-    std::fs::read_to_string(place.path(file)).expect(file)
-}
-
 fn files(folder: &Path) -> Vec<Vec<u8>> {
     ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "snps.safetensors"]
         .map(|file| std::fs::read(folder.join("model").join(file)).expect(file))
@@ -55,9 +51,10 @@ fn files(folder: &Path) -> Vec<Vec<u8>> {
 #[test]
 fn a_killed_run_ends_where_an_undisturbed_one_does() {
     let place = place();
-    place.write("none.yaml", place_text(&place, "whole.yaml").replace("synonym:", "synonyms:"));
+    let read = |file: &str| std::fs::read_to_string(place.path(file)).expect(file);
+    place.write("none.yaml", read("whole.yaml").replace("synonym:", "synonyms:"));
     train(&place, &["none.yaml"]).fails_with(2, &["no task 'synonyms'", "synonym, hierarchy"]);
-    place.write("none.yaml", place_text(&place, "whole.yaml").replace("data: {", "data: { sources: [nobody],"));
+    place.write("none.yaml", read("whole.yaml").replace("data: {", "data: { sources: [nobody],"));
     train(&place, &["none.yaml"]).fails_with(2, &["data.sources", "'nobody'", "doid, gwas"]);
     let prepared = train(&place, &["whole.yaml", "--prepare"]);
     assert_eq!(prepared.code, 0, "{}", prepared.stderr);
@@ -86,7 +83,6 @@ fn a_killed_run_ends_where_an_undisturbed_one_does() {
     };
     assert_eq!(losses("whole"), losses("killed"), "other losses");
 
-    let read = |file: &str| std::fs::read_to_string(place.path(file)).expect(file);
     let measures = read("whole/measures.csv");
     for step in ["20,", "40,", "50,"] {
         assert!(

@@ -47,6 +47,11 @@ fn copy(values: &[f32], out: &mut [f32]) -> Result<(), String> {
     Ok(())
 }
 
+/// A handle of what a call has made; NULL where it has made nothing.
+fn handle<T>(made: Option<T>) -> *mut c_void {
+    made.map_or(std::ptr::null_mut(), |made| Box::into_raw(Box::new(made)).cast())
+}
+
 /// Drops what a handle stands for, unless the process is ending.
 ///
 /// # Safety
@@ -113,7 +118,7 @@ pub unsafe extern "C" fn generel_encoder_worker(
             Ok(worker)
         })
     };
-    worker.map_or(std::ptr::null_mut(), |worker| Box::into_raw(Box::new(worker)).cast())
+    handle(worker)
 }
 
 /// # Safety
@@ -202,7 +207,7 @@ pub unsafe extern "C" fn generel_rows_open(
             Ok(rows)
         })
     };
-    opened.map_or(std::ptr::null_mut(), |rows| Box::into_raw(Box::new(rows)).cast())
+    handle(opened)
 }
 
 /// # Safety
@@ -232,7 +237,7 @@ pub unsafe extern "C" fn generel_rows_multiply(
             Ok(products)
         })
     };
-    products.map_or(std::ptr::null_mut(), |products| Box::into_raw(Box::new(products)).cast())
+    handle(products)
 }
 
 /// # Safety

@@ -5,7 +5,7 @@ use std::slice;
 
 use generel_model::hosted::{HostedTape, HostedText, HostedWeights};
 
-use crate::{close, copy, exit, reported};
+use crate::{close, copy, exit, handle, reported};
 
 /// # Safety
 /// Pointers are of as many bytes as said; `parameters` can be written.
@@ -31,7 +31,7 @@ pub unsafe extern "C" fn generel_text_open(
             Ok(text)
         })
     };
-    opened.map_or(std::ptr::null_mut(), |text| Box::into_raw(Box::new(text)).cast())
+    handle(opened)
 }
 
 /// # Safety
@@ -49,7 +49,7 @@ pub unsafe extern "C" fn generel_text_at(
         let (text, p) = (&*text.cast::<HostedText>(), slice::from_raw_parts(p, len));
         reported(message, message_len, || text.at(p).map_err(|e| e.to_string()))
     };
-    weights.map_or(std::ptr::null_mut(), |weights| Box::into_raw(Box::new(weights)).cast())
+    handle(weights)
 }
 
 /// # Safety
@@ -104,7 +104,7 @@ pub unsafe extern "C" fn generel_weights_forward(
             Ok(tape)
         })
     };
-    tape.map_or(std::ptr::null_mut(), |tape| Box::into_raw(Box::new(tape)).cast())
+    handle(tape)
 }
 
 /// # Safety

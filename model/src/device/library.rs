@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 
@@ -74,11 +74,54 @@ fn failed(path: &Path, error: &libloading::Error) -> Error {
     Error::folder(path, format!("cannot be opened: {cause}"))
 }
 
-/// Calls a function that writes a message where it fails.
+/// Something that a library has made, closed at the end. The library stays open for good, so that its functions do.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    place: *mut c_void,
+    close: unsafe extern "C" fn(*mut c_void),
+}
+
+// SAFETY: what a library makes may be used from any thread, and by several at a time where the calls that take it say so.
+unsafe impl Send for Handle {}
+// SAFETY: as above.
+unsafe impl Sync for Handle {}
+
+impl Handle {
+    /// What a call makes that gives NULL and a message where it fails; `close` is the library's function for it.
+    ///
+    /// # Errors
+    /// With the message.
+    pub(crate) fn new(
+        close: unsafe extern "C" fn(*mut c_void),
+        call: impl FnOnce(Message) -> *mut c_void,
+    ) -> Result<Self> {
+        let place = with_message(|message| Some(call(message)).filter(|place| !place.is_null()))?;
+        Ok(Self { place, close })
+    }
+
+    /// What the library's functions take.
+    pub(crate) fn place(&self) -> *mut c_void {
+        self.place
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: the library has made it, and it is used no more.
+        unsafe { (self.close)(self.place) };
+    }
+}
+
+/// Makes a call that gives 0, or another number and a message where it fails.
 ///
 /// # Errors
 /// With the message.
-pub(crate) fn with_message<T>(call: impl FnOnce(Message) -> Option<T>) -> Result<T> {
+pub(crate) fn done(call: impl FnOnce(Message) -> i32) -> Result<()> {
+    with_message(|message| (call(message) == 0).then_some(()))
+}
+
+/// Calls a function that writes a message where it fails.
+fn with_message<T>(call: impl FnOnce(Message) -> Option<T>) -> Result<T> {
     let mut message = [0u8; MESSAGE];
     call((message.as_mut_ptr().cast(), MESSAGE)).ok_or_else(|| {
         let text: Vec<u8> = message.iter().copied().take_while(|b| *b != 0).collect();

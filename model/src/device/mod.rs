@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 pub(crate) use candle::open;
 pub use library::ABI;
-pub(crate) use library::{Library, with_message};
+pub(crate) use library::{Handle, Library, done};
 
 use crate::{Error, Result};
 

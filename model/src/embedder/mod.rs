@@ -235,8 +235,7 @@ impl Embedder {
         Ok(vectors.first().map(|v| v.to_vec()))
     }
 
-    /// Vectors of distinct, normalized, non-empty texts, in order.
-    /// Vectors of normalized texts, each once; new ones go to the store if `keep`.
+    /// Vectors of distinct, normalized, non-empty texts, in order; new ones go to the store if `keep`.
     async fn embed_distinct(&self, texts: &[Arc<str>], keep: bool, stats: &mut CallStats) -> Result<Vec<Vector>> {
         let mut vectors: Vec<Option<Vector>> = texts.iter().map(|t| self.inner.cache.get(t)).collect();
         let hits = vectors.iter().flatten().count();

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Encoder, Place, Worker};
-use crate::device::{Library, with_message};
+use crate::device::{Handle, Library, done};
 use crate::pack::PackedBatch;
 use crate::{Error, ModelInfo, Result};
 
@@ -55,16 +55,9 @@ pub(crate) struct Plugin {
 
 struct Opened {
     functions: Functions,
-    handle: *mut c_void,
+    handle: Handle,
     dimension: usize,
-    /// Keeps the functions where they are.
-    _library: Library,
 }
-
-// SAFETY: a library's encoder may be used from any thread; its workers are each used by one at a time.
-unsafe impl Send for Opened {}
-// SAFETY: as above.
-unsafe impl Sync for Opened {}
 
 impl Plugin {
     /// Opens the first library that exists, and a device in it.
@@ -86,9 +79,9 @@ impl Plugin {
         };
         let model = serde_json::to_vec(info).map_err(|e| Error::Encoder(e.to_string()))?;
         let (mut workers, mut batch_tokens) = (0, 0);
-        let handle = with_message(|(message, len)| {
+        let handle = Handle::new(functions.close, |(message, len)| {
             // SAFETY: pointers and lengths are of live slices.
-            let handle = unsafe {
+            unsafe {
                 (functions.open)(
                     model.as_ptr(),
                     model.len(),
@@ -99,19 +92,11 @@ impl Plugin {
                     message,
                     len,
                 )
-            };
-            (!handle.is_null()).then_some(handle)
+            }
         })?;
         tracing::info!(device, workers, library = %library.path().display(), "embedding on the GPU");
-        let inner = Opened { functions, handle, dimension: info.width, _library: library };
+        let inner = Opened { functions, handle, dimension: info.width };
         Ok(Self { inner: Arc::new(inner), device: device.to_string(), workers, batch_tokens })
-    }
-}
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        // SAFETY: the handle is of these functions, and its workers, which hold this, are gone.
-        unsafe { (self.functions.close)(self.handle) };
     }
 }
 
@@ -130,41 +115,38 @@ impl Encoder for Plugin {
 
     fn worker(&self) -> Result<Box<dyn Worker>> {
         let encoder = self.inner.clone();
-        let handle = with_message(|(message, len)| {
+        let handle = Handle::new(encoder.functions.close_worker, |(message, len)| {
             // SAFETY: the handle is of these functions.
-            let handle = unsafe { (encoder.functions.worker)(encoder.handle, message, len) };
-            (!handle.is_null()).then_some(handle)
+            unsafe { (encoder.functions.worker)(encoder.handle.place(), message, len) }
         })?;
-        Ok(Box::new(PluginWorker { encoder, handle }))
+        Ok(Box::new(PluginWorker { handle, encoder }))
     }
 
     fn peak_gops(&self) -> Result<f64> {
         let mut gops = 0.0;
-        with_message(|(message, len)| {
+        done(|(message, len)| {
             // SAFETY: the handle is of these functions, and the number is written before they return.
-            let status = unsafe { (self.inner.functions.peak)(self.inner.handle, &raw mut gops, message, len) };
-            (status == 0).then_some(gops)
-        })
+            unsafe { (self.inner.functions.peak)(self.inner.handle.place(), &raw mut gops, message, len) }
+        })?;
+        Ok(gops)
     }
 }
 
 struct PluginWorker {
+    /// Closed before the encoder.
+    handle: Handle,
     encoder: Arc<Opened>,
-    handle: *mut c_void,
 }
-
-// SAFETY: a worker may be moved to another thread between two calls.
-unsafe impl Send for PluginWorker {}
 
 impl Worker for PluginWorker {
     fn encode(&mut self, batch: &PackedBatch, out: &mut Vec<f32>) -> Result<()> {
         out.clear();
         out.resize(batch.len() * self.encoder.dimension, 0.0);
-        with_message(|(message, len)| {
+        done(|(message, len)| {
             // SAFETY: pointers and lengths are of live slices; `offsets` has one entry more than sequences.
-            let status = unsafe {
+            unsafe {
                 (self.encoder.functions.encode)(
-                    self.handle,
+                    self.handle.place(),
                     batch.ids.as_ptr(),
                     batch.offsets.as_ptr(),
                     batch.len(),
@@ -173,15 +155,7 @@ impl Worker for PluginWorker {
                     message,
                     len,
                 )
-            };
-            (status == 0).then_some(())
+            }
         })
-    }
-}
-
-impl Drop for PluginWorker {
-    fn drop(&mut self) {
-        // SAFETY: the handle is of these functions and used no more.
-        unsafe { (self.encoder.functions.close_worker)(self.handle) };
     }
 }

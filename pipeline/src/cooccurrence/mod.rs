@@ -142,10 +142,6 @@ pub async fn cooccurrence(
     let Some(version) = version else {
         return Err(Error::Invalid("the lake has no patient events; ingest some first".into()));
     };
-    let sources = "SELECT DISTINCT source FROM patient_events";
-    session.known("source", "source of patient events", sources, options.sources.iter()).await?;
-    let tables = "SELECT DISTINCT event_table FROM patient_events";
-    session.known("tables", "table of patient events", tables, options.event_tables.iter()).await?;
     let state = options.fingerprint(version)?;
     let mark = Mark::new(format!("generel/cooccurrence/{}", options.name), state.as_i64());
     let mut report = CooccurrenceReport {
@@ -163,6 +159,10 @@ pub async fn cooccurrence(
     if marks::read(&KG_EDGES, &stored, &mark.id).await? == Some(mark.version) {
         return Ok(report);
     }
+    let sources = "SELECT DISTINCT source FROM patient_events";
+    session.known("source", "source of patient events", sources, options.sources.iter()).await?;
+    let tables = "SELECT DISTINCT event_table FROM patient_events";
+    session.known("tables", "table of patient events", tables, options.event_tables.iter()).await?;
     let (counted, events) = count(session, options).await?;
     let unit = format!("{UNIT}{}", options.name);
     let mut writer = session.lake.writer(&KG_EDGES, Some(&unit)).await?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{DeviceRows, GROUP, Products};
 use crate::Result;
-use crate::device::{Library, with_message};
+use crate::device::{Handle, Library, done};
 
 /// What a library offers.
 #[derive(Clone, Copy)]
@@ -56,17 +56,10 @@ pub(super) struct PluginRows(Arc<Opened>);
 
 struct Opened {
     functions: Functions,
-    handle: *mut c_void,
+    handle: Handle,
     dimension: usize,
     slack: f32,
-    /// Keeps the functions where they are.
-    _library: Library,
 }
-
-// SAFETY: a library's rows may be used from any thread, by several at a time.
-unsafe impl Send for Opened {}
-// SAFETY: as above.
-unsafe impl Sync for Opened {}
 
 impl std::fmt::Debug for Opened {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -98,10 +91,10 @@ impl PluginRows {
         };
         let rows = rows();
         let mut slack = 0.0;
-        let handle = with_message(|(message, len)| {
+        let handle = Handle::new(functions.close, |(message, len)| {
             let name = device.as_bytes();
             // SAFETY: pointers and lengths are of live slices.
-            let handle = unsafe {
+            unsafe {
                 (functions.open)(
                     name.as_ptr(),
                     name.len(),
@@ -112,18 +105,10 @@ impl PluginRows {
                     message,
                     len,
                 )
-            };
-            (!handle.is_null()).then_some(handle)
+            }
         })?;
         tracing::info!(device, rows = rows.len() / dimension.max(1), library = %library.path().display(), "searching on the GPU");
-        Ok(Self(Arc::new(Opened { functions, handle, dimension, slack, _library: library })))
-    }
-}
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        // SAFETY: the handle is of these functions, and its products, which hold this, are gone.
-        unsafe { (self.functions.close)(self.handle) };
+        Ok(Self(Arc::new(Opened { functions, handle, dimension, slack })))
     }
 }
 
@@ -135,11 +120,11 @@ impl DeviceRows for PluginRows {
     fn multiply(&self, block: usize, queries: &[f32], groups: usize) -> Result<(Box<dyn Products>, Vec<f32>)> {
         let rows = Arc::clone(&self.0);
         let mut greatest = vec![0f32; queries.len() / rows.dimension * groups];
-        let handle = with_message(|(message, len)| {
+        let handle = Handle::new(rows.functions.close_products, |(message, len)| {
             // SAFETY: the handle is of these functions; pointers and lengths are of live slices.
-            let handle = unsafe {
+            unsafe {
                 (rows.functions.multiply)(
-                    rows.handle,
+                    rows.handle.place(),
                     block,
                     queries.as_ptr(),
                     queries.len(),
@@ -148,26 +133,26 @@ impl DeviceRows for PluginRows {
                     message,
                     len,
                 )
-            };
-            (!handle.is_null()).then_some(handle)
+            }
         })?;
-        Ok((Box::new(PluginProducts { rows, handle }), greatest))
+        Ok((Box::new(PluginProducts { handle, rows }), greatest))
     }
 }
 
 struct PluginProducts {
+    /// Closed before the rows.
+    handle: Handle,
     rows: Arc<Opened>,
-    handle: *mut c_void,
 }
 
 impl Products for PluginProducts {
     fn of_groups(&self, some: &[u32]) -> Result<Vec<f32>> {
         let mut out = vec![0f32; some.len() * GROUP];
-        with_message(|(message, len)| {
+        done(|(message, len)| {
             // SAFETY: the handle is of these functions; pointers and lengths are of live slices.
-            let status = unsafe {
+            unsafe {
                 (self.rows.functions.of_groups)(
-                    self.handle,
+                    self.handle.place(),
                     some.as_ptr(),
                     some.len(),
                     out.as_mut_ptr(),
@@ -175,16 +160,8 @@ impl Products for PluginProducts {
                     message,
                     len,
                 )
-            };
-            (status == 0).then_some(())
+            }
         })?;
         Ok(out)
-    }
-}
-
-impl Drop for PluginProducts {
-    fn drop(&mut self) {
-        // SAFETY: the handle is of these functions and used no more.
-        unsafe { (self.rows.functions.close_products)(self.handle) };
     }
 }

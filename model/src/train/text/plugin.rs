@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Passes, Tape, Weights};
-use crate::device::{Library, with_message};
+use crate::device::{Handle, Library, done};
 use crate::pack::PackedBatch;
 use crate::{Error, ModelInfo, Result};
 
@@ -72,37 +72,27 @@ struct Functions {
 }
 
 /// The encoder in a library.
-pub(super) struct PluginText(Handle);
-
-struct PluginWeights(Handle);
-
-struct PluginTape(Handle);
-
-/// Something in the library, closed at the end.
-struct Handle {
-    opened: Arc<Opened>,
-    place: *mut c_void,
-    close: unsafe extern "C" fn(*mut c_void),
+pub(super) struct PluginText {
+    text: Handle,
+    opened: Opened,
 }
 
+struct PluginWeights {
+    weights: Handle,
+    opened: Opened,
+}
+
+struct PluginTape {
+    tape: Handle,
+    opened: Opened,
+}
+
+/// What all three know.
+#[derive(Clone, Copy)]
 struct Opened {
     functions: Functions,
     dimension: usize,
     parameters: usize,
-    /// Keeps the functions where they are.
-    _library: Library,
-}
-
-// SAFETY: a library's objects may be used from any thread.
-unsafe impl Send for Handle {}
-// SAFETY: as above.
-unsafe impl Sync for Handle {}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        // SAFETY: the handle is of these functions and used no more.
-        unsafe { (self.close)(self.place) };
-    }
 }
 
 impl PluginText {
@@ -127,9 +117,9 @@ impl PluginText {
         };
         let model = serde_json::to_vec(info).map_err(|e| Error::Training(e.to_string()))?;
         let mut found = 0;
-        let place = with_message(|(message, len)| {
+        let text = Handle::new(functions.close, |(message, len)| {
             // SAFETY: pointers and lengths are of live slices.
-            let place = unsafe {
+            unsafe {
                 (functions.open)(
                     model.as_ptr(),
                     model.len(),
@@ -139,59 +129,40 @@ impl PluginText {
                     message,
                     len,
                 )
-            };
-            (!place.is_null()).then_some(place)
+            }
         })?;
-        let path = library.path().to_path_buf();
-        let opened = Arc::new(Opened { functions, dimension: info.width, parameters, _library: library });
-        let own = Self(Handle { opened, place, close: functions.close });
         if found != parameters {
             return Err(Error::Training(format!("{found} parameters in the GPU library, not {parameters}")));
         }
-        tracing::info!(device, library = %path.display(), "training on a device");
-        Ok(own)
-    }
-}
-
-impl Handle {
-    /// Another handle, made of this one by a call that fails with NULL and a message.
-    fn make(
-        &self,
-        close: unsafe extern "C" fn(*mut c_void),
-        call: impl FnOnce(*mut c_char, usize) -> *mut c_void,
-    ) -> Result<Self> {
-        let place = with_message(|(message, len)| {
-            let place = call(message, len);
-            (!place.is_null()).then_some(place)
-        })?;
-        Ok(Self { opened: self.opened.clone(), place, close })
+        tracing::info!(device, library = %library.path().display(), "training on a device");
+        Ok(Self { text, opened: Opened { functions, dimension: info.width, parameters } })
     }
 }
 
 impl Passes for PluginText {
     fn at(&self, p: &[f32], _back: bool) -> Result<Arc<dyn Weights>> {
-        let Self(text) = self;
-        let Opened { functions, parameters, .. } = *text.opened;
+        let Self { text, opened } = self;
+        let Opened { functions, parameters, .. } = *opened;
         let p = &p[..parameters];
-        let weights = text.make(functions.close_weights, |message, len| {
+        let weights = Handle::new(functions.close_weights, |(message, len)| {
             // SAFETY: the handle is of these functions; pointer and length are of a live slice.
-            unsafe { (functions.at)(text.place, p.as_ptr(), p.len(), message, len) }
+            unsafe { (functions.at)(text.place(), p.as_ptr(), p.len(), message, len) }
         })?;
-        Ok(Arc::new(PluginWeights(weights)))
+        Ok(Arc::new(PluginWeights { weights, opened: *opened }))
     }
 }
 
 impl Weights for PluginWeights {
     fn encode(&self, sequences: &[&[u32]]) -> Result<Vec<f32>> {
-        let Self(weights) = self;
+        let Self { weights, opened } = self;
         let batch = PackedBatch::new(sequences.iter().copied());
-        let mut out = vec![0.0; batch.len() * weights.opened.dimension];
-        with_message(|(message, len)| {
+        let mut out = vec![0.0; batch.len() * opened.dimension];
+        done(|(message, len)| {
             // SAFETY: the handle is of these functions; pointers and lengths are of live slices, `offsets` has one entry
             // more than sequences.
-            let status = unsafe {
-                (weights.opened.functions.encode)(
-                    weights.place,
+            unsafe {
+                (opened.functions.encode)(
+                    weights.place(),
                     batch.ids.as_ptr(),
                     batch.offsets.as_ptr(),
                     batch.len(),
@@ -200,22 +171,20 @@ impl Weights for PluginWeights {
                     message,
                     len,
                 )
-            };
-            (status == 0).then_some(())
+            }
         })?;
         Ok(out)
     }
 
     fn forward(self: Arc<Self>, sequences: &[&[u32]], activations: bool) -> Result<(Vec<f32>, Box<dyn Tape>)> {
-        let Self(weights) = &*self;
+        let Self { weights, opened } = &*self;
         let batch = PackedBatch::new(sequences.iter().copied());
-        let mut out = vec![0.0; batch.len() * weights.opened.dimension];
-        let functions = weights.opened.functions;
-        let tape = weights.make(functions.close_tape, |message, len| {
+        let mut out = vec![0.0; batch.len() * opened.dimension];
+        let tape = Handle::new(opened.functions.close_tape, |(message, len)| {
             // SAFETY: as above.
             unsafe {
-                (functions.forward)(
-                    weights.place,
+                (opened.functions.forward)(
+                    weights.place(),
                     batch.ids.as_ptr(),
                     batch.offsets.as_ptr(),
                     batch.len(),
@@ -227,19 +196,19 @@ impl Weights for PluginWeights {
                 )
             }
         })?;
-        Ok((out, Box::new(PluginTape(tape))))
+        Ok((out, Box::new(PluginTape { tape, opened: *opened })))
     }
 }
 
 impl Tape for PluginTape {
     fn backward(self: Box<Self>, grad: &[f32], grads: &mut [f32]) -> Result<()> {
-        let Self(tape) = *self;
-        let grads = &mut grads[..tape.opened.parameters];
-        with_message(|(message, len)| {
+        let Self { tape, opened } = *self;
+        let grads = &mut grads[..opened.parameters];
+        done(|(message, len)| {
             // SAFETY: the handle is of these functions; pointers and lengths are of live slices.
-            let status = unsafe {
-                (tape.opened.functions.backward)(
-                    tape.place,
+            unsafe {
+                (opened.functions.backward)(
+                    tape.place(),
                     grad.as_ptr(),
                     grad.len(),
                     grads.as_mut_ptr(),
@@ -247,8 +216,7 @@ impl Tape for PluginTape {
                     message,
                     len,
                 )
-            };
-            (status == 0).then_some(())
+            }
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use csv::StringRecord;
+use generel_schemas::ids::{Chromosome, Rsid};
 
 use crate::sources::Place;
 use crate::training::Variant;
@@ -141,10 +142,11 @@ pub(super) fn pairs(path: &Path) -> Result<(Vec<Listed>, usize)> {
         let text = |column: Option<usize>| column.map(|column| cell(record, column)).unwrap_or_default();
         let of_p = csv.number(record, p)?.filter(|p| (0.0..=1.0).contains(p));
         let of_p = of_p.map(|p| if p > 0.0 { -p.log10() } else { MOST_NEG_LOG_10_P });
-        let variant = is_rsid(left).then(|| -> Result<Variant> {
+        let rsid = left.parse::<Rsid>().ok().map(|rsid| rsid.to_string());
+        let variant = rsid.clone().map(|rsid| -> Result<Variant> {
             Ok(Variant {
-                rsid: left.to_lowercase(),
-                chromosome: chromosome_of(text(chromosome)),
+                rsid,
+                chromosome: text(chromosome).parse::<Chromosome>().ok().map(|c| c.number()),
                 position: csv.number(record, position)?.map(|p| p as u32),
                 genes: text(genes)
                     .split([',', ';', '|'])
@@ -156,7 +158,7 @@ pub(super) fn pairs(path: &Path) -> Result<(Vec<Listed>, usize)> {
             })
         });
         Ok(Some(Listed {
-            left: if is_rsid(left) { left.to_lowercase() } else { left.to_string() },
+            left: rsid.unwrap_or_else(|| left.to_string()),
             right: right.to_string(),
             relation: text(relation).to_string(),
             effect: csv.number(record, odds)?.filter(|odds| *odds > 0.0).map(|odds| odds.ln().abs() as f32),
@@ -169,21 +171,6 @@ pub(super) fn pairs(path: &Path) -> Result<(Vec<Listed>, usize)> {
     let pairs: Vec<Listed> = rows.into_iter().flatten().collect();
     let left_out = all - pairs.len();
     Ok((pairs, left_out))
-}
-
-/// Whether a text is a dbSNP rsID.
-fn is_rsid(text: &str) -> bool {
-    let digits = text.get(..2).filter(|rs| rs.eq_ignore_ascii_case("rs")).map(|_| &text[2..]);
-    digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
-}
-
-fn chromosome_of(text: &str) -> Option<u8> {
-    match text.trim_start_matches("chr").to_uppercase().as_str() {
-        "X" => Some(23),
-        "Y" => Some(24),
-        "MT" | "M" => Some(25),
-        number => number.parse().ok().filter(|n| (1..=25).contains(n)),
-    }
 }
 
 #[cfg(test)]

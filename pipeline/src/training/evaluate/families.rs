@@ -17,7 +17,7 @@ const STRENGTH: &str = "strength";
 /// Labels among which a synonym's is looked for, at most.
 const CANDIDATES: usize = 5000;
 /// Pairs that a relation must have to be told apart.
-const FEWEST: usize = 30;
+pub(super) const FEWEST: usize = 30;
 /// Pairs that a trait must have for its own order.
 const SEVERAL: usize = 3;
 /// Tries to find a wrong pair.

@@ -6,15 +6,13 @@ use std::path::{Path, PathBuf};
 use generel_model::normalize;
 
 use super::benchmarks::{self, Listed};
-use super::families::{Chooser, Contrast, Correlation, Side, of_left};
+use super::families::{Chooser, Contrast, Correlation, FEWEST, Side, of_left};
 use super::{Kind, Pairs, Split, key};
 use crate::Result;
 use crate::training::Variant;
 
 /// The family of what files list.
 pub(super) const FAMILY: &str = "pairs of a file";
-/// Pairs that a relation must have for a line of its own.
-const FEWEST: usize = 30;
 
 /// A file's name without its extensions.
 pub(super) fn stem(path: &Path) -> String {
